@@ -1,0 +1,199 @@
+//! Pure: events in the shape of Amazon `EventBridge`.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::id::{Arn, Installation};
+use crate::transition::{Change, Connectivity, Health, Transition};
+
+/// An event as `EventBridge` delivers it. Field names and values are those of the guides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Event {
+    /// Version of the envelope: `0`.
+    pub version: String,
+    /// The same for the same fact, however often it is delivered.
+    pub id: Uuid,
+    /// What happened.
+    pub detail_type: String,
+    /// Who says so.
+    pub source: String,
+    /// 12 digits.
+    pub account: String,
+    /// RFC 3339 in whole seconds, UTC.
+    pub time: String,
+    /// Such as `us-east-1`.
+    pub region: String,
+    /// ARNs of what it is about.
+    pub resources: Vec<Arn>,
+    /// The rest.
+    pub detail: DeviceDetail,
+}
+
+/// Detail of an event about a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceDetail {
+    /// Version of the detail: `1.0.0`.
+    pub version: String,
+    /// Where the device is.
+    pub metadata: SiteMetadata,
+    /// What changed.
+    pub data: DeviceData,
+}
+
+/// Where a device is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SiteMetadata {
+    /// Display name of the site.
+    pub site_name: String,
+    /// ARN of the site.
+    pub site_arn: Arn,
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceData {
+    /// The change itself.
+    #[serde(flatten)]
+    pub change: DeviceChange,
+    /// Asset tag of the hardware.
+    pub asset_tag_id: String,
+    /// Display name of the device instance.
+    pub device_instance_name: String,
+}
+
+/// The change itself, under the names that the guides give it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum DeviceChange {
+    /// Health.
+    Health {
+        /// Now.
+        current_health_status: Health,
+        /// Before.
+        previous_health_status: Health,
+    },
+    /// Connectivity.
+    Connectivity {
+        /// Now.
+        current_connectivity: Connectivity,
+        /// Before.
+        previous_connectivity: Connectivity,
+    },
+}
+
+/// What an event needs to know beside the transition.
+#[derive(Clone, Debug)]
+pub struct Subject<'a> {
+    /// UID of the device instance.
+    pub uid: &'a str,
+    /// ARN of the device instance.
+    pub arn: &'a Arn,
+    /// Display name of the device instance.
+    pub device_instance_name: &'a str,
+    /// Asset tag of the hardware.
+    pub asset_tag_id: &'a str,
+    /// Display name of the site.
+    pub site_name: &'a str,
+    /// ARN of the site.
+    pub site_arn: &'a Arn,
+}
+
+/// Source of every event, as in the guides.
+pub const SOURCE: &str = "aws.one";
+
+const NAMESPACE: Uuid = Uuid::from_u128(0x6f1f_7d0a_94c5_4b7e_8d35_5d1c_8e0a_2f61);
+
+/// The id of the event that tells of `transition`: `UUIDv5` over object UID, sequence and time.
+pub fn transition_event_id(uid: &str, transition: &Transition) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, format!("{uid}/{}/{}", transition.sequence, transition.time).as_bytes())
+}
+
+/// The event that tells of `transition`. A pure function of what is stored: computed again, it is the same event.
+pub fn transition_event(here: &Installation, subject: &Subject<'_>, transition: &Transition) -> Event {
+    let (detail_type, change) = match transition.change {
+        Change::Health { previous, current } => (
+            match current {
+                Health::Healthy => "Device Health Status Changed To Healthy",
+                Health::Critical => "Device Health Status Changed To Critical",
+            },
+            DeviceChange::Health { current_health_status: current, previous_health_status: previous },
+        ),
+        Change::Connectivity { previous, current } => (
+            match current {
+                Connectivity::Connected => "Device Connectivity Changed To Online",
+                Connectivity::Disconnected => "Device Connectivity Changed To Offline",
+            },
+            DeviceChange::Connectivity { current_connectivity: current, previous_connectivity: previous },
+        ),
+    };
+    Event {
+        version: "0".into(),
+        id: transition_event_id(subject.uid, transition),
+        detail_type: detail_type.into(),
+        source: SOURCE.into(),
+        account: here.account().into(),
+        time: whole_seconds(transition.time),
+        region: here.region().into(),
+        resources: vec![subject.arn.clone()],
+        detail: DeviceDetail {
+            version: "1.0.0".into(),
+            metadata: SiteMetadata { site_name: subject.site_name.into(), site_arn: subject.site_arn.clone() },
+            data: DeviceData {
+                change,
+                asset_tag_id: subject.asset_tag_id.into(),
+                device_instance_name: subject.device_instance_name.into(),
+            },
+        },
+    }
+}
+
+fn whole_seconds(time: Timestamp) -> String {
+    Timestamp::from_second(time.as_second()).expect("whole seconds of a timestamp are a timestamp").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ResourceId;
+
+    fn check(change: Change) -> Event {
+        let here = Installation::new("aws", "us-east-1", "123456789012").unwrap();
+        let id: ResourceId = "12345678901234".parse().unwrap();
+        let (device, site) = (here.device_instance_arn(&id), here.site_arn(&id));
+        let subject = Subject {
+            uid: "0f5e6c1e-0000-4000-8000-000000000001",
+            arn: &device,
+            device_instance_name: "Device name",
+            asset_tag_id: "0000195169",
+            site_name: "Site name",
+            site_arn: &site,
+        };
+        let time = "2022-10-22T18:43:48.250Z".parse().unwrap();
+        transition_event(&here, &subject, &Transition { sequence: 7, time, change })
+    }
+
+    #[test]
+    fn health_events_have_the_exact_envelope() {
+        insta::assert_json_snapshot!(check(Change::Health { previous: Health::Critical, current: Health::Healthy }));
+        insta::assert_json_snapshot!(check(Change::Health { previous: Health::Healthy, current: Health::Critical }));
+    }
+
+    #[test]
+    fn connectivity_events_have_the_exact_envelope() {
+        let (on, off) = (Connectivity::Connected, Connectivity::Disconnected);
+        insta::assert_json_snapshot!(check(Change::Connectivity { previous: off, current: on }));
+        insta::assert_json_snapshot!(check(Change::Connectivity { previous: on, current: off }));
+    }
+
+    #[test]
+    fn an_event_reads_back_as_itself() {
+        let event = check(Change::Health { previous: Health::Critical, current: Health::Healthy });
+        let json = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
+    }
+}
