@@ -1,1 +1,28 @@
-//! Placeholder while the workspace is laid out.
+//! What the end-to-end tests, the demo and the benchmarks stand on: a real Kubernetes control plane on this machine, and the
+//! programs that run against it.
+//!
+//! - [`assets`] finds or builds etcd, kube-apiserver and the controllers;
+//! - [`control_plane`] runs them, each as a process that can be killed alone;
+//! - [`tools`] finds or fetches kubectl and helm;
+//! - [`process`] runs any other program under supervision;
+//! - [`namespace`] gives tests names that never meet;
+//! - [`wait`] waits for a condition, with a limit and a reason.
+//!
+//! # Guarantees
+//!
+//! Nothing outlives what started it: every process is killed when its handle is dropped, and the control plane's own
+//! processes also when the process that started them dies without dropping anything.
+
+pub mod assets;
+mod cache;
+pub mod control_plane;
+mod go;
+pub mod namespace;
+pub mod process;
+mod progress;
+pub mod tools;
+pub mod version;
+pub mod wait;
+
+pub use control_plane::{Component, ControlPlane};
+pub use process::{Process, ProcessSpec};

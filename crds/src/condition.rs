@@ -1,0 +1,232 @@
+//! Pure: typed conditions. Tools read `Ready`, `Reconciling` and `Stalled` as kstatus defines them; people read the
+//! messages.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+
+/// Conditions that Fleetform sets. `Reconciling` and `Stalled` stand only while they are true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConditionType {
+    /// Nothing is left for the operator to do.
+    Ready,
+    /// The operator is at work, or waits for something that comes by itself.
+    Reconciling,
+    /// A person has to change something first.
+    Stalled,
+    /// A device is associated with the instance.
+    Active,
+    /// The device checks in when it is due.
+    Connected,
+    /// All health checks of the device passed.
+    Healthy,
+    /// The device changes so often that its changes are held back.
+    Flapping,
+    /// The gateway has been up long enough to tell which devices are silent.
+    ConnectivityKnown,
+    /// The site has at least one enrollment device and one entry device.
+    FullyEquipped,
+}
+
+impl ConditionType {
+    /// The type as it stands in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+            Self::Active => "Active",
+            Self::Connected => "Connected",
+            Self::Healthy => "Healthy",
+            Self::Flapping => "Flapping",
+            Self::ConnectivityKnown => "ConnectivityKnown",
+            Self::FullyEquipped => "FullyEquipped",
+        }
+    }
+}
+
+/// Value of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// It cannot be told yet.
+    Unknown,
+}
+
+impl Status {
+    /// The value as it stands in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for Status {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Why a condition has its value. A closed list: reasons are also labels of metrics and reasons of Events.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// The reason as it stands in the object.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Everything that was asked for is done.
+    Reconciled,
+    /// An activation code is there to be scanned.
+    ActivationCodeAvailable,
+    /// The device runs the desired configuration.
+    ConfigurationApplied,
+    /// The device has yet to confirm the desired configuration.
+    ConfigurationPending,
+    /// No device is associated.
+    NotActivated,
+    /// A device redeemed the code.
+    Activated,
+    /// The namespace has no Project.
+    ProjectNotFound,
+    /// The site that is referred to is missing.
+    SiteNotFound,
+    /// The template that is referred to is missing.
+    TemplateNotFound,
+    /// Required parts of the configuration are missing.
+    ConfigurationIncomplete,
+    /// The operation mode cannot change while the device is active.
+    OperationModeFixed,
+    /// Sensors are commissioned through their gateway.
+    CommissionedByGateway,
+    /// A Secret that is referred to is missing, of another type or lacks a key.
+    SecretUnusable,
+    /// An object of the name that is needed belongs to someone else.
+    NameTaken,
+    /// The device checked in when it was due.
+    CheckedIn,
+    /// The device is silent.
+    Silent,
+    /// The device has not reported yet.
+    NotReported,
+    /// All health checks passed.
+    ChecksPassed,
+    /// One or more health checks failed.
+    ChecksFailed,
+    /// Too many changes in an hour.
+    TooManyTransitions,
+    /// The gateway has heard of every device, or waited long enough.
+    GatewaySettled,
+    /// The gateway has just started.
+    GatewayStarting,
+    /// Enrollment and entry devices are there.
+    EnrollmentAndEntryPresent,
+    /// An enrollment or entry device is missing.
+    EnrollmentOrEntryMissing,
+}
+
+/// One condition as the planner states it; times and generations are added by [`merge`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// Which condition.
+    pub condition: ConditionType,
+    /// Its value.
+    pub status: Status,
+    /// Why.
+    pub reason: Reason,
+    /// What it means here, and what to do about it.
+    pub message: String,
+}
+
+impl Statement {
+    /// A statement.
+    pub fn new(
+        condition: ConditionType,
+        status: impl Into<Status>,
+        reason: Reason,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { condition, status: status.into(), reason, message: message.into() }
+    }
+}
+
+/// The whole list of conditions that says `statements` at `now`. A condition whose value stays keeps the time of its last
+/// transition. Conditions that are not stated are dropped: nothing stale is left behind.
+pub fn merge(
+    current: &[Condition],
+    statements: &[Statement],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    statements
+        .iter()
+        .map(|statement| {
+            let type_ = statement.condition.as_str();
+            let status = statement.status.as_str();
+            let since = current
+                .iter()
+                .find(|condition| condition.type_ == type_ && condition.status == status)
+                .map_or(Time(whole_second(now)), |condition| condition.last_transition_time.clone());
+            Condition {
+                type_: type_.to_owned(),
+                status: status.to_owned(),
+                reason: statement.reason.as_str().to_owned(),
+                message: statement.message.clone(),
+                observed_generation: generation,
+                last_transition_time: since,
+            }
+        })
+        .collect()
+}
+
+/// The value of a condition, if it stands.
+pub fn status_of(conditions: &[Condition], condition: ConditionType) -> Option<&str> {
+    conditions.iter().find(|c| c.type_ == condition.as_str()).map(|c| c.status.as_str())
+}
+
+/// Whether a condition stands and is true.
+pub fn is_true(conditions: &[Condition], condition: ConditionType) -> bool {
+    status_of(conditions, condition) == Some("True")
+}
+
+// Kubernetes keeps times in whole seconds; anything finer would differ from what is stored.
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).expect("whole seconds of a timestamp are a timestamp")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_value_that_stays_keeps_its_time_and_what_is_not_stated_goes() {
+        let ready = |status| Statement::new(ConditionType::Ready, status, Reason::Reconciled, "");
+        let stalled = Statement::new(ConditionType::Stalled, true, Reason::SiteNotFound, "");
+        let first = merge(&[], &[ready(Status::False), stalled], Some(1), at(10));
+        assert_eq!(first.len(), 2);
+        let second = merge(&first, &[ready(Status::False)], Some(2), at(20));
+        assert_eq!(second.len(), 1);
+        assert_eq!(second[0].last_transition_time.0, at(10));
+        assert_eq!(second[0].observed_generation, Some(2));
+        let third = merge(&second, &[ready(Status::True)], Some(2), at(30));
+        assert_eq!(third[0].last_transition_time.0, at(30));
+        assert!(is_true(&third, ConditionType::Ready));
+    }
+}

@@ -1,0 +1,267 @@
+//! `DeviceInstance`: a logical device. The hardware behind it can be swapped.
+
+use fleetform_domain::activation::{Association, Phase};
+use fleetform_domain::configuration::{Configuration, DeviceType, OperationMode};
+use fleetform_domain::id::{Arn, ResourceId};
+use fleetform_domain::tag::Tag;
+use fleetform_domain::transition::{Connectivity, Health, Transition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::reference::{DISPLAY_NAME_MESSAGE, DISPLAY_NAME_RULE, LocalReference};
+
+/// Most configuration versions that an instance remembers.
+pub const KEPT_VERSIONS: usize = 10;
+
+/// A logical device: a name, a site, a configuration. The hardware is associated by activation.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "fleetform.dev",
+    version = "v1alpha1",
+    kind = "DeviceInstance",
+    plural = "deviceinstances",
+    shortname = "dev",
+    category = "fleetform",
+    namespaced,
+    status = "DeviceInstanceStatus",
+    derive = "PartialEq",
+    doc = "A logical device: a name, a site and a configuration. Hardware is associated with it by activation and can be swapped.",
+    selectable = ".spec.siteRef.name",
+    selectable = ".status.phase",
+    printcolumn(name = "Site", type_ = "string", json_path = ".spec.siteRef.name"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".status.configuration.operationMode"),
+    printcolumn(name = "Connectivity", type_ = "string", json_path = ".status.connectivity"),
+    printcolumn(name = "Health", type_ = "string", json_path = ".status.health"),
+    printcolumn(name = "Asset tag", type_ = "string", json_path = ".status.device.assetTagId", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new(
+        "!has(oldSelf.status) || !has(oldSelf.status.activation) || !has(oldSelf.status.activation.association) || \
+         self.spec.siteRef.name == oldSelf.spec.siteRef.name"
+    )
+    .message("spec.siteRef is fixed while a device is associated: deactivate it first (raise spec.activation.epoch), \
+              then move the instance"),
+    validation = Rule::new(
+        "!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase != 'Active' || \
+         !has(oldSelf.status.configuration) || !has(oldSelf.status.configuration.operationMode) || \
+         !has(self.spec.configuration) || !has(self.spec.configuration.operationMode) || \
+         (has(oldSelf.spec.configuration) && has(oldSelf.spec.configuration.operationMode) && \
+          self.spec.configuration.operationMode == oldSelf.spec.configuration.operationMode) || \
+         self.spec.configuration.operationMode == oldSelf.status.configuration.operationMode"
+    )
+    .message("spec.configuration.operationMode is fixed while the device is active: deactivate it first (raise \
+              spec.activation.epoch), then change the mode, then activate it again")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceInstanceSpec {
+    /// The Site where the device is. Fixed while a device is associated.
+    pub site_ref: LocalReference,
+    /// Name that people read and that the access-control software shares: 1 to 60 characters, letters, digits,
+    /// punctuation and spaces.
+    #[schemars(length(min = 1, max = 60))]
+    #[x_kube(validation = Rule::new(DISPLAY_NAME_RULE).message(DISPLAY_NAME_MESSAGE))]
+    pub display_name: String,
+    /// `Reader`, `Gateway` or `Sensor`. Fixed.
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("spec.deviceType is fixed: delete the DeviceInstance and make another one"))]
+    pub device_type: DeviceType,
+    /// How the device is configured: from a template, by hand, or from a template with members overridden.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<InstanceConfiguration>,
+    /// Who may activate the instance, and when it has to be activated again.
+    #[serde(default)]
+    pub activation: ActivationSpec,
+    /// Tags for cost, search and access, at most 50, with unique keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
+    pub tags: Vec<Tag>,
+}
+
+/// A configuration: from a template, by hand, or from a template with members overridden.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceConfiguration {
+    /// The `ConfigTemplate` to start from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template_ref: Option<LocalReference>,
+    /// All of the configuration, or what differs from the template.
+    #[serde(flatten)]
+    pub inline: Configuration,
+}
+
+/// Who may activate an instance, and when it has to be activated again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivationSpec {
+    /// An association is good only for its epoch: raise it to deactivate the device. It never falls.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    #[x_kube(validation = Rule::new("self >= oldSelf")
+        .message("spec.activation.epoch only rises: when you revert a commit that raised it, raise it once more instead"))]
+    pub epoch: i64,
+    /// Asset tag of the only hardware that may be activated as this instance, 1 to 64 letters, digits, `.`, `_`, `-`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9._-]+$')")
+        .message("spec.activation.expectedAssetTagId may hold letters, digits, dots, underscores and hyphens"))]
+    pub expected_asset_tag_id: Option<String>,
+}
+
+/// What the operator sees.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceInstanceStatus {
+    /// The `metadata.generation` that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `NeedsConfiguration`, `ReadyForActivation` or `Active`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// 14 letters and digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_instance_id: Option<ResourceId>,
+    /// Amazon Resource Name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arn: Option<Arn>,
+    /// Which configuration is desired, and which one the device runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<ConfigurationStatus>,
+    /// The activation code, or who redeemed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activation: Option<ActivationStatus>,
+    /// The hardware.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceStatus>,
+    /// Whether the device reports: `CONNECTED` or `DISCONNECTED`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connectivity: Option<Connectivity>,
+    /// Whether all its health checks passed: `HEALTHY` or `CRITICAL`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// The last changes of health and connectivity, oldest first, at most 32. Events are made of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub transitions: Vec<Transition>,
+    /// `Ready`, `Reconciling`, `Stalled`, `Active`, `Connected`, `Healthy`, `Flapping`.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Which configuration is desired, and which one the device runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigurationStatus {
+    /// Version that the device should run, from 1.
+    pub desired: u32,
+    /// Version that the device says it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<u32>,
+    /// Operation mode of the desired version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation_mode: Option<OperationMode>,
+    /// The last versions, oldest first, at most 10. A version never changes.
+    #[schemars(length(max = 10))]
+    pub history: Vec<ConfigurationVersion>,
+}
+
+/// One version of an instance's configuration: a revision of a template, overrides, or both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigurationVersion {
+    /// From 1.
+    pub version: u32,
+    /// SHA-256 of the whole configuration, 64 hexadecimal digits.
+    #[schemars(length(max = 64))]
+    pub digest: String,
+    /// The template revision it starts from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateRevision>,
+    /// What lies over it, in the form of `spec.configuration`.
+    // Checked when it stood in the spec; the rules cost too much to be checked again in each of ten versions.
+    #[serde(default, skip_serializing_if = "Configuration::is_empty")]
+    #[schemars(schema_with = "any_object")]
+    pub overrides: Configuration,
+    /// When the version was made (RFC 3339).
+    pub created_at: Time,
+}
+
+/// A revision of a template.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateRevision {
+    /// UID of the template: one that was deleted and made again starts over.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// Name of the template.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// From 1.
+    pub revision: u32,
+}
+
+/// The activation code, or who redeemed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivationStatus {
+    /// The Secret of type `fleetform.dev/activation-qr` that holds the code. Gone once the code is redeemed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub secret_name: Option<String>,
+    /// Rises each time the instance becomes ready for activation, from 1.
+    #[serde(default)]
+    pub sequence: i64,
+    /// The epoch that the current code or association belongs to.
+    #[serde(default)]
+    pub epoch: i64,
+    /// The device that redeemed the code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub association: Option<Association>,
+}
+
+/// The hardware.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceStatus {
+    /// What is printed on it, as it claims.
+    #[schemars(length(max = 64))]
+    pub asset_tag_id: String,
+    /// Version of its software, as it reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub software_version: Option<String>,
+    /// When it redeemed the code (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activated_at: Option<Time>,
+}
+
+fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}
+
+impl DeviceInstance {
+    /// Where the instance stands; `NeedsConfiguration` before the operator has seen it.
+    pub fn phase(&self) -> Phase {
+        self.status.as_ref().and_then(|status| status.phase).unwrap_or_default()
+    }
+
+    /// The association, if there is one.
+    pub fn association(&self) -> Option<&Association> {
+        self.status.as_ref()?.activation.as_ref()?.association.as_ref()
+    }
+
+    /// Name of the template that the spec refers to.
+    pub fn template_name(&self) -> Option<&str> {
+        Some(self.spec.configuration.as_ref()?.template_ref.as_ref()?.name.as_str())
+    }
+
+    /// What the spec sets beside the template.
+    pub fn overrides(&self) -> Configuration {
+        self.spec.configuration.as_ref().map(|configuration| configuration.inline.clone()).unwrap_or_default()
+    }
+}

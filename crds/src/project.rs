@@ -1,0 +1,83 @@
+//! Project: the namespace's fleet.
+
+use fleetform_domain::id::{Arn, ResourceId};
+use fleetform_domain::tag::Tag;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::reference::{DISPLAY_NAME_MESSAGE, DISPLAY_NAME_RULE};
+
+/// The only name a Project may have.
+pub const NAME: &str = "project";
+
+/// A project owns the sites, templates and device instances of its namespace. There is one per namespace, named
+/// `project`.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "fleetform.dev",
+    version = "v1alpha1",
+    kind = "Project",
+    plural = "projects",
+    shortname = "proj",
+    category = "fleetform",
+    namespaced,
+    status = "ProjectStatus",
+    derive = "PartialEq",
+    doc = "The fleet of one namespace: it owns the Sites, ConfigTemplates and DeviceInstances beside it.",
+    printcolumn(name = "Display name", type_ = "string", json_path = ".spec.displayName"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Sites", type_ = "integer", json_path = ".status.siteCount"),
+    printcolumn(name = "Devices", type_ = "integer", json_path = ".status.deviceInstanceCount"),
+    printcolumn(name = "Active", type_ = "integer", json_path = ".status.activatedCount"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name == 'project'")
+        .message("a namespace has one Project, named project: set metadata.name to project")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ProjectSpec {
+    /// Name that people read, 1 to 60 characters: letters, digits, punctuation and spaces.
+    #[schemars(length(min = 1, max = 60))]
+    #[x_kube(validation = Rule::new(DISPLAY_NAME_RULE).message(DISPLAY_NAME_MESSAGE))]
+    pub display_name: String,
+    /// Tags for cost, search and access, at most 50, with unique keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
+    pub tags: Vec<Tag>,
+    /// Set it to `Delete` before deleting the project: deleting it takes every code and configuration along.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = Rule::new("self == 'Delete'")
+        .message("deletionConfirmation must be the word Delete, or be left out"))]
+    pub deletion_confirmation: Option<String>,
+}
+
+/// What the operator sees.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProjectStatus {
+    /// The `metadata.generation` that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// 14 letters and digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<ResourceId>,
+    /// Amazon Resource Name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arn: Option<Arn>,
+    /// Sites in the project.
+    #[serde(default)]
+    pub site_count: i64,
+    /// Device instances in the project.
+    #[serde(default)]
+    pub device_instance_count: i64,
+    /// Device instances that are active.
+    #[serde(default)]
+    pub activated_count: i64,
+    /// `Ready`, `Reconciling`, `Stalled`, `ConnectivityKnown`.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+}
