@@ -75,7 +75,7 @@ impl From<bool> for Status {
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Why a condition has its value. A closed list: reasons are also labels of metrics and reasons of Events.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
         pub enum Reason { $($(#[$doc])* $name,)* }
 
         impl Reason {

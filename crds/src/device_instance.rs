@@ -43,7 +43,8 @@ pub const KEPT_VERSIONS: usize = 10;
          self.spec.siteRef.name == oldSelf.spec.siteRef.name"
     )
     .message("spec.siteRef is fixed while a device is associated: deactivate it first (raise spec.activation.epoch), \
-              then move the instance"),
+              then move the instance")
+    .field_path(".spec.siteRef"),
     validation = Rule::new(
         "!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase != 'Active' || \
          !has(oldSelf.status.configuration) || !has(oldSelf.status.configuration.operationMode) || \
@@ -54,6 +55,7 @@ pub const KEPT_VERSIONS: usize = 10;
     )
     .message("spec.configuration.operationMode is fixed while the device is active: deactivate it first (raise \
               spec.activation.epoch), then change the mode, then activate it again")
+    .field_path(".spec.configuration.operationMode")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceInstanceSpec {

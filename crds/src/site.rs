@@ -38,6 +38,7 @@ use crate::reference::{DISPLAY_NAME_MESSAGE, DISPLAY_NAME_RULE};
     )
     .message("the address of a site is fixed while device instances are activated there: deactivate them first \
               (raise their spec.activation.epoch)")
+    .field_path(".spec")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.address) != has(self.addressFrom)")

@@ -1,1 +1,23 @@
-//! Placeholder while the workspace is laid out.
+//! The operator of Fleetform: controllers, device gateway and portal in one process.
+//!
+//! `ARCHITECTURE.md` at the root of the repository has the map of these rooms.
+
+pub mod activation;
+pub mod backoff;
+pub mod cache;
+pub mod cli;
+pub mod clock;
+pub mod context;
+pub mod controllers;
+pub mod crypto;
+pub mod error;
+pub mod events;
+pub mod gateway;
+pub mod leader;
+pub mod portal;
+pub mod queue;
+pub mod reconcile;
+pub mod run;
+pub mod server;
+pub mod settings;
+pub mod telemetry;

@@ -1,2 +1,11 @@
-//! Placeholder while the workspace is laid out.
-fn main() {}
+//! The program `fleetform`.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use fleetform_operator::cli::{Cli, execute};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    execute(Cli::parse()).await
+}

@@ -1,2 +1,10 @@
-//! Placeholder while the workspace is laid out.
-fn main() {}
+//! The program `fleetform-simulator`; see [`fleetform_simulator::cli`].
+
+use clap::Parser as _;
+use fleetform_simulator::cli::{self, Cli};
+
+fn main() -> anyhow::Result<()> {
+    // First of all: nothing may speak TLS before it is said who does the cryptography.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    cli::main(&Cli::parse())
+}

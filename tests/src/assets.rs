@@ -170,8 +170,9 @@ fn key(version: &str, ldflags: &str, folders: &[&Path]) -> Result<String> {
         hash.update((content.len() as u64).to_be_bytes());
         hash.update(&content);
     }
-    let digest: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{version}-{}-{}-{digest}", env::consts::OS, env::consts::ARCH))
+    let digest = hash.finalize();
+    let short = u64::from_be_bytes(*digest.first_chunk().unwrap_or(&[0; 8]));
+    Ok(format!("{version}-{}-{}-{short:016x}", env::consts::OS, env::consts::ARCH))
 }
 
 #[cfg(test)]

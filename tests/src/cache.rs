@@ -1,7 +1,7 @@
 //! Things that take minutes to make, kept in the user's cache folder and made once.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -14,9 +14,9 @@ pub(crate) fn root() -> Result<PathBuf> {
 
 fn root_from(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Result<PathBuf> {
     // The XDG specification has relative paths ignored.
-    let base = xdg.filter(|path| path.is_absolute()).or_else(|| {
-        home.filter(|path| path.is_absolute()).map(|home| home.join(".cache"))
-    });
+    let base = xdg
+        .filter(|path| path.is_absolute())
+        .or_else(|| home.filter(|path| path.is_absolute()).map(|home| home.join(".cache")));
     base.map(|base| base.join("fleetform"))
         .ok_or_else(|| anyhow!("there is no folder to keep builds in: set HOME, or XDG_CACHE_HOME to an absolute path"))
 }
@@ -34,7 +34,14 @@ pub(crate) fn once(dest: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Resul
         .with_context(|| format!("create {}: make it writable, or point XDG_CACHE_HOME elsewhere", parent.display()))?;
     let lock_path = parent.join(format!(".{}.lock", name.to_string_lossy()));
     let lock = File::create(&lock_path).with_context(|| format!("create the lock {}", lock_path.display()))?;
-    lock.lock().with_context(|| format!("lock {}", lock_path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            eprintln!("Another process is making {}; waiting for it", dest.display());
+            lock.lock().with_context(|| format!("lock {}", lock_path.display()))?;
+        }
+        Err(TryLockError::Error(error)) => return Err(error).context(format!("lock {}", lock_path.display())),
+    }
     if dest.exists() {
         return Ok(());
     }

@@ -89,7 +89,11 @@ fn require(dir: &Path) -> Result<()> {
     match Version::parse(&text) {
         Some(found) if output.status.success() && found >= needed => Ok(()),
         Some(found) => Err(anyhow!("Go {found} is too old: {}", advice(needed))),
-        None => Err(anyhow!("Go does not work here: {}; {}", String::from_utf8_lossy(&output.stderr).trim(), advice(needed))),
+        None => Err(anyhow!(
+            "Go does not work here: {}; {}",
+            String::from_utf8_lossy(&output.stderr).trim(),
+            advice(needed)
+        )),
     }
 }
 
@@ -175,7 +179,8 @@ mod tests {
     fn packages_are_told_from_messages() {
         assert!(is_package("k8s.io/api/core/v1"));
         assert!(is_package("internal/abi"));
-        for message in ["# fleetform.dev/control-plane", "go: downloading x v1.0.0", "./main.go:4:2: undefined: x", ""] {
+        for message in ["# fleetform.dev/control-plane", "go: downloading x v1.0.0", "./main.go:4:2: undefined: x", ""]
+        {
             assert!(!is_package(message), "{message:?}");
         }
     }

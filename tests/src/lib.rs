@@ -3,6 +3,8 @@
 //!
 //! - [`assets`] finds or builds etcd, kube-apiserver and the controllers;
 //! - [`control_plane`] runs them, each as a process that can be killed alone;
+//! - [`cluster`] is the way to that cluster, or to one that somebody has already;
+//! - [`installation`] installs Fleetform there and runs operator and simulator with their own tokens;
 //! - [`tools`] finds or fetches kubectl and helm;
 //! - [`process`] runs any other program under supervision;
 //! - [`namespace`] gives tests names that never meet;
@@ -11,12 +13,15 @@
 //! # Guarantees
 //!
 //! Nothing outlives what started it: every process is killed when its handle is dropped, and the control plane's own
-//! processes also when the process that started them dies without dropping anything.
+//! processes, the operator and the simulator also when the process that started them dies without dropping anything.
 
 pub mod assets;
 mod cache;
+pub mod cluster;
 pub mod control_plane;
 mod go;
+pub mod http;
+pub mod installation;
 pub mod namespace;
 pub mod process;
 mod progress;
@@ -24,5 +29,7 @@ pub mod tools;
 pub mod version;
 pub mod wait;
 
+pub use cluster::Cluster;
 pub use control_plane::{Component, ControlPlane};
+pub use installation::Installation;
 pub use process::{Process, ProcessSpec};

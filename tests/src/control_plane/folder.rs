@@ -1,5 +1,6 @@
 //! The folder of one control plane, held by one process at a time.
 
+use std::env;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -13,26 +14,24 @@ pub(super) struct Folder {
     dir: PathBuf,
     _lock: File,
     // Removes the folder when dropped.
-    _temporary: Option<TempDir>,
+    temporary: Option<TempDir>,
 }
 
 impl Folder {
     pub(super) fn open(dir: Option<PathBuf>) -> Result<Self> {
-        let (dir, temporary) = match dir {
-            Some(dir) => {
-                fs::create_dir_all(&dir).with_context(|| format!("create the folder {}", dir.display()))?;
-                let dir = dir.canonicalize().with_context(|| format!("find the folder {}", dir.display()))?;
-                (dir, None)
-            }
-            None => {
-                let mut temporary = TempDir::with_prefix("fleetform-").context("create a temporary folder; TMPDIR may help")?;
-                temporary.disable_cleanup(std::env::var_os(KEEP).is_some());
-                (temporary.path().to_owned(), Some(temporary))
-            }
+        let (dir, temporary) = if let Some(dir) = dir {
+            fs::create_dir_all(&dir).with_context(|| format!("create the folder {}", dir.display()))?;
+            let dir = dir.canonicalize().with_context(|| format!("find the folder {}", dir.display()))?;
+            (dir, None)
+        } else {
+            let mut temporary =
+                TempDir::with_prefix("fleetform-").context("create a temporary folder; TMPDIR may help")?;
+            temporary.disable_cleanup(env::var_os(KEEP).is_some());
+            (temporary.path().to_owned(), Some(temporary))
         };
         let lock = File::create(dir.join("lock")).with_context(|| format!("write into {}", dir.display()))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { dir, _lock: lock, _temporary: temporary }),
+            Ok(()) => Ok(Self { dir, _lock: lock, temporary }),
             Err(TryLockError::WouldBlock) => {
                 bail!("another control plane runs in {}: stop it, or name another folder", dir.display())
             }
@@ -42,6 +41,15 @@ impl Folder {
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where a person finds a file of it after an error.
+    pub(super) fn whereabouts(&self, path: &Path) -> String {
+        if self.temporary.is_none() || env::var_os(KEEP).is_some() {
+            path.display().to_string()
+        } else {
+            format!("set {KEEP}=1 to keep such files")
+        }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

@@ -12,14 +12,23 @@ use serde_json::{Value, json};
 use super::pki::{Pair, write_private};
 
 /// How a user proves who they are.
+#[derive(Clone, Copy)]
 pub(super) enum Credential<'a> {
     Certificate(&'a Pair),
     Token(&'a str),
 }
 
 /// Writes one to `path`, for its owner's eyes only, with a single context that starts in `namespace`.
-pub(super) fn write(path: &Path, server: &str, ca: &str, user: &str, credential: Credential<'_>, namespace: &str) -> Result<()> {
-    let text = serde_saphyr::to_string(&document(server, ca, user, credential, namespace)).context("write a kubeconfig")?;
+pub(super) fn write(
+    path: &Path,
+    server: &str,
+    ca: &str,
+    user: &str,
+    credential: Credential<'_>,
+    namespace: &str,
+) -> Result<()> {
+    let text =
+        serde_saphyr::to_string(&document(server, ca, user, credential, namespace)).context("write a kubeconfig")?;
     write_private(path, &text)
 }
 

@@ -25,7 +25,10 @@ use folder::Folder;
 use pki::Pki;
 use ports::Ports;
 
+pub(crate) use access::service_account_token;
 pub use kubeconfig::client_of;
+pub(crate) use pki::write_private;
+pub(crate) use ports::free as free_ports;
 
 /// One process of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +61,9 @@ impl fmt::Display for Component {
         f.write_str(self.name())
     }
 }
+
+/// Lines of a log that an error carries.
+const LOG_LINES: usize = 25;
 
 /// How to start a control plane. The default is an empty one in a temporary folder.
 #[derive(Clone, Debug, Default)]
@@ -94,7 +100,8 @@ impl ControlPlane {
     ///
     /// When a component does not come up; with the end of its log.
     pub async fn start(options: Options) -> Result<Self> {
-        let assets = tokio::task::spawn_blocking(assets::locate).await.context("look for the control plane's programs")??;
+        let assets =
+            tokio::task::spawn_blocking(assets::locate).await.context("look for the control plane's programs")??;
         let folder = Folder::open(options.dir)?;
         let ports = Ports::choose(&folder.path("ports"))?;
         let pki = Pki::open(&folder.path("pki"))?;
@@ -103,7 +110,14 @@ impl ControlPlane {
         kubeconfig::write(&folder.path("kubeconfig"), &ports.server(), &pki.ca, "admin", admin, "default")?;
         let manager = kubeconfig::Credential::Certificate(&pki.controller_manager);
         let user = "system:kube-controller-manager";
-        kubeconfig::write(&folder.path("controller-manager.kubeconfig"), &ports.server(), &pki.ca, user, manager, "default")?;
+        kubeconfig::write(
+            &folder.path("controller-manager.kubeconfig"),
+            &ports.server(),
+            &pki.ca,
+            user,
+            manager,
+            "default",
+        )?;
         let client = client_of(&folder.path("kubeconfig")).await?;
         let processes = Mutex::default();
         let this = Self { assets, ports, pki, api_server_flags: options.api_server_flags, processes, client, folder };
@@ -166,6 +180,12 @@ impl ControlPlane {
     /// A component's log.
     pub fn log(&self, component: Component) -> PathBuf {
         self.folder.path(&format!("{component}.log"))
+    }
+
+    /// The end of a component's log with a word on where the whole is, to put into an error.
+    pub fn log_end(&self, component: Component) -> String {
+        let tail = self.processes().get(&component).map(|process| process.log_tail(LOG_LINES)).unwrap_or_default();
+        format!("its log ({}) ends with:\n{tail}", self.folder.whereabouts(&self.log(component)))
     }
 
     /// The API server's audit log: one JSON `audit.k8s.io/v1` Event a line, of every request when it is answered (a watch also

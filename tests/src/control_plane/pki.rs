@@ -8,8 +8,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 
 /// Written last: with it, the folder is complete.
@@ -34,7 +34,9 @@ impl Pki {
             fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
             create(dir).context("make the control plane's certificates")?;
         }
-        let read = |name: &str| fs::read_to_string(dir.join(name)).with_context(|| format!("read {name} in {}", dir.display()));
+        let read = |name: &str| {
+            fs::read_to_string(dir.join(name)).with_context(|| format!("read {name} in {}", dir.display()))
+        };
         let pair = |name: &str| -> Result<Pair> {
             Ok(Pair { certificate: read(&format!("{name}.crt"))?, key: read(&format!("{name}.key"))? })
         };
@@ -49,8 +51,14 @@ fn create(dir: &Path) -> Result<()> {
     write(dir, "ca.crt", &ca.pem())?;
 
     let mut server = CertificateParams::new(
-        ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-            .map(str::to_owned),
+        [
+            "localhost",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+        ]
+        .map(str::to_owned),
     )?;
     // The second is the first address of the Services' range, which the API server gives to the `kubernetes` Service.
     for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 0, 0, 1)] {
@@ -92,7 +100,13 @@ fn person(user: &str, group: Option<&str>) -> CertificateParams {
     params
 }
 
-fn issue(dir: &Path, name: &str, mut params: CertificateParams, purpose: ExtendedKeyUsagePurpose, ca: &Authority) -> Result<()> {
+fn issue(
+    dir: &Path,
+    name: &str,
+    mut params: CertificateParams,
+    purpose: ExtendedKeyUsagePurpose,
+    ca: &Authority,
+) -> Result<()> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![purpose];
     params.use_authority_key_identifier_extension = true;
@@ -103,7 +117,7 @@ fn issue(dir: &Path, name: &str, mut params: CertificateParams, purpose: Extende
 }
 
 /// Writes a file that only its owner reads.
-pub(super) fn write_private(path: &Path, content: &str) -> Result<()> {
+pub(crate) fn write_private(path: &Path, content: &str) -> Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(content.as_bytes())).with_context(|| format!("write {}", path.display()))
 }

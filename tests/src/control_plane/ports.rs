@@ -30,19 +30,8 @@ impl Ports {
         {
             return Ok(ports);
         }
-        // Held until all are chosen, so that they differ.
-        let mut held = Vec::new();
-        let mut next = || -> Result<u16> {
-            for _ in 0..ATTEMPTS {
-                let port = rand::rng().random_range(RANGE);
-                if let Some(listener) = listen(port) {
-                    held.push(listener);
-                    return Ok(port);
-                }
-            }
-            bail!("no free port on 127.0.0.1 between {} and {}: stop something that listens there", RANGE.start, RANGE.end)
-        };
-        let ports = Self { etcd: next()?, etcd_peer: next()?, api_server: next()? };
+        let [etcd, etcd_peer, api_server] = free()?;
+        let ports = Self { etcd, etcd_peer, api_server };
         let text = format!("{} {} {}\n", ports.etcd, ports.etcd_peer, ports.api_server);
         fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
         Ok(ports)
@@ -55,14 +44,37 @@ impl Ports {
     }
 
     /// Where the API server is.
-    pub(super) fn server(&self) -> String {
+    pub(super) fn server(self) -> String {
         format!("https://127.0.0.1:{}", self.api_server)
     }
 
     /// Where etcd serves the API server.
-    pub(super) fn etcd(&self) -> String {
+    pub(super) fn etcd(self) -> String {
         format!("http://127.0.0.1:{}", self.etcd)
     }
+}
+
+/// Ports on which nobody listens, all different.
+pub(crate) fn free<const N: usize>() -> Result<[u16; N]> {
+    // Held until all are chosen, so that they differ.
+    let mut held = Vec::new();
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let found = (0..ATTEMPTS).find_map(|_| {
+            let port = rand::rng().random_range(RANGE);
+            listen(port).map(|listener| (port, listener))
+        });
+        let Some((number, listener)) = found else {
+            bail!(
+                "no free port on 127.0.0.1 between {} and {}: stop something that listens there",
+                RANGE.start,
+                RANGE.end
+            );
+        };
+        held.push(listener);
+        *port = number;
+    }
+    Ok(ports)
 }
 
 fn listen(port: u16) -> Option<TcpListener> {

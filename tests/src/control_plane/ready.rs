@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use http::Request;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::Api;
@@ -13,16 +13,14 @@ use super::{Component, ControlPlane};
 use crate::wait::{self, Look};
 
 /// How long a component may take; it is seconds, on a machine that has little else to do.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 /// How long one question may take.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Lines of a log that an error carries.
-const TAIL: usize = 25;
 
 pub(super) async fn wait(plane: &ControlPlane, component: Component) -> Result<()> {
     let look = async || {
-        if let Some(tail) = ended(plane, component) {
-            bail!("{component} ended instead of serving; its log, {}, ends with:\n{tail}", plane.log(component).display());
+        if plane.pid(component).is_none() {
+            bail!("{component} ended instead of serving");
         }
         Ok(match timeout(ANSWER, probe(plane, component)).await {
             Ok(Ok(())) => Look::Done(()),
@@ -30,17 +28,8 @@ pub(super) async fn wait(plane: &ControlPlane, component: Component) -> Result<(
             Err(_) => Look::NotYet(format!("no answer in {} s", ANSWER.as_secs())),
         })
     };
-    wait::until(&format!("{component} to serve"), LIMIT, look).await.map_err(|error| {
-        let tail = plane.processes().get(&component).map(|process| process.log_tail(TAIL)).unwrap_or_default();
-        if error.to_string().contains("ended instead") { error } else { error.context(format!("its log ends with:\n{tail}")) }
-    })
-}
-
-/// The end of the log of a component that has ended.
-fn ended(plane: &ControlPlane, component: Component) -> Option<String> {
-    let mut processes = plane.processes();
-    let process = processes.get_mut(&component)?;
-    (!process.is_running()).then(|| process.log_tail(TAIL))
+    let result = wait::until(&format!("{component} to serve"), LIMIT, look).await;
+    result.map_err(|error| anyhow!("{error:#}; {}", plane.log_end(component)))
 }
 
 async fn probe(plane: &ControlPlane, component: Component) -> Result<()> {

@@ -1,0 +1,69 @@
+{{/* The start of every name: the release's, with the chart's where the release's does not contain it. */}}
+{{- define "fleetform.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 42 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels of every object. Takes a dict of root and component. */}}
+{{- define "fleetform.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/part-of: fleetform
+{{ include "fleetform.selector" . }}
+{{- end -}}
+
+{{/* Labels that find the pods of a component. Takes a dict of root and component. */}}
+{{- define "fleetform.selector" -}}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* Takes a dict of root and image. */}}
+{{- define "fleetform.image" -}}
+{{- if .image.digest -}}
+{{ .image.repository }}@{{ .image.digest }}
+{{- else -}}
+{{ .image.repository }}:{{ default .root.Chart.AppVersion .image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* What the restricted Pod Security Standard asks of a pod. */}}
+{{- define "fleetform.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* What the restricted Pod Security Standard asks of a container, and a file system that nothing is written to. */}}
+{{- define "fleetform.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* The names of a Service inside the cluster, as a JSON list. Takes a dict of root and service. */}}
+{{- define "fleetform.serviceNames" -}}
+{{- $name := printf "%s-%s" (include "fleetform.fullname" .root) .service -}}
+{{- $namespace := .root.Release.Namespace -}}
+{{- list $name (printf "%s.%s" $name $namespace) (printf "%s.%s.svc" $name $namespace) (printf "%s.%s.svc.cluster.local" $name $namespace) | toJson -}}
+{{- end -}}
+
+{{/* The address that devices dial. */}}
+{{- define "fleetform.gatewayUrl" -}}
+{{- default (printf "https://%s-gateway.%s.svc:%v" (include "fleetform.fullname" .) .Release.Namespace .Values.gateway.service.port) .Values.gateway.url -}}
+{{- end -}}
+
+{{/* User name of the operator. */}}
+{{- define "fleetform.operatorUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "fleetform.fullname" . }}-operator
+{{- end -}}

@@ -1,0 +1,4 @@
+//! Activation codes: made, drawn and read.
+
+pub mod code;
+pub mod picture;

@@ -1,0 +1,267 @@
+//! The objects of one kind.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kube::Resource;
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::Event;
+use parking_lot::RwLock;
+
+use super::Name;
+
+/// Most deleted names that are remembered, so that a late answer to a write does not bring an object back.
+const KEPT_TOMBSTONES: usize = 4096;
+
+/// The objects of one kind, by namespace and name.
+#[derive(Debug)]
+pub struct KindCache<K> {
+    inner: RwLock<Inner<K>>,
+    synced: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Inner<K> {
+    objects: BTreeMap<Name, Arc<K>>,
+    unreadable: HashMap<Name, String>,
+    relist: Option<HashSet<Name>>,
+    tombstones: HashMap<Name, u64>,
+    tombstone_order: VecDeque<Name>,
+}
+
+/// What an observation did to the cache.
+#[derive(Debug)]
+pub enum Observed<K> {
+    /// The object is new or newer.
+    Changed {
+        /// Before.
+        old: Option<Arc<K>>,
+        /// After.
+        new: Arc<K>,
+    },
+    /// The object is gone, or can no longer be read.
+    Gone {
+        /// Before.
+        old: Arc<K>,
+    },
+    /// The cache knew it already, or knows better.
+    Known,
+}
+
+impl<K> Default for KindCache<K> {
+    fn default() -> Self {
+        let inner = Inner {
+            objects: BTreeMap::new(),
+            unreadable: HashMap::new(),
+            relist: None,
+            tombstones: HashMap::new(),
+            tombstone_order: VecDeque::new(),
+        };
+        Self { inner: RwLock::new(inner), synced: AtomicBool::new(false) }
+    }
+}
+
+fn version_of<K: Resource>(object: &K) -> u64 {
+    object.meta().resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+impl<K: Resource<DynamicType = ()>> KindCache<K> {
+    /// The object of this name.
+    pub fn get(&self, name: &Name) -> Option<Arc<K>> {
+        self.inner.read().objects.get(name).cloned()
+    }
+
+    /// Why the object of this name cannot be read, if it cannot.
+    pub fn unreadable(&self, name: &Name) -> Option<String> {
+        self.inner.read().unreadable.get(name).cloned()
+    }
+
+    /// How many objects cannot be read.
+    pub fn unreadable_count(&self) -> usize {
+        self.inner.read().unreadable.len()
+    }
+
+    /// All objects of a namespace.
+    pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+        let start = Name::new(namespace, "");
+        let inner = self.inner.read();
+        inner
+            .objects
+            .range(start..)
+            .take_while(|(name, _)| name.namespace == namespace)
+            .map(|(_, object)| Arc::clone(object))
+            .collect()
+    }
+
+    /// All objects.
+    pub fn all(&self) -> Vec<Arc<K>> {
+        self.inner.read().objects.values().cloned().collect()
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.inner.read().objects.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the first list has been read whole.
+    pub fn is_synced(&self) -> bool {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Takes what a watch delivered; returns what changed. A relist ends with the objects that are gone.
+    pub fn take(&self, event: Event<DeserializeGuard<K>>) -> Vec<Observed<K>> {
+        match event {
+            Event::Init => {
+                self.inner.write().relist = Some(HashSet::new());
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                let name = Name::of(&object);
+                let observed = self.observe(object.0.map_err(|invalid| (name.clone(), invalid.error)));
+                if let Some(seen) = &mut self.inner.write().relist {
+                    seen.insert(name);
+                }
+                vec![observed]
+            }
+            Event::InitDone => {
+                let observed = self.end_relist();
+                self.synced.store(true, Ordering::Release);
+                observed
+            }
+            Event::Apply(object) => {
+                let name = Name::of(&object);
+                vec![self.observe(object.0.map_err(|invalid| (name, invalid.error)))]
+            }
+            Event::Delete(object) => vec![self.remove(&Name::of(&object), version_of(&object))],
+        }
+    }
+
+    /// Takes what one of our own writes returned.
+    pub fn take_own(&self, object: K) -> Observed<K> {
+        self.observe(Ok(object))
+    }
+
+    /// Forgets an object that one of our own writes deleted.
+    pub fn forget(&self, name: &Name) -> Observed<K> {
+        let version = self.get(name).map_or(0, |object| version_of(&*object));
+        self.remove(name, version)
+    }
+
+    fn observe(&self, object: Result<K, (Name, String)>) -> Observed<K> {
+        let mut inner = self.inner.write();
+        match object {
+            Ok(object) => {
+                let name = Name::of(&object);
+                let version = version_of(&object);
+                let newest = inner.objects.get(&name).map(|known| version_of(&**known));
+                let deleted = inner.tombstones.get(&name).copied();
+                if newest.is_some_and(|newest| newest >= version) || deleted.is_some_and(|deleted| deleted >= version) {
+                    return Observed::Known;
+                }
+                inner.unreadable.remove(&name);
+                let new = Arc::new(object);
+                let old = inner.objects.insert(name, Arc::clone(&new));
+                Observed::Changed { old, new }
+            }
+            Err((name, error)) => {
+                let old = inner.objects.remove(&name);
+                inner.unreadable.insert(name, error);
+                old.map_or(Observed::Known, |old| Observed::Gone { old })
+            }
+        }
+    }
+
+    fn remove(&self, name: &Name, version: u64) -> Observed<K> {
+        let mut inner = self.inner.write();
+        inner.unreadable.remove(name);
+        if inner.tombstones.insert(name.clone(), version).is_none() {
+            inner.tombstone_order.push_back(name.clone());
+        }
+        if inner.tombstone_order.len() > KEPT_TOMBSTONES
+            && let Some(oldest) = inner.tombstone_order.pop_front()
+        {
+            inner.tombstones.remove(&oldest);
+        }
+        let newer = inner.objects.get(name).is_some_and(|known| version_of(&**known) > version);
+        if newer {
+            return Observed::Known;
+        }
+        inner.objects.remove(name).map_or(Observed::Known, |old| Observed::Gone { old })
+    }
+
+    fn end_relist(&self) -> Vec<Observed<K>> {
+        let missing: Vec<(Name, u64)> = {
+            let mut inner = self.inner.write();
+            let Some(seen) = inner.relist.take() else { return Vec::new() };
+            inner.unreadable.retain(|name, _| seen.contains(name));
+            let objects = inner.objects.iter();
+            objects.filter(|(name, _)| !seen.contains(*name)).map(|(n, o)| (n.clone(), version_of(&**o))).collect()
+        };
+        missing.iter().map(|(name, version)| self.remove(name, *version)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::core::ObjectMeta;
+
+    fn map(name: &str, version: u64) -> ConfigMap {
+        let metadata = ObjectMeta {
+            namespace: Some("n".into()),
+            name: Some(name.into()),
+            resource_version: Some(version.to_string()),
+            ..ObjectMeta::default()
+        };
+        ConfigMap { metadata, ..ConfigMap::default() }
+    }
+
+    fn good(name: &str, version: u64) -> DeserializeGuard<ConfigMap> {
+        DeserializeGuard(Ok(map(name, version)))
+    }
+
+    fn names(cache: &KindCache<ConfigMap>) -> Vec<(String, u64)> {
+        cache.all().iter().map(|m| (m.metadata.name.clone().unwrap(), version_of(&**m))).collect()
+    }
+
+    #[test]
+    fn an_object_never_goes_back_to_an_older_version() {
+        let cache = KindCache::default();
+        cache.take(Event::Apply(good("a", 5)));
+        assert!(matches!(cache.take_own(map("a", 9)), Observed::Changed { .. }));
+        assert!(matches!(cache.take(Event::Apply(good("a", 7)))[0], Observed::Known));
+        assert_eq!(names(&cache), [("a".into(), 9)]);
+    }
+
+    #[test]
+    fn a_late_answer_does_not_bring_a_deleted_object_back() {
+        let cache = KindCache::default();
+        cache.take(Event::Apply(good("a", 5)));
+        cache.take(Event::Delete(good("a", 12)));
+        assert!(matches!(cache.take_own(map("a", 10)), Observed::Known));
+        assert!(cache.is_empty());
+        cache.take(Event::Apply(good("a", 13)));
+        assert_eq!(cache.len(), 1, "a new object of the same name is taken");
+    }
+
+    #[test]
+    fn a_relist_ends_with_what_is_gone() {
+        let cache = KindCache::default();
+        cache.take(Event::Apply(good("a", 1)));
+        cache.take(Event::Apply(good("b", 2)));
+        cache.take(Event::Init);
+        cache.take(Event::InitApply(good("b", 2)));
+        assert!(!cache.is_synced());
+        let observed = cache.take(Event::InitDone);
+        assert!(matches!(&observed[..], [Observed::Gone { .. }]));
+        assert_eq!(names(&cache), [("b".into(), 2)]);
+        assert!(cache.is_synced());
+    }
+}

@@ -1,0 +1,16 @@
+//! What the API server holds, as far as the watches have told, and as far as our own writes are newer.
+//!
+//! # Guarantees
+//! An object never goes back to an older version: what one of our writes returned is seen by the next read, also when
+//! the watch is late (read your own writes). A relist replaces objects one by one, so two copies never stand side by side.
+//!
+//! # Assumptions
+//! Resource versions of one kind are numbers that grow (KEP-5504; true of etcd ever since).
+
+mod kind;
+mod watch;
+mod world;
+
+pub use kind::{KindCache, Observed};
+pub use watch::watch_all;
+pub use world::{Change, Kind, Name, SecretMeta, World};

@@ -1,0 +1,106 @@
+//! The watches that feed the cache. They recover by themselves; a lost API server is waited for.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+
+use super::World;
+use crate::reconcile::names::SECRET_LABEL;
+use crate::telemetry::Metrics;
+
+/// Load balancers drop watches that are idle for longer, silently.
+const WATCH_TIMEOUT_SECONDS: u32 = 195;
+
+/// Watches every kind into `world`, in every namespace, until it is dropped.
+pub fn watch_all(client: &Client, world: &Arc<World>, metrics: &Arc<Metrics>) -> JoinSet<()> {
+    let mut watches = JoinSet::new();
+    macro_rules! watch {
+        ($take:ident, $plural:literal) => {{
+            let (world, metrics) = (Arc::clone(world), Arc::clone(metrics));
+            watches.spawn(follow(Api::all(client.clone()), $plural, metrics, move |event| world.$take(event)));
+        }};
+    }
+    watch!(take_project, "projects");
+    watch!(take_site, "sites");
+    watch!(take_template, "configtemplates");
+    watch!(take_device, "deviceinstances");
+
+    let (world, metrics) = (Arc::clone(world), Arc::clone(metrics));
+    // Metadata only: what the Secrets say is never in memory longer than one request.
+    let secrets: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
+    let config = config().labels(SECRET_LABEL);
+    watches.spawn(async move {
+        let events = watcher(secrets, config);
+        consume(events, "secrets", &metrics, |event| world.take_secret(guarded(event))).await;
+    });
+    watches
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_TIMEOUT_SECONDS)
+}
+
+async fn follow<K>(
+    api: Api<DeserializeGuard<K>>,
+    plural: &'static str,
+    metrics: Arc<Metrics>,
+    take: impl FnMut(watcher::Event<DeserializeGuard<K>>) + Send,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    consume(watcher(api, config()), plural, &metrics, take).await;
+}
+
+async fn consume<K>(
+    events: impl futures::Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send,
+    plural: &'static str,
+    metrics: &Metrics,
+    mut take: impl FnMut(watcher::Event<K>) + Send,
+) where
+    K: Resource + Clone + Send,
+{
+    let mut events = Box::pin(events.default_backoff());
+    loop {
+        match events.try_next().await {
+            Ok(Some(event)) => {
+                metrics.watch_event(plural);
+                take(event.modify(strip));
+            }
+            Ok(None) => return,
+            Err(error) => {
+                metrics.watch_error(plural);
+                tracing::warn!(kind = plural, %error, "watch interrupted; it is started again");
+                // The stream backs off by itself; this only keeps a stream that ends at once from spinning.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// What no decision needs and what takes most of the memory.
+fn strip<K: Resource>(object: &mut K) {
+    object.managed_fields_mut().clear();
+    object.meta_mut().managed_fields = None;
+    if let Some(annotations) = &mut object.meta_mut().annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+fn guarded<K>(event: watcher::Event<K>) -> watcher::Event<DeserializeGuard<K>> {
+    use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+    match event {
+        Apply(object) => Apply(DeserializeGuard(Ok(object))),
+        Delete(object) => Delete(DeserializeGuard(Ok(object))),
+        Init => Init,
+        InitApply(object) => InitApply(DeserializeGuard(Ok(object))),
+        InitDone => InitDone,
+    }
+}

@@ -1,0 +1,322 @@
+//! All kinds together, with the indexes that the gateway needs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Resource;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::watcher::Event;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, mpsc};
+
+use super::{KindCache, Observed};
+
+/// Metadata of a Secret that the operator made. Its contents are never cached.
+pub type SecretMeta = PartialObjectMeta<Secret>;
+
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Project.
+    Project,
+    /// Site.
+    Site,
+    /// `ConfigTemplate`.
+    ConfigTemplate,
+    /// `DeviceInstance`.
+    DeviceInstance,
+    /// Secrets that the operator made.
+    Secret,
+}
+
+impl Kind {
+    /// The plural, as in paths and metrics.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Project => "projects",
+            Self::Site => "sites",
+            Self::ConfigTemplate => "configtemplates",
+            Self::DeviceInstance => "deviceinstances",
+            Self::Secret => "secrets",
+        }
+    }
+}
+
+/// Namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl Name {
+    /// A name.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The name of this object.
+    pub fn of<K: Resource>(object: &K) -> Self {
+        let meta = object.meta();
+        Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Something that happened to an object. What it was before is not said: who cares looks at the cache.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A Project appeared, changed or went.
+    Project {
+        /// Which one.
+        name: Name,
+        /// Whether what depends on it has to look: it appeared or went.
+        matters: bool,
+    },
+    /// A Site appeared, changed or went.
+    Site {
+        /// Which one.
+        name: Name,
+        /// Whether what depends on it has to look: it appeared or went.
+        matters: bool,
+    },
+    /// A `ConfigTemplate` appeared, changed or went.
+    ConfigTemplate {
+        /// Which one.
+        name: Name,
+        /// Whether what depends on it has to look: it appeared or went, or its configuration changed.
+        matters: bool,
+    },
+    /// A `DeviceInstance` appeared, changed or went; the sites and templates that it referred to before and after.
+    DeviceInstance {
+        /// Which one.
+        name: Name,
+        /// Names of its sites.
+        sites: Vec<String>,
+        /// Names of its templates.
+        templates: Vec<String>,
+    },
+    /// A Secret of ours appeared, changed or went; the device instance it belongs to, if it is a code.
+    Secret {
+        /// Which one.
+        name: Name,
+        /// The instance that owns it.
+        owner: Option<String>,
+    },
+}
+
+/// The cache of everything.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Projects.
+    pub projects: KindCache<Project>,
+    /// Sites.
+    pub sites: KindCache<Site>,
+    /// Templates.
+    pub templates: KindCache<ConfigTemplate>,
+    /// Device instances.
+    pub devices: KindCache<DeviceInstance>,
+    /// Secrets of ours, metadata only.
+    pub secrets: KindCache<SecretMeta>,
+    by_uid: RwLock<HashMap<String, Name>>,
+    by_association: RwLock<HashMap<String, Name>>,
+    waiting: Mutex<HashMap<Name, Arc<Notify>>>,
+    subscribers: Mutex<Vec<mpsc::UnboundedSender<Change>>>,
+}
+
+impl World {
+    /// Whether every kind has been listed once.
+    pub fn is_synced(&self) -> bool {
+        self.projects.is_synced()
+            && self.sites.is_synced()
+            && self.templates.is_synced()
+            && self.devices.is_synced()
+            && self.secrets.is_synced()
+    }
+
+    /// The device instance with this UID.
+    pub fn device_by_uid(&self, uid: &str) -> Option<Arc<DeviceInstance>> {
+        let name = self.by_uid.read().get(uid).cloned()?;
+        self.devices.get(&name)
+    }
+
+    /// The device instance that has this association now.
+    pub fn device_by_association(&self, id: &str) -> Option<Arc<DeviceInstance>> {
+        let name = self.by_association.read().get(id).cloned()?;
+        self.devices.get(&name)
+    }
+
+    /// The project of a namespace.
+    pub fn project(&self, namespace: &str) -> Option<Arc<Project>> {
+        self.projects.get(&Name::new(namespace, fleetform_crds::project::NAME))
+    }
+
+    /// All changes from now on.
+    pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Change> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.subscribers.lock().push(sender);
+        receiver
+    }
+
+    /// Wakes at the next change of this device instance. Take it before looking at the instance.
+    pub fn device_changes(&self, name: &Name) -> Arc<Notify> {
+        Arc::clone(self.waiting.lock().entry(name.clone()).or_default())
+    }
+
+    /// Forgets the waiters of an instance that nobody waits for any more.
+    pub fn done_waiting(&self, name: &Name, notify: &Arc<Notify>) {
+        let mut waiting = self.waiting.lock();
+        // One count is the map's, one the caller's.
+        if Arc::strong_count(notify) <= 2 {
+            waiting.remove(name);
+        }
+    }
+
+    pub(super) fn take_project(&self, event: Event<DeserializeGuard<Project>>) {
+        let changes = self.projects.take(event).iter().filter_map(project_change).collect();
+        self.publish(changes);
+    }
+
+    pub(super) fn take_site(&self, event: Event<DeserializeGuard<Site>>) {
+        let changes = self.sites.take(event).iter().filter_map(site_change).collect();
+        self.publish(changes);
+    }
+
+    pub(super) fn take_template(&self, event: Event<DeserializeGuard<ConfigTemplate>>) {
+        let changes = self.templates.take(event).iter().filter_map(template_change).collect();
+        self.publish(changes);
+    }
+
+    pub(super) fn take_device(&self, event: Event<DeserializeGuard<DeviceInstance>>) {
+        let observed = self.devices.take(event);
+        let changes = observed.iter().filter_map(|observed| self.index(observed)).collect();
+        self.publish(changes);
+    }
+
+    pub(super) fn take_secret(&self, event: Event<DeserializeGuard<SecretMeta>>) {
+        let changes = self.secrets.take(event).iter().filter_map(secret_change).collect();
+        self.publish(changes);
+    }
+
+    /// What one of our own writes to a project returned.
+    pub fn own_project(&self, project: Project) {
+        let change = project_change(&self.projects.take_own(project));
+        self.publish(change.into_iter().collect());
+    }
+
+    /// What one of our own writes to a site returned.
+    pub fn own_site(&self, site: Site) {
+        let change = site_change(&self.sites.take_own(site));
+        self.publish(change.into_iter().collect());
+    }
+
+    /// What one of our own writes to a template returned.
+    pub fn own_template(&self, template: ConfigTemplate) {
+        let change = template_change(&self.templates.take_own(template));
+        self.publish(change.into_iter().collect());
+    }
+
+    /// What one of our own writes to a device instance returned.
+    pub fn own_device(&self, device: DeviceInstance) {
+        let change = self.index(&self.devices.take_own(device));
+        self.publish(change.into_iter().collect());
+    }
+
+    /// What one of our own writes to a Secret returned.
+    pub fn own_secret(&self, secret: SecretMeta) {
+        let change = secret_change(&self.secrets.take_own(secret));
+        self.publish(change.into_iter().collect());
+    }
+
+    /// One of our own writes deleted this Secret.
+    pub fn forget_secret(&self, name: &Name) {
+        let change = secret_change(&self.secrets.forget(name));
+        self.publish(change.into_iter().collect());
+    }
+
+    fn index(&self, observed: &Observed<DeviceInstance>) -> Option<Change> {
+        let (old, new) = match observed {
+            Observed::Changed { old, new } => (old.as_ref(), Some(new)),
+            Observed::Gone { old } => (Some(old), None),
+            Observed::Known => return None,
+        };
+        let name = Name::of(&**new.or(old)?);
+        let uid = |device: &Arc<DeviceInstance>| device.metadata.uid.clone();
+        let association = |device: &Arc<DeviceInstance>| device.association().map(|a| a.id.clone());
+        reindex(&mut self.by_uid.write(), &name, old.and_then(uid), new.and_then(uid));
+        reindex(&mut self.by_association.write(), &name, old.and_then(association), new.and_then(association));
+        if let Some(notify) = self.waiting.lock().get(&name) {
+            notify.notify_waiters();
+        }
+        let both = || old.into_iter().chain(new);
+        let mut sites: Vec<String> = both().map(|device| device.spec.site_ref.name.clone()).collect();
+        let mut templates: Vec<String> = both().filter_map(|d| d.template_name().map(ToOwned::to_owned)).collect();
+        sites.dedup();
+        templates.dedup();
+        Some(Change::DeviceInstance { name, sites, templates })
+    }
+
+    fn publish(&self, changes: Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut subscribers = self.subscribers.lock();
+        subscribers.retain(|subscriber| changes.iter().all(|change| subscriber.send(change.clone()).is_ok()));
+    }
+}
+
+fn reindex(index: &mut HashMap<String, Name>, name: &Name, old: Option<String>, new: Option<String>) {
+    if old == new {
+        return;
+    }
+    if let Some(old) = old {
+        index.remove(&old);
+    }
+    if let Some(new) = new {
+        index.insert(new, name.clone());
+    }
+}
+
+/// The name of what changed, and whether `same` says that the change is of no matter to what depends on it.
+fn change_of<K: Resource>(observed: &Observed<K>, same: impl Fn(&K, &K) -> bool) -> Option<(Name, bool)> {
+    match observed {
+        Observed::Changed { old, new } => {
+            Some((Name::of(&**new), old.as_ref().is_none_or(|old| old.meta().uid != new.meta().uid || !same(old, new))))
+        }
+        Observed::Gone { old } => Some((Name::of(&**old), true)),
+        Observed::Known => None,
+    }
+}
+
+fn project_change(observed: &Observed<Project>) -> Option<Change> {
+    change_of(observed, |_, _| true).map(|(name, matters)| Change::Project { name, matters })
+}
+
+fn site_change(observed: &Observed<Site>) -> Option<Change> {
+    change_of(observed, |_, _| true).map(|(name, matters)| Change::Site { name, matters })
+}
+
+fn template_change(observed: &Observed<ConfigTemplate>) -> Option<Change> {
+    let facts = |template: &ConfigTemplate| {
+        let status = template.status.as_ref();
+        (template.metadata.generation, status.and_then(|s| s.observed_generation), status.and_then(|s| s.revision))
+    };
+    change_of(observed, |old, new| facts(old) == facts(new))
+        .map(|(name, matters)| Change::ConfigTemplate { name, matters })
+}
+
+fn secret_change(observed: &Observed<SecretMeta>) -> Option<Change> {
+    let (Observed::Changed { new: secret, .. } | Observed::Gone { old: secret }) = observed else { return None };
+    let owners = secret.metadata.owner_references.iter().flatten();
+    let owner = owners.into_iter().find(|owner| owner.kind == "DeviceInstance").map(|owner| owner.name.clone());
+    Some(Change::Secret { name: Name::of(&**secret), owner })
+}

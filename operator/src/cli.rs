@@ -1,0 +1,209 @@
+//! The command line: the only place that reads arguments and the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fleetform_domain::id::Installation;
+use jiff::SignedDuration;
+use tracing_subscriber::EnvFilter;
+
+use crate::clock::{Clock as _, SystemClock};
+use crate::run::run;
+use crate::settings::{CodeSettings, EventSink, GatewaySettings, PortalSettings, Settings};
+
+/// Fleetform keeps fleets of door readers, gateways and sensors the way Kubernetes objects declare them.
+#[derive(Debug, Parser)]
+#[command(name = "fleetform", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the operator: controllers, device gateway and portal.
+    Run(Box<RunArguments>),
+    /// Prints the `CustomResourceDefinitions` as YAML.
+    Crds,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON document a line.
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    /// Account id that ARNs and events carry: 12 digits.
+    #[arg(long, env = "FLEETFORM_ACCOUNT")]
+    account: String,
+    /// Region that ARNs and events carry.
+    #[arg(long, env = "FLEETFORM_REGION", default_value = "us-east-1")]
+    region: String,
+    /// Partition that ARNs carry: aws, aws-cn or aws-us-gov.
+    #[arg(long, env = "FLEETFORM_PARTITION", default_value = "aws")]
+    partition: String,
+    /// The operator's own namespace, where its lease and its keys are.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "fleetform-system")]
+    namespace: String,
+    /// Name of this process in the lease; must differ between processes. Left out: random.
+    #[arg(long, env = "POD_NAME")]
+    identity: Option<String>,
+    /// Where devices connect.
+    #[arg(long, env = "FLEETFORM_GATEWAY_LISTEN", default_value = "0.0.0.0:8443")]
+    gateway_listen: SocketAddr,
+    /// The address that devices dial, https://host:port. It stands in every activation code.
+    #[arg(long, env = "FLEETFORM_GATEWAY_URL")]
+    gateway_url: String,
+    /// More names and addresses for the gateway's certificate. May be repeated.
+    #[arg(long = "gateway-name", env = "FLEETFORM_GATEWAY_NAMES", value_delimiter = ',')]
+    gateway_names: Vec<String>,
+    /// Time between two check-ins of a device, in seconds, 1 to 3600. A device that misses three is disconnected.
+    #[arg(long, env = "FLEETFORM_CHECK_IN_SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u32).range(1..=3600))]
+    check_in_seconds: u32,
+    /// Where people and their tools connect.
+    #[arg(long, env = "FLEETFORM_PORTAL_LISTEN", default_value = "0.0.0.0:9443")]
+    portal_listen: SocketAddr,
+    /// Names and addresses for the portal's own certificate. May be repeated.
+    #[arg(long = "portal-name", env = "FLEETFORM_PORTAL_NAMES", value_delimiter = ',')]
+    portal_names: Vec<String>,
+    /// Certificate chain of the portal in PEM, of an authority that phones trust.
+    #[arg(long, env = "FLEETFORM_PORTAL_TLS_CERT", requires = "portal_tls_key")]
+    portal_tls_cert: Option<PathBuf>,
+    /// Key to that certificate in PEM.
+    #[arg(long, env = "FLEETFORM_PORTAL_TLS_KEY", requires = "portal_tls_cert")]
+    portal_tls_key: Option<PathBuf>,
+    /// Audience that tokens for the portal must be made for.
+    #[arg(long, env = "FLEETFORM_TOKEN_AUDIENCE", default_value = "fleetform")]
+    token_audience: String,
+    /// Where /livez, /readyz and /metrics are served, over plain HTTP.
+    #[arg(long, env = "FLEETFORM_METRICS_LISTEN", default_value = "0.0.0.0:8080")]
+    metrics_listen: SocketAddr,
+    /// How long an activation code is good, in hours, 1 to 720. At rest it is rotated when a quarter is left.
+    #[arg(long, env = "FLEETFORM_CODE_VALIDITY_HOURS", default_value_t = 24,
+          value_parser = clap::value_parser!(u16).range(1..=720))]
+    code_validity_hours: u16,
+    /// Where events go: a file to append JSON lines to, or - for standard output.
+    #[arg(long, env = "FLEETFORM_EVENTS", default_value = "-")]
+    events: String,
+    /// Form of the log on standard error.
+    #[arg(long, env = "FLEETFORM_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+impl RunArguments {
+    fn validated(self) -> anyhow::Result<Settings> {
+        let installation = Installation::new(&self.partition, &self.region, &self.account)?;
+        let host = self
+            .gateway_url
+            .strip_prefix("https://")
+            .filter(|rest| !rest.is_empty() && !rest.contains(['/', '#', '?', '@']))
+            .ok_or_else(|| {
+                anyhow::anyhow!("--gateway-url {}: must be https://host:port, without a path", self.gateway_url)
+            })?;
+        let host = host.rsplit_once(':').map_or(host, |(host, _)| host).trim_matches(['[', ']']).to_owned();
+        let mut names = vec![host.clone()];
+        names.extend(self.gateway_names);
+        let portal_names = if self.portal_names.is_empty() { vec![host] } else { self.portal_names };
+        let validity = SignedDuration::from_hours(i64::from(self.code_validity_hours));
+        let identity = self.identity.unwrap_or_else(|| format!("fleetform-{}", SystemClock.uuid()));
+        Ok(Settings {
+            installation,
+            namespace: self.namespace,
+            identity,
+            gateway: GatewaySettings {
+                listen: self.gateway_listen,
+                url: self.gateway_url,
+                names,
+                check_in_seconds: self.check_in_seconds,
+            },
+            portal: PortalSettings {
+                listen: self.portal_listen,
+                names: portal_names,
+                certificate: self.portal_tls_cert.zip(self.portal_tls_key),
+                audience: self.token_audience,
+            },
+            metrics_listen: self.metrics_listen,
+            codes: CodeSettings { validity, fresh_for: validity / 8 },
+            events: if self.events == "-" { EventSink::Stdout } else { EventSink::File(self.events.into()) },
+        })
+    }
+}
+
+/// Runs the command. What goes wrong is told on standard error.
+pub async fn execute(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Crds => {
+            for (_, yaml) in fleetform_crds::definition::documents() {
+                println!("---\n{yaml}");
+            }
+            ExitCode::SUCCESS
+        }
+        Command::Run(arguments) => {
+            log_to_stderr(arguments.log_format);
+            let outcome = match arguments.validated() {
+                Ok(settings) => run(settings).await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("fleetform: {error:#}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+    }
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn check(arguments: &[&str]) -> anyhow::Result<Settings> {
+        let cli = Cli::try_parse_from(["fleetform", "run"].iter().chain(arguments))?;
+        let Command::Run(arguments) = cli.command else { unreachable!("it says run") };
+        arguments.validated()
+    }
+
+    #[test]
+    fn the_help_is_as_it_was_reviewed() {
+        let mut command = Cli::command();
+        let run = command.find_subcommand_mut("run").expect("there is such a command");
+        insta::assert_snapshot!(run.render_long_help());
+    }
+
+    #[test]
+    fn the_gateways_host_is_in_its_certificate() {
+        let base = ["--account", "123456789012", "--gateway-url", "https://[::1]:8443", "--gateway-name", "gw"];
+        assert_eq!(check(&base).unwrap().gateway.names, ["::1", "gw"]);
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_by_name() {
+        for (arguments, named) in [
+            (["--account", "1", "--gateway-url", "https://gw:1"], "account id"),
+            (["--account", "123456789012", "--gateway-url", "http://gw:1"], "--gateway-url"),
+            (["--account", "123456789012", "--gateway-url", "https://gw/path"], "--gateway-url"),
+        ] {
+            let error = check(&arguments).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}

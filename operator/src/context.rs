@@ -1,0 +1,49 @@
+//! What every part of the running operator shares.
+
+use std::sync::Arc;
+
+use kube::Client;
+
+use crate::activation::code::Mint;
+use crate::cache::World;
+use crate::clock::Clock;
+use crate::crypto::Authority;
+use crate::gateway::table::DeviceTable;
+use crate::leader::Leadership;
+use crate::queue::Queue;
+use crate::reconcile::execute::Executor;
+use crate::settings::Settings;
+use crate::telemetry::Metrics;
+
+/// What every part of the running operator shares.
+#[derive(Clone)]
+pub struct Context {
+    /// For reads; writes go through the executor.
+    pub client: Client,
+    /// Validated.
+    pub settings: Arc<Settings>,
+    /// The time, and randomness.
+    pub clock: Arc<dyn Clock>,
+    /// What the API server holds.
+    pub world: Arc<World>,
+    /// What devices reported.
+    pub table: Arc<DeviceTable>,
+    /// Writes.
+    pub executor: Executor,
+    /// Whether this process holds the lease.
+    pub leadership: Leadership,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Makes activation codes.
+    pub mint: Arc<Mint>,
+    /// Signs certificates.
+    pub authority: Arc<Authority>,
+    /// What is to be reconciled.
+    pub queue: Arc<Queue>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,132 @@
+//! Pure: which configuration an instance should run, as a version that never changes.
+
+use fleetform_crds::condition::Reason;
+use fleetform_crds::device_instance::{ConfigurationStatus, ConfigurationVersion, KEPT_VERSIONS, TemplateRevision};
+use fleetform_crds::{ConfigTemplate, DeviceInstance};
+use fleetform_domain::configuration::{Configuration, DeviceType};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::plan::Found;
+use crate::controllers::Obstacle;
+
+/// The configuration that spec and template make together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// All of it.
+    pub whole: Configuration,
+    /// The template revision that it starts from.
+    pub template: Option<TemplateRevision>,
+    /// What lies over it.
+    pub overrides: Configuration,
+}
+
+/// What stands between an instance and its configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The operator itself has yet to look at the template; it will in a moment.
+    Moment,
+    /// Something that has to be said.
+    Obstacle(Obstacle),
+}
+
+/// The configuration that is wanted of `device`.
+pub fn wanted(device: &DeviceInstance, template: Option<&Found<ConfigTemplate>>) -> Result<Wanted, Missing> {
+    let overrides = device.overrides();
+    let obstacle = |obstacle| Err(Missing::Obstacle(obstacle));
+    let (base, revision) = match (device.template_name(), template) {
+        (Some(name), Some(Found::Here(template))) => {
+            let status = template.status.as_ref();
+            let current = status.is_some_and(|status| status.observed_generation == template.metadata.generation);
+            let revision = status.and_then(|status| status.revision).filter(|_| current);
+            let (Some(revision), Some(uid)) = (revision, template.metadata.uid.clone()) else {
+                return Err(Missing::Moment);
+            };
+            (template.spec.configuration.clone(), Some(TemplateRevision { uid, name: name.to_owned(), revision }))
+        }
+        (Some(name), Some(Found::Unreadable(why))) => {
+            let message = format!("spec.configuration.templateRef: ConfigTemplate {name} cannot be read: {why}");
+            return obstacle(Obstacle::waits(Reason::TemplateNotFound, message));
+        }
+        (Some(name), _) => {
+            let message = format!(
+                "spec.configuration.templateRef: there is no ConfigTemplate {name} in this namespace; create it, or refer \
+                 to another one"
+            );
+            return obstacle(Obstacle::waits(Reason::TemplateNotFound, message));
+        }
+        (None, _) => (Configuration::default(), None),
+    };
+    let whole = base.overridden_by(&overrides);
+    if device.spec.device_type == DeviceType::Sensor {
+        let message = "sensors are commissioned through their gateway, which this version does not do yet";
+        return obstacle(Obstacle::stalls(Reason::CommissionedByGateway, message));
+    }
+    let missing = whole.missing_for(device.spec.device_type);
+    if !missing.is_empty() {
+        let fields: Vec<String> = missing.iter().map(|field| format!("spec.configuration.{field}")).collect();
+        let message = format!("set {}, here or in a ConfigTemplate that templateRef names", fields.join(" and "));
+        return obstacle(Obstacle::stalls(Reason::ConfigurationIncomplete, message));
+    }
+    Ok(Wanted { whole, template: revision, overrides })
+}
+
+/// The configuration status with `wanted` as the desired version: a new version when it differs from the last one.
+pub fn desire(current: Option<&ConfigurationStatus>, wanted: &Wanted, now: Timestamp) -> ConfigurationStatus {
+    let mut status = current.cloned().unwrap_or_default();
+    status.operation_mode = wanted.whole.operation_mode;
+    let latest = status.history.last();
+    let digest = wanted.whole.digest();
+    if latest.is_some_and(|v| v.template == wanted.template && v.overrides == wanted.overrides && v.digest == digest) {
+        return status;
+    }
+    let version = latest.map_or(0, |latest| latest.version) + 1;
+    status.history.push(ConfigurationVersion {
+        version,
+        digest,
+        template: wanted.template.clone(),
+        overrides: wanted.overrides.clone(),
+        created_at: Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
+    });
+    status.desired = version;
+    // The version that the device runs stays addressable however many follow it.
+    while status.history.len() > KEPT_VERSIONS {
+        let oldest_unused = status.history.iter().position(|v| Some(v.version) != status.applied).unwrap_or(0);
+        status.history.remove(oldest_unused);
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleetform_domain::configuration::OperationMode;
+
+    fn version(mode: OperationMode) -> Wanted {
+        let whole = Configuration { operation_mode: Some(mode), ..Configuration::default() };
+        Wanted { overrides: whole.clone(), whole, template: None }
+    }
+
+    #[test]
+    fn a_change_makes_a_version_and_no_change_makes_none() {
+        let first = desire(None, &version(OperationMode::Entry), Timestamp::UNIX_EPOCH);
+        assert_eq!((first.desired, first.history.len()), (1, 1));
+        assert_eq!(desire(Some(&first), &version(OperationMode::Entry), Timestamp::UNIX_EPOCH), first);
+        let second = desire(Some(&first), &version(OperationMode::Enrollment), Timestamp::UNIX_EPOCH);
+        assert_eq!((second.desired, second.history.len()), (2, 2));
+    }
+
+    #[test]
+    fn history_is_bounded_and_keeps_the_version_in_force() {
+        let mut status = desire(None, &version(OperationMode::Entry), Timestamp::UNIX_EPOCH);
+        status.applied = Some(1);
+        for round in 0..30 {
+            let mode = if round % 2 == 0 { OperationMode::Enrollment } else { OperationMode::Entry };
+            status = desire(Some(&status), &version(mode), Timestamp::UNIX_EPOCH);
+        }
+        assert_eq!(status.history.len(), KEPT_VERSIONS);
+        assert_eq!(status.history[0].version, 1);
+        assert_eq!(status.history.last().map(|v| v.version), Some(31));
+        assert_eq!(status.desired, 31);
+    }
+}

@@ -1,0 +1,114 @@
+//! Pure: what a device's reports change in its status, and what its conditions say of it.
+
+use fleetform_crds::DeviceInstanceStatus;
+use fleetform_crds::condition::{ConditionType, Reason, Statement, Status};
+use fleetform_domain::transition::{self, Allowance, Change, Connectivity, Health};
+use jiff::Timestamp;
+
+use crate::gateway::table::{Liveness, Report};
+
+/// Lays what is known of the device's presence over `status`. Answers until when the device counts as flapping, if it does:
+/// as many transitions as an hour may have are recorded, and further changes are held back until then.
+pub fn observe(status: &mut DeviceInstanceStatus, liveness: &Liveness, now: Timestamp) -> Option<Timestamp> {
+    if let Liveness::Reporting(report) = liveness {
+        note_report(status, report);
+    }
+    let connectivity = match liveness {
+        Liveness::Reporting(_) => Some(Connectivity::Connected),
+        Liveness::Silent => Some(Connectivity::Disconnected),
+        Liveness::Unknown => status.connectivity,
+    };
+    let health = match liveness {
+        Liveness::Reporting(report) if report.failed_health_checks.is_empty() => Some(Health::Healthy),
+        Liveness::Reporting(_) => Some(Health::Critical),
+        Liveness::Silent | Liveness::Unknown => status.health,
+    };
+    let mut changes = Vec::new();
+    let previous = status.connectivity.unwrap_or(Connectivity::Disconnected);
+    if let Some(current) = connectivity.filter(|current| *current != previous) {
+        changes.push(Change::Connectivity { previous, current });
+    }
+    // A device counts as healthy until its first report says otherwise.
+    let previous = status.health.unwrap_or(Health::Healthy);
+    if let Some(current) = health.filter(|current| *current != previous) {
+        changes.push(Change::Health { previous, current });
+    }
+    if changes.is_empty() || transition::allowance(&status.transitions, now) == Allowance::Granted {
+        transition::record(&mut status.transitions, changes, now);
+        status.connectivity = connectivity;
+        status.health = health;
+    }
+    match transition::allowance(&status.transitions, now) {
+        Allowance::Granted => None,
+        Allowance::Flapping { until } => Some(until),
+    }
+}
+
+fn note_report(status: &mut DeviceInstanceStatus, report: &Report) {
+    if let Some(configuration) = &mut status.configuration {
+        // A version that never was is no answer.
+        let known = report.applied.is_some_and(|version| configuration.history.iter().any(|v| v.version == version));
+        if known {
+            configuration.applied = report.applied;
+        }
+    }
+    if let Some(device) = &mut status.device {
+        device.software_version = Some(report.software_version.as_str().to_owned());
+    }
+}
+
+/// What the conditions of an active instance say of the device.
+pub fn statements(status: &DeviceInstanceStatus, flapping: bool) -> Vec<Statement> {
+    let mut statements = vec![
+        Statement::new(ConditionType::Active, Status::True, Reason::Activated, "a device is associated"),
+        match (status.connectivity, status.health) {
+            (Some(Connectivity::Connected), _) => Statement::new(
+                ConditionType::Connected,
+                Status::True,
+                Reason::CheckedIn,
+                "the device checks in when it is due",
+            ),
+            (_, None) => Statement::new(
+                ConditionType::Connected,
+                Status::False,
+                Reason::NotReported,
+                "the device has yet to check in for the first time",
+            ),
+            _ => Statement::new(
+                ConditionType::Connected,
+                Status::False,
+                Reason::Silent,
+                "the device is silent: check its power and its network; it reconnects by itself",
+            ),
+        },
+        match status.health {
+            Some(Health::Healthy) => Statement::new(
+                ConditionType::Healthy,
+                Status::True,
+                Reason::ChecksPassed,
+                "all health checks passed when the device checked in last",
+            ),
+            Some(Health::Critical) => Statement::new(
+                ConditionType::Healthy,
+                Status::False,
+                Reason::ChecksFailed,
+                "one or more health checks failed when the device checked in last",
+            ),
+            None => Statement::new(
+                ConditionType::Healthy,
+                Status::Unknown,
+                Reason::NotReported,
+                "the device has yet to check in for the first time",
+            ),
+        },
+    ];
+    if flapping {
+        statements.push(Statement::new(
+            ConditionType::Flapping,
+            Status::True,
+            Reason::TooManyTransitions,
+            "the device changed six times in an hour: further changes are held back; check its power and its network",
+        ));
+    }
+    statements
+}

@@ -1,0 +1,421 @@
+//! Plans of device instances, whole, and what must hold of every plan.
+
+use std::sync::Arc;
+
+use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
+use fleetform_domain::activation::{Association, Phase};
+use fleetform_domain::id::Installation;
+use fleetform_domain::wire::CheckInRequest;
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::plan::{Facts, Found, plan};
+use super::redeem;
+use crate::activation::code::{Mint, StoredCode};
+use crate::controllers::fixtures;
+use crate::gateway::table::{Liveness, Report};
+use crate::reconcile::plan::{Action, Plan};
+
+/// The world as a device instance's plan sees it, and what becomes of it.
+#[derive(Clone)]
+struct Scene {
+    installation: Installation,
+    mint: Mint,
+    project: Option<Project>,
+    site: Option<Site>,
+    template: Option<ConfigTemplate>,
+    device: DeviceInstance,
+    code: Option<StoredCode>,
+    liveness: Liveness,
+    now: Timestamp,
+    nonce: u8,
+}
+
+impl Scene {
+    fn new(configuration: serde_json::Value) -> Self {
+        Self {
+            installation: fixtures::installation(),
+            mint: fixtures::mint(),
+            project: Some(fixtures::project()),
+            site: Some(fixtures::site()),
+            template: Some(fixtures::template(fixtures::entry(), 1)),
+            device: fixtures::device(configuration),
+            code: None,
+            liveness: Liveness::Unknown,
+            now: fixtures::noon(),
+            nonce: 0,
+        }
+    }
+
+    fn from_template() -> Self {
+        Self::new(json!({ "templateRef": { "name": "entry" } }))
+    }
+
+    /// An instance that a device activated, and that the reconciler has looked at since.
+    fn active() -> Self {
+        let mut scene = Self::from_template();
+        scene.settle();
+        scene.redeem();
+        scene.settle();
+        scene
+    }
+
+    fn plan(&self) -> Plan {
+        let template = self.template.clone().map_or(Found::Absent, |template| Found::Here(Arc::new(template)));
+        let facts = Facts {
+            installation: &self.installation,
+            mint: &self.mint,
+            project: self.project.as_ref(),
+            site: self.site.clone().map_or(Found::Absent, |site| Found::Here(Arc::new(site))),
+            template: self.device.template_name().map(|_| template),
+            code: self.code.clone(),
+            liveness: self.device.association().map(|_| self.liveness.clone()),
+            nonce: [self.nonce; 16],
+            now: self.now,
+        };
+        plan(&self.device, &facts)
+    }
+
+    fn execute(&mut self, plan: &Plan) {
+        self.nonce += 1;
+        for action in &plan.actions {
+            match action {
+                Action::ApplyCode(code) => {
+                    self.code = Some(StoredCode {
+                        uid: "code".into(),
+                        owner_uid: self.device.metadata.uid.clone(),
+                        expires: code.expires,
+                        live: fleetform_domain::activation::LiveCode {
+                            sequence: code.sequence,
+                            tokens: code.tokens.clone(),
+                        },
+                    });
+                }
+                Action::DeleteSecret { .. } => self.code = None,
+                Action::PatchStatus(patch) => {
+                    let mut status = serde_json::to_value(self.device.status.clone().unwrap_or_default()).unwrap();
+                    json_patch::merge(&mut status, patch);
+                    self.device.status = Some(serde_json::from_value(status).unwrap());
+                }
+                Action::CreateRevision(_) | Action::Publish { .. } => {}
+            }
+        }
+    }
+
+    /// Executes the plan; answers how many writes it took. Planning again must give nothing.
+    fn settle(&mut self) -> usize {
+        let plan = self.plan();
+        self.execute(&plan);
+        let again = self.plan();
+        assert!(again.actions.is_empty(), "a plan that was executed left {:#?}", again.actions);
+        plan.actions.len()
+    }
+
+    fn redeem(&mut self) {
+        let activation = self.device.status.as_ref().unwrap().activation.clone().unwrap();
+        let association = Association {
+            id: "association".into(),
+            token_sha256: "token".into(),
+            device_key_sha256: "key".into(),
+            epoch: self.device.spec.activation.epoch,
+            sequence: activation.sequence,
+            site_uid: "site".into(),
+        };
+        let patch = redeem::patch(&self.device, association, "0000195169", self.now);
+        let mut json = serde_json::to_value(&self.device).unwrap();
+        json_patch::patch(&mut json, &patch).unwrap();
+        self.device = serde_json::from_value(json).unwrap();
+    }
+
+    fn report(&mut self, applied: Option<u32>, failed: &[&str]) {
+        let check_in = CheckInRequest {
+            boot_id: "boot".try_into().unwrap(),
+            counter: 1,
+            software_version: "1.0.0".try_into().unwrap(),
+            applied_configuration_version: applied,
+            failed_health_checks: failed.iter().map(|name| (*name).try_into().unwrap()).collect(),
+            wait_seconds: 0,
+        };
+        self.liveness = Liveness::Reporting(Report::new(check_in, self.now));
+    }
+
+    fn pass(&mut self, duration: SignedDuration) {
+        self.now += duration;
+    }
+
+    fn phase(&self) -> Phase {
+        self.device.phase()
+    }
+
+    fn ready(&self) -> (&str, &str) {
+        let conditions = &self.device.status.as_ref().unwrap().conditions;
+        let ready = conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        (&ready.status, &ready.reason)
+    }
+}
+
+#[test]
+fn a_configured_instance_gets_a_code_and_is_ready() {
+    let scene = Scene::from_template();
+    insta::assert_json_snapshot!("ready_for_activation", scene.plan());
+}
+
+#[test]
+fn the_way_to_active_takes_five_writes() {
+    let mut scene = Scene::from_template();
+    let mut writes = scene.settle();
+    assert_eq!(scene.phase(), Phase::ReadyForActivation);
+    scene.redeem();
+    writes += 1;
+    // The gateway has long been up, and the new device has yet to report.
+    scene.liveness = Liveness::Silent;
+    writes += scene.settle();
+    assert_eq!(scene.ready(), ("False", "ConfigurationPending"));
+    scene.report(Some(1), &[]);
+    writes += scene.settle();
+    assert_eq!(scene.ready(), ("True", "ConfigurationApplied"));
+    assert_eq!(writes, 5);
+}
+
+#[test]
+fn redeeming_is_one_guarded_patch() {
+    let mut scene = Scene::from_template();
+    scene.settle();
+    let association = Association {
+        id: "8c7e3f0a-0000-4000-8000-000000000009".into(),
+        token_sha256: "aa".into(),
+        device_key_sha256: "bb".into(),
+        epoch: 0,
+        sequence: 1,
+        site_uid: "00000000-0000-4000-8000-000000000002".into(),
+    };
+    insta::assert_json_snapshot!("redeem", redeem::patch(&scene.device, association, "0000195169", scene.now));
+}
+
+#[test]
+fn the_first_check_in_is_one_write() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    insta::assert_json_snapshot!("first_check_in", scene.plan());
+}
+
+#[test]
+fn check_ins_that_say_the_same_are_no_writes() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    scene.pass(SignedDuration::from_secs(60));
+    scene.report(Some(1), &[]);
+    assert_eq!(scene.settle(), 0);
+}
+
+#[test]
+fn failed_checks_and_silence_are_transitions() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    scene.report(Some(1), &["storage"]);
+    insta::assert_json_snapshot!("turned_critical", scene.plan());
+    scene.settle();
+    scene.liveness = Liveness::Silent;
+    insta::assert_json_snapshot!("fell_silent", scene.plan());
+    scene.settle();
+    scene.liveness = Liveness::Unknown;
+    assert_eq!(scene.settle(), 0, "a gateway that has just started writes nothing");
+}
+
+#[test]
+fn a_flapping_device_is_held_back_and_let_go() {
+    let mut scene = Scene::active();
+    let mut writes = 0;
+    for second in 0..40 {
+        scene.pass(SignedDuration::from_secs(1));
+        if second % 2 == 0 { scene.report(Some(1), &[]) } else { scene.liveness = Liveness::Silent }
+        writes += scene.settle();
+    }
+    assert_eq!(writes, 6, "the sixth says that the device flaps, and none follows it");
+    assert_eq!(scene.device.status.as_ref().unwrap().transitions.len(), 6);
+    assert!(scene.plan().look_again.is_some());
+    scene.pass(SignedDuration::from_hours(1));
+    scene.report(Some(1), &[]);
+    scene.settle();
+    assert_eq!(scene.device.status.as_ref().unwrap().connectivity, Some(fleetform_domain::transition::Connectivity::Connected));
+}
+
+#[test]
+fn raising_the_epoch_deactivates_and_makes_a_new_code() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    scene.device.spec.activation.epoch = 1;
+    scene.device.metadata.generation = Some(2);
+    assert_eq!(scene.settle(), 2);
+    assert_eq!(scene.phase(), Phase::ReadyForActivation);
+    let status = scene.device.status.as_ref().unwrap();
+    let activation = status.activation.as_ref().unwrap();
+    assert_eq!((activation.sequence, activation.association.is_none()), (2, true));
+    assert_eq!(status.configuration.as_ref().unwrap().desired, 1, "the configuration is kept");
+}
+
+#[test]
+fn a_code_is_rotated_by_one_write_and_the_previous_token_stays_good() {
+    let mut scene = Scene::from_template();
+    scene.settle();
+    let first = scene.code.clone().unwrap().live.tokens[0].clone();
+    scene.pass(SignedDuration::from_hours(17));
+    assert_eq!(scene.settle(), 0);
+    scene.pass(SignedDuration::from_hours(2));
+    assert_eq!(scene.settle(), 1);
+    let tokens = scene.code.clone().unwrap().live.tokens;
+    assert_eq!(tokens.len(), 2);
+    assert_eq!(tokens[1], first);
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let cases: [(&str, fn(&mut Scene)); 6] = [
+        ("no_project", |scene| scene.project = None),
+        ("no_site", |scene| scene.site = None),
+        ("no_template", |scene| scene.template = None),
+        ("no_configuration", |scene| scene.device.spec.configuration = None),
+        ("incomplete_entry", |scene| {
+            scene.device = fixtures::device(json!({ "operationMode": "Entry" }));
+        }),
+        ("sensor", |scene| scene.device.spec.device_type = fleetform_domain::configuration::DeviceType::Sensor),
+    ];
+    for (name, break_it) in cases {
+        let mut scene = Scene::from_template();
+        break_it(&mut scene);
+        insta::assert_json_snapshot!(format!("missing_{name}"), scene.plan());
+        scene.settle();
+        assert_eq!(scene.phase(), Phase::NeedsConfiguration);
+    }
+}
+
+#[test]
+fn what_is_applied_together_is_not_reported_missing_at_once() {
+    let mut scene = Scene::from_template();
+    scene.site = None;
+    scene.now = fixtures::noon() - SignedDuration::from_secs(59);
+    let plan = scene.plan();
+    assert!(plan.actions.is_empty());
+    assert!(plan.look_again.is_some());
+}
+
+#[test]
+fn a_code_that_an_earlier_instance_of_the_name_left_is_waited_out() {
+    let mut scene = Scene::from_template();
+    scene.settle();
+    scene.device = fixtures::device(json!({ "templateRef": { "name": "entry" } }));
+    scene.device.metadata.uid = Some("00000000-0000-4000-8000-000000000099".into());
+    let plan = scene.plan();
+    assert!(plan.actions.is_empty() && plan.look_again.is_some());
+}
+
+#[test]
+fn a_new_template_revision_is_a_new_version_while_active() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    scene.template = Some(fixtures::template(fixtures::entry(), 2));
+    assert_eq!(scene.settle(), 1);
+    assert_eq!(scene.ready(), ("False", "ConfigurationPending"));
+    scene.report(Some(2), &[]);
+    assert_eq!(scene.settle(), 1);
+    assert_eq!(scene.ready(), ("True", "ConfigurationApplied"));
+}
+
+#[test]
+fn the_operation_mode_does_not_change_while_active() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    scene.template = Some(fixtures::template(fixtures::enrollment(), 2));
+    scene.settle();
+    assert_eq!(scene.ready(), ("False", "OperationModeFixed"));
+    assert_eq!(scene.device.status.as_ref().unwrap().configuration.as_ref().unwrap().desired, 1);
+}
+
+#[test]
+fn an_active_instance_outlives_its_site_and_template() {
+    let mut scene = Scene::active();
+    scene.site = None;
+    scene.template = None;
+    scene.settle();
+    assert_eq!(scene.phase(), Phase::Active);
+    assert_eq!(scene.ready(), ("False", "SiteNotFound"));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Settle,
+    Redeem,
+    Report(Option<u32>, bool),
+    Silence,
+    Forget,
+    Pass(i64),
+    RaiseEpoch,
+    Template(u32, bool),
+    DropSite,
+    RestoreSite,
+    LoseCode,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Settle),
+        2 => Just(Step::Redeem),
+        3 => (prop::option::of(0..4_u32), any::<bool>()).prop_map(|(applied, well)| Step::Report(applied, well)),
+        1 => Just(Step::Silence),
+        1 => Just(Step::Forget),
+        2 => (1..40_000_i64).prop_map(Step::Pass),
+        1 => Just(Step::RaiseEpoch),
+        1 => (1..4_u32, any::<bool>()).prop_map(|(revision, entry)| Step::Template(revision, entry)),
+        1 => Just(Step::DropSite),
+        1 => Just(Step::RestoreSite),
+        1 => Just(Step::LoseCode),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_plans_settle_and_the_lifecycle_holds(steps in prop::collection::vec(step(), 1..40)) {
+        let mut scene = Scene::from_template();
+        let mut mode = None;
+        let mut sequence = 0;
+        for step in steps {
+            match step {
+                Step::Settle => { scene.settle(); }
+                Step::Redeem if scene.phase() == Phase::ReadyForActivation => scene.redeem(),
+                Step::Redeem => {}
+                Step::Report(applied, well) => scene.report(applied, if well { &[] } else { &["storage"] }),
+                Step::Silence => scene.liveness = Liveness::Silent,
+                Step::Forget => scene.liveness = Liveness::Unknown,
+                Step::Pass(seconds) => scene.pass(SignedDuration::from_secs(seconds)),
+                Step::RaiseEpoch => scene.device.spec.activation.epoch += 1,
+                Step::Template(revision, entry) => {
+                    let configuration = if entry { fixtures::entry() } else { fixtures::enrollment() };
+                    scene.template = Some(fixtures::template(configuration, revision));
+                }
+                Step::DropSite => scene.site = None,
+                Step::RestoreSite => scene.site = Some(fixtures::site()),
+                Step::LoseCode => scene.code = None,
+            }
+            let was = scene.phase();
+            scene.settle();
+            let status = scene.device.status.clone().unwrap();
+            let activation = status.activation.clone().unwrap_or_default();
+            prop_assert!(activation.sequence >= sequence, "the sequence never falls");
+            sequence = activation.sequence;
+            prop_assert_eq!(scene.phase() == Phase::Active, activation.association.is_some());
+            prop_assert_eq!(scene.phase() == Phase::ReadyForActivation, scene.code.is_some());
+            prop_assert!(status.transitions.len() <= 32);
+            let now = status.configuration.as_ref().and_then(|c| c.operation_mode);
+            if was == Phase::Active && scene.phase() == Phase::Active && mode.is_some() {
+                prop_assert_eq!(mode, now, "the mode never changes while active");
+            }
+            mode = now;
+        }
+    }
+}

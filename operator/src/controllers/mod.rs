@@ -1,0 +1,65 @@
+//! The kinds. Each has `mod` (observe and execute) and `plan` (pure).
+
+pub mod device;
+#[cfg(test)]
+pub(crate) mod fixtures;
+pub mod project;
+pub mod site;
+pub mod template;
+
+use std::time::Duration;
+
+use fleetform_crds::condition::{ConditionType, Reason, Statement, Status};
+use jiff::{SignedDuration, Timestamp};
+use kube::Resource;
+
+/// How long after its creation an object waits for what it refers to before it says so: what is applied together arrives
+/// within moments of each other, and saying so costs a write.
+const GRACE: SignedDuration = SignedDuration::from_secs(2);
+
+/// How long `object` should still wait silently for what it refers to.
+pub(crate) fn grace_left<K: Resource>(object: &K, now: Timestamp) -> Option<Duration> {
+    let created = object.meta().creation_timestamp.as_ref()?.0;
+    let left = GRACE - now.duration_since(created);
+    left.is_positive().then(|| Duration::try_from(left).unwrap_or_default() + Duration::from_millis(50))
+}
+
+/// What stands between an object and `Ready`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Why.
+    pub reason: Reason,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// Whether it goes away by itself or when somebody else's object appears; otherwise this object has to be changed.
+    pub waits: bool,
+}
+
+impl Obstacle {
+    /// Something that is awaited.
+    pub fn waits(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), waits: true }
+    }
+
+    /// Something that a person has to change in this object.
+    pub fn stalls(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), waits: false }
+    }
+
+    /// `Ready` and `Reconciling` or `Stalled`, as kstatus reads them.
+    pub fn statements(&self) -> Vec<Statement> {
+        let abnormal = if self.waits { ConditionType::Reconciling } else { ConditionType::Stalled };
+        vec![
+            Statement::new(ConditionType::Ready, Status::False, self.reason, self.message.clone()),
+            Statement::new(abnormal, Status::True, self.reason, self.message.clone()),
+        ]
+    }
+}
+
+/// The obstacle of a namespace without a Project.
+pub(crate) fn no_project(namespace: &str) -> Obstacle {
+    Obstacle::waits(
+        Reason::ProjectNotFound,
+        format!("namespace {namespace} has no Project: create a Project named project in it"),
+    )
+}

@@ -1,0 +1,78 @@
+//! Projects: they own what the operator makes in their namespace, and count what is there.
+
+pub mod plan;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use fleetform_crds::device_instance::TemplateRevision;
+use fleetform_domain::activation::Phase;
+
+use crate::cache::Name;
+use crate::context::Context;
+use crate::error::Result;
+use crate::reconcile::names;
+use plan::{Facts, StoredRevision};
+
+/// Brings the project of this name to where it should be.
+pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration>> {
+    let world = &context.world;
+    let Some(project) = world.projects.get(name) else { return Ok(None) };
+    let devices = world.devices.in_namespace(&name.namespace);
+    let mut referenced: HashSet<TemplateRevision> = HashSet::new();
+    for device in &devices {
+        let configuration = device.status.as_ref().and_then(|status| status.configuration.as_ref());
+        let revisions = configuration.into_iter().flat_map(|c| &c.history).filter_map(|version| version.template.as_ref());
+        for revision in revisions {
+            if !referenced.contains(revision) {
+                referenced.insert(revision.clone());
+            }
+        }
+    }
+    for template in world.templates.in_namespace(&name.namespace) {
+        let revision = template.status.as_ref().and_then(|status| status.revision);
+        if let (Some(uid), Some(name), Some(revision)) = (&template.metadata.uid, &template.metadata.name, revision) {
+            referenced.insert(TemplateRevision { uid: uid.clone(), name: name.clone(), revision });
+        }
+    }
+    let now = context.clock.now();
+    let facts = Facts {
+        installation: &context.settings.installation,
+        sites: world.sites.in_namespace(&name.namespace).len(),
+        devices: devices.len(),
+        active: devices.iter().filter(|device| device.phase() == Phase::Active).count(),
+        connectivity_known: context.table.settled(now),
+        referenced: referenced.iter().map(|revision| (revision.uid.as_str(), revision.revision)).collect(),
+        stored: world.secrets.in_namespace(&name.namespace).iter().filter_map(|s| StoredRevision::read(s)).collect(),
+        now,
+    };
+    let plan = plan::plan(&project, &facts);
+    for action in &plan.actions {
+        match action {
+            crate::reconcile::plan::Action::DeleteSecret { name: secret, uid } => {
+                context.executor.delete_secret(&Name::new(&name.namespace, secret), uid).await?;
+            }
+            crate::reconcile::plan::Action::PatchStatus(patch) => {
+                world.own_project(context.executor.patch_status(&*project, patch).await?);
+            }
+            other => unreachable!("a project's plan has no {other:?}"),
+        }
+    }
+    Ok(plan.look_again)
+}
+
+impl StoredRevision {
+    fn read(secret: &crate::cache::SecretMeta) -> Option<Self> {
+        let labels = secret.metadata.labels.as_ref()?;
+        if labels.get(names::SECRET_LABEL)? != names::REVISION {
+            return None;
+        }
+        Some(Self {
+            name: secret.metadata.name.clone()?,
+            uid: secret.metadata.uid.clone()?,
+            template_uid: labels.get(names::TEMPLATE_LABEL)?.clone(),
+            revision: labels.get(names::REVISION_LABEL)?.parse().ok()?,
+            created: secret.metadata.creation_timestamp.as_ref()?.0,
+        })
+    }
+}

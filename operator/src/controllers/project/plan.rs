@@ -1,0 +1,161 @@
+//! Pure: what to do about a project.
+
+use std::collections::HashSet;
+
+use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
+use fleetform_crds::{Project, ProjectStatus};
+use fleetform_domain::id::{Installation, ResourceId};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::reconcile::plan::{Action, Plan};
+use crate::reconcile::status;
+
+/// A revision that no version refers to is kept so long, in case the version that needs it is being written.
+const UNREFERENCED_FOR: SignedDuration = SignedDuration::from_secs(60);
+
+/// What a project's plan depends on.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// Where ARNs come from.
+    pub installation: &'a Installation,
+    /// Sites in the namespace.
+    pub sites: usize,
+    /// Device instances in the namespace.
+    pub devices: usize,
+    /// Of these, active ones.
+    pub active: usize,
+    /// Whether the gateway can tell who is silent; if not, when it will, once it serves.
+    pub connectivity_known: Result<(), Option<Timestamp>>,
+    /// Revisions in use: UID of the template, number.
+    pub referenced: HashSet<(&'a str, u32)>,
+    /// Revisions that are stored.
+    pub stored: Vec<StoredRevision>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// A stored revision of a template.
+#[derive(Clone, Debug)]
+pub struct StoredRevision {
+    /// Name of its Secret.
+    pub name: String,
+    /// UID of its Secret.
+    pub uid: String,
+    /// UID of the template.
+    pub template_uid: String,
+    /// From 1.
+    pub revision: u32,
+    /// When it was stored.
+    pub created: Timestamp,
+}
+
+/// The plan for a project.
+pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let Some(uid) = project.metadata.uid.as_deref().filter(|_| project.metadata.deletion_timestamp.is_none()) else {
+        return plan;
+    };
+    for revision in &facts.stored {
+        if facts.referenced.contains(&(revision.template_uid.as_str(), revision.revision)) {
+            continue;
+        }
+        let due = revision.created + UNREFERENCED_FOR;
+        if due <= facts.now {
+            plan.actions.push(Action::DeleteSecret { name: revision.name.clone(), uid: revision.uid.clone() });
+        } else {
+            plan.look_again_at(due, facts.now);
+        }
+    }
+    let known = match facts.connectivity_known {
+        Ok(()) => Statement::new(
+            ConditionType::ConnectivityKnown,
+            Status::True,
+            Reason::GatewaySettled,
+            "the gateway has been up long enough to tell which devices are silent",
+        ),
+        Err(until) => {
+            if let Some(until) = until {
+                plan.look_again_at(until, facts.now);
+            }
+            Statement::new(
+                ConditionType::ConnectivityKnown,
+                Status::False,
+                Reason::GatewayStarting,
+                "the gateway has just started: connectivity is shown as it was last known",
+            )
+        }
+    };
+    let ready = Statement::new(ConditionType::Ready, Status::True, Reason::Reconciled, "the project is in use");
+    let id = ResourceId::of(uid);
+    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    let current = project.status.as_ref();
+    let conditions = current.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let desired = ProjectStatus {
+        observed_generation: project.metadata.generation,
+        arn: Some(facts.installation.project_arn(&id)),
+        project_id: Some(id),
+        site_count: count(facts.sites),
+        device_instance_count: count(facts.devices),
+        activated_count: count(facts.active),
+        conditions: condition::merge(conditions, &[ready, known], project.metadata.generation, facts.now),
+    };
+    plan.actions.extend(status::patch(current, &desired).map(Action::PatchStatus));
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::fixtures;
+
+    fn check(project: &Project, known: Result<(), Option<Timestamp>>, stored: Vec<StoredRevision>) -> Plan {
+        let installation = fixtures::installation();
+        let facts = Facts {
+            installation: &installation,
+            sites: 3,
+            devices: 40,
+            active: 12,
+            connectivity_known: known,
+            referenced: HashSet::from([("template", 2)]),
+            stored,
+            now: fixtures::noon(),
+        };
+        plan(project, &facts)
+    }
+
+    fn revision(number: u32, age: i64) -> StoredRevision {
+        StoredRevision {
+            name: format!("entry-r{number}"),
+            uid: number.to_string(),
+            template_uid: "template".into(),
+            revision: number,
+            created: fixtures::noon() - SignedDuration::from_secs(age),
+        }
+    }
+
+    #[test]
+    fn a_project_counts_what_is_in_it() {
+        insta::assert_json_snapshot!("project", check(&fixtures::project(), Ok(()), Vec::new()));
+    }
+
+    #[test]
+    fn a_gateway_that_has_just_started_is_one_condition_of_the_project() {
+        let until = fixtures::noon() + SignedDuration::from_secs(90);
+        insta::assert_json_snapshot!("gateway_starting", check(&fixtures::project(), Err(Some(until)), Vec::new()));
+    }
+
+    #[test]
+    fn revisions_that_nobody_refers_to_are_pruned_after_a_while() {
+        let plan = check(&fixtures::project(), Ok(()), vec![revision(1, 600), revision(2, 600), revision(3, 10)]);
+        let deleted: Vec<_> = plan
+            .actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::DeleteSecret { name, .. } => Some(name.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(deleted, ["entry-r1"]);
+        assert!(plan.look_again.is_some(), "the third is looked at again");
+    }
+}

@@ -1,0 +1,34 @@
+//! Sites: ids, and what stands there.
+
+pub mod plan;
+
+use std::time::Duration;
+
+use crate::cache::Name;
+use crate::context::Context;
+use crate::error::Result;
+use crate::reconcile::plan::Action;
+use plan::Facts;
+
+/// Brings the site of this name to where it should be.
+pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration>> {
+    let world = &context.world;
+    let Some(site) = world.sites.get(name) else { return Ok(None) };
+    let devices = world.devices.in_namespace(&name.namespace);
+    let now = context.clock.now();
+    let facts = Facts {
+        installation: &context.settings.installation,
+        project: world.project(&name.namespace).is_some(),
+        devices: devices.iter().filter(|device| device.spec.site_ref.name == name.name).map(|d| &**d).collect(),
+        redeeming: site.metadata.uid.as_deref().is_some_and(|uid| context.table.redeeming(uid, now)),
+        now,
+    };
+    let plan = plan::plan(&site, &facts);
+    for action in &plan.actions {
+        match action {
+            Action::PatchStatus(patch) => world.own_site(context.executor.patch_status(&*site, patch).await?),
+            other => unreachable!("a site's plan has no {other:?}"),
+        }
+    }
+    Ok(plan.look_again)
+}

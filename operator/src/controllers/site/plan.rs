@@ -1,0 +1,159 @@
+//! Pure: what to do about a site.
+
+use std::time::Duration;
+
+use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
+use fleetform_crds::{DeviceInstance, Site, SiteStatus};
+use fleetform_domain::activation::Phase;
+use fleetform_domain::configuration::OperationMode;
+use fleetform_domain::id::{Installation, ResourceId};
+use jiff::Timestamp;
+
+use crate::controllers::{grace_left, no_project};
+use crate::reconcile::plan::{Action, Plan};
+use crate::reconcile::status;
+
+/// What a site's plan depends on.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// Where ARNs come from.
+    pub installation: &'a Installation,
+    /// Whether the namespace has a project.
+    pub project: bool,
+    /// The site's device instances.
+    pub devices: Vec<&'a DeviceInstance>,
+    /// Whether a code of the site is being redeemed now: then the stored count of active devices must not fall to 0,
+    /// because it keeps the address from being edited.
+    pub redeeming: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The plan for a site.
+pub fn plan(site: &Site, facts: &Facts<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let Some(uid) = site.metadata.uid.as_deref().filter(|_| site.metadata.deletion_timestamp.is_none()) else {
+        return plan;
+    };
+    let current = site.status.as_ref();
+    if !facts.project && current.is_none_or(|status| status.observed_generation.is_none())
+        && let Some(left) = grace_left(site, facts.now)
+    {
+        plan.look_again_in(left);
+        return plan;
+    }
+    let mode = |device: &&DeviceInstance| device.status.as_ref()?.configuration.as_ref()?.operation_mode;
+    let has = |wanted| facts.devices.iter().filter_map(mode).any(|mode| mode == wanted);
+    let (enrollment, entry) = (has(OperationMode::Enrollment), has(OperationMode::Entry));
+    let active = facts.devices.iter().filter(|device| device.phase() == Phase::Active).count();
+    let mut activated_count = i64::try_from(active).unwrap_or(i64::MAX);
+    let stored = current.map_or(0, |status| status.activated_count);
+    if facts.redeeming && activated_count == 0 && stored > 0 {
+        activated_count = stored;
+        plan.look_again_in(Duration::from_secs(5));
+    }
+    let mut statements = if facts.project {
+        vec![Statement::new(ConditionType::Ready, Status::True, Reason::Reconciled, "the site is in use")]
+    } else {
+        no_project(site.metadata.namespace.as_deref().unwrap_or_default()).statements()
+    };
+    statements.push(equipment(enrollment, entry));
+    let id = ResourceId::of(uid);
+    let conditions = current.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let desired = SiteStatus {
+        observed_generation: site.metadata.generation,
+        arn: Some(facts.installation.site_arn(&id)),
+        site_id: Some(id),
+        device_instance_count: i64::try_from(facts.devices.len()).unwrap_or(i64::MAX),
+        activated_count,
+        enrollment_device_present: enrollment,
+        entry_device_present: entry,
+        conditions: condition::merge(conditions, &statements, site.metadata.generation, facts.now),
+    };
+    plan.actions.extend(status::patch(current, &desired).map(Action::PatchStatus));
+    plan
+}
+
+fn equipment(enrollment: bool, entry: bool) -> Statement {
+    let missing = match (enrollment, entry) {
+        (true, true) => {
+            return Statement::new(
+                ConditionType::FullyEquipped,
+                Status::True,
+                Reason::EnrollmentAndEntryPresent,
+                "the site has enrollment and entry devices",
+            );
+        }
+        (false, true) => "an enrollment device: people cannot enroll here",
+        (true, false) => "an entry device: people cannot enter here",
+        (false, false) => "an enrollment device and an entry device",
+    };
+    let message = format!("the site has yet to get {missing}");
+    Statement::new(ConditionType::FullyEquipped, Status::False, Reason::EnrollmentOrEntryMissing, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::fixtures;
+    use fleetform_crds::DeviceInstanceStatus;
+    use fleetform_crds::device_instance::ConfigurationStatus;
+    use jiff::SignedDuration;
+    use serde_json::json;
+
+    fn device(mode: OperationMode, phase: Phase) -> DeviceInstance {
+        let mut device = fixtures::device(json!({ "operationMode": mode }));
+        device.status = Some(DeviceInstanceStatus {
+            phase: Some(phase),
+            configuration: Some(ConfigurationStatus { operation_mode: Some(mode), ..ConfigurationStatus::default() }),
+            ..DeviceInstanceStatus::default()
+        });
+        device
+    }
+
+    fn check(site: &Site, devices: &[DeviceInstance], project: bool, redeeming: bool, now: Timestamp) -> Plan {
+        let installation = fixtures::installation();
+        let facts = Facts { installation: &installation, project, devices: devices.iter().collect(), redeeming, now };
+        plan(site, &facts)
+    }
+
+    fn executed(mut site: Site, plan: &Plan) -> Site {
+        for action in &plan.actions {
+            let Action::PatchStatus(patch) = action else { panic!("a site's plan only patches its status") };
+            let mut status = serde_json::to_value(site.status.clone().unwrap_or_default()).unwrap();
+            json_patch::merge(&mut status, patch);
+            site.status = Some(serde_json::from_value(status).unwrap());
+        }
+        site
+    }
+
+    #[test]
+    fn a_site_counts_its_devices_and_says_what_it_lacks() {
+        let devices = [
+            device(OperationMode::Entry, Phase::Active),
+            device(OperationMode::Entry, Phase::ReadyForActivation),
+        ];
+        let plan = check(&fixtures::site(), &devices, true, false, fixtures::noon());
+        insta::assert_json_snapshot!("site_with_two_doors", plan);
+        let site = executed(fixtures::site(), &plan);
+        assert!(check(&site, &devices, true, false, fixtures::noon()).actions.is_empty());
+    }
+
+    #[test]
+    fn a_site_without_a_project_waits_for_it_and_says_so_after_a_moment() {
+        let created = fixtures::noon() - SignedDuration::from_mins(1);
+        assert!(check(&fixtures::site(), &[], false, false, created).actions.is_empty());
+        insta::assert_json_snapshot!("site_without_project", check(&fixtures::site(), &[], false, false, fixtures::noon()));
+    }
+
+    #[test]
+    fn the_count_that_keeps_an_address_fixed_does_not_fall_while_a_code_is_redeemed() {
+        let active = [device(OperationMode::Entry, Phase::Active)];
+        let site = executed(fixtures::site(), &check(&fixtures::site(), &active, true, false, fixtures::noon()));
+        let ready = [device(OperationMode::Entry, Phase::ReadyForActivation)];
+        let held = executed(site.clone(), &check(&site, &ready, true, true, fixtures::noon()));
+        assert_eq!(held.status.unwrap().activated_count, 1);
+        let lowered = executed(site.clone(), &check(&site, &ready, true, false, fixtures::noon()));
+        assert_eq!(lowered.status.unwrap().activated_count, 0);
+    }
+}

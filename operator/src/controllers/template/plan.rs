@@ -1,0 +1,143 @@
+//! Pure: what to do about a template.
+
+use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
+use fleetform_crds::config_template::TemplateDevices;
+use fleetform_crds::{ConfigTemplate, ConfigTemplateStatus, DeviceInstance};
+use fleetform_domain::activation::Phase;
+use fleetform_domain::id::{Installation, ResourceId};
+use jiff::Timestamp;
+
+use crate::controllers::{grace_left, no_project};
+use crate::reconcile::names;
+use crate::reconcile::plan::{Action, Plan, RevisionSecret};
+use crate::reconcile::status;
+
+/// What a template's plan depends on.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// Where ARNs come from.
+    pub installation: &'a Installation,
+    /// Whether the namespace has a project, which owns the revisions.
+    pub project: bool,
+    /// The device instances that refer to the template.
+    pub devices: Vec<&'a DeviceInstance>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The plan for a template: a revision first, then the status that names it.
+pub fn plan(template: &ConfigTemplate, facts: &Facts<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let (Some(uid), Some(name), None) =
+        (&template.metadata.uid, &template.metadata.name, &template.metadata.deletion_timestamp)
+    else {
+        return plan;
+    };
+    let current = template.status.clone().unwrap_or_default();
+    let mut desired = ConfigTemplateStatus {
+        observed_generation: template.metadata.generation,
+        devices: count(uid, current.revision, &facts.devices),
+        ..current.clone()
+    };
+    let statements = if facts.project {
+        let digest = template.spec.configuration.digest();
+        if current.digest.as_ref() != Some(&digest) {
+            let revision = current.revision.unwrap_or(0) + 1;
+            plan.actions.push(Action::CreateRevision(RevisionSecret {
+                name: names::revision_secret(name, uid, revision),
+                template_uid: uid.clone(),
+                revision,
+                configuration: template.spec.configuration.clone(),
+            }));
+            desired.revision = Some(revision);
+            desired.digest = Some(digest);
+            desired.devices = count(uid, desired.revision, &facts.devices);
+        }
+        vec![Statement::new(ConditionType::Ready, Status::True, Reason::Reconciled, "the revision can be used")]
+    } else {
+        if current.observed_generation.is_none()
+            && let Some(left) = grace_left(template, facts.now)
+        {
+            plan.look_again_in(left);
+            return plan;
+        }
+        no_project(template.metadata.namespace.as_deref().unwrap_or_default()).statements()
+    };
+    let id = ResourceId::of(uid);
+    desired.arn = Some(facts.installation.template_arn(&id));
+    desired.template_id = Some(id);
+    desired.conditions =
+        condition::merge(&current.conditions, &statements, template.metadata.generation, facts.now);
+    plan.actions.extend(status::patch(template.status.as_ref(), &desired).map(Action::PatchStatus));
+    plan
+}
+
+fn count(uid: &str, revision: Option<u32>, devices: &[&DeviceInstance]) -> TemplateDevices {
+    let mut counted = TemplateDevices { total: i64::try_from(devices.len()).unwrap_or(i64::MAX), ..TemplateDevices::default() };
+    for device in devices {
+        let Some(configuration) = device.status.as_ref().and_then(|status| status.configuration.as_ref()) else { continue };
+        let desired = configuration.history.iter().find(|version| version.version == configuration.desired);
+        let from = desired.and_then(|version| version.template.as_ref());
+        if from.is_some_and(|from| from.uid == uid && Some(from.revision) == revision) {
+            counted.updated += 1;
+            let applied = device.phase() == Phase::Active && configuration.applied == Some(configuration.desired);
+            counted.applied += i64::from(applied);
+        }
+    }
+    counted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::fixtures;
+    use fleetform_domain::configuration::Configuration;
+
+    fn check(template: &ConfigTemplate, project: bool) -> Plan {
+        let installation = fixtures::installation();
+        let facts = Facts { installation: &installation, project, devices: Vec::new(), now: fixtures::noon() };
+        plan(template, &facts)
+    }
+
+    fn fresh(configuration: Configuration) -> ConfigTemplate {
+        let mut template = fixtures::template(configuration, 1);
+        template.status = None;
+        template
+    }
+
+    fn executed(mut template: ConfigTemplate, plan: &Plan) -> ConfigTemplate {
+        for action in &plan.actions {
+            if let Action::PatchStatus(patch) = action {
+                let mut status = serde_json::to_value(template.status.clone().unwrap_or_default()).unwrap();
+                json_patch::merge(&mut status, patch);
+                template.status = Some(serde_json::from_value(status).unwrap());
+            }
+        }
+        template
+    }
+
+    #[test]
+    fn a_template_stores_a_revision_before_it_names_it() {
+        let plan = check(&fresh(fixtures::entry()), true);
+        insta::assert_json_snapshot!("first_revision", plan);
+        let template = executed(fresh(fixtures::entry()), &plan);
+        assert!(check(&template, true).actions.is_empty());
+    }
+
+    #[test]
+    fn only_a_change_of_the_configuration_makes_a_revision() {
+        let mut template = executed(fresh(fixtures::entry()), &check(&fresh(fixtures::entry()), true));
+        template.metadata.generation = Some(2);
+        template.spec.display_name = "Doors".into();
+        let renamed = check(&template, true);
+        assert!(matches!(&renamed.actions[..], [Action::PatchStatus(_)]));
+        template.spec.configuration = fixtures::enrollment();
+        let template = executed(template.clone(), &check(&template, true));
+        assert_eq!(template.status.unwrap().revision, Some(2));
+    }
+
+    #[test]
+    fn without_a_project_nothing_is_stored() {
+        insta::assert_json_snapshot!("template_without_project", check(&fresh(fixtures::entry()), false));
+    }
+}

@@ -1,0 +1,99 @@
+//! Errors of the operator, and which of a few classes each belongs to: the class decides what happens next and is a label
+//! of metrics.
+
+use std::time::Duration;
+
+/// What went wrong while talking to the API server.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server answered with an error, or not at all.
+    #[error("{what}: {source}")]
+    Kube {
+        /// What was tried.
+        what: String,
+        /// What came back.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The API server did not answer in time.
+    #[error("{what}: no answer within {}s", limit.as_secs())]
+    TimedOut {
+        /// What was tried.
+        what: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// This process does not hold the lease, so it must not write.
+    #[error("{what}: not written, because this process does not hold the lease")]
+    NotLeading {
+        /// What was tried.
+        what: String,
+    },
+    /// Something that is stored does not read.
+    #[error("{what}: {why}")]
+    Unreadable {
+        /// Which thing.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// What an error means for who met it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// Somebody else changed the object: look again at once.
+    Conflict,
+    /// The object is gone.
+    Gone,
+    /// The API server refuses: permissions, policy, validation.
+    Refused,
+    /// The API server is away or overloaded.
+    Unavailable,
+    /// This process must not write now.
+    NotLeading,
+    /// Stored data does not read.
+    Unreadable,
+}
+
+impl Class {
+    /// The class as a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::Gone => "gone",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+            Self::NotLeading => "not-leading",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+impl Error {
+    /// What came back from the API server while doing `what`.
+    pub fn kube(what: impl Into<String>, source: kube::Error) -> Self {
+        Self::Kube { what: what.into(), source: Box::new(source) }
+    }
+
+    /// Which class it belongs to.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Kube { source, .. } => match &**source {
+                kube::Error::Api(status) => match status.code {
+                    404 => Class::Gone,
+                    409 => Class::Conflict,
+                    429 | 500.. => Class::Unavailable,
+                    _ => Class::Refused,
+                },
+                _ => Class::Unavailable,
+            },
+            Self::TimedOut { .. } => Class::Unavailable,
+            Self::NotLeading { .. } => Class::NotLeading,
+            Self::Unreadable { .. } => Class::Unreadable,
+        }
+    }
+}
+
+/// A result of talking to the API server.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,200 @@
+//! Check-ins: the device reports its whole state and hears what is wanted. A check-in writes nothing: when the stored status
+//! does not show what was reported, the reconciler makes the one write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::{Extension, Json as Answer};
+use fleetform_crds::{DeviceInstance, DeviceInstanceStatus};
+use fleetform_domain::transition::{Connectivity, Health};
+use fleetform_domain::wire::{CheckInRequest, CheckInResponse, MAX_FAILED_HEALTH_CHECKS, MAX_WAIT_SECONDS};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::table::Report;
+use super::trust::holds;
+use super::Gateway;
+use crate::cache::{Kind, Name, World};
+use crate::crypto::DeviceIdentity;
+use crate::queue::Key;
+use crate::server::{Json, Peer, Refusal};
+
+/// `POST /v1/check-in`.
+pub(super) async fn check_in(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(peer): Extension<Peer>,
+    Json(request): Json<CheckInRequest>,
+) -> Result<Answer<CheckInResponse>, Refusal> {
+    let answer = gateway.check_in(&peer, request).await;
+    gateway.context.metrics.check_in(match &answer {
+        Ok(_) => "ok",
+        Err(refusal) => refusal.code.as_str(),
+    });
+    answer.map(Answer)
+}
+
+/// What no schema says of a check-in.
+fn checked(request: &CheckInRequest) -> Result<(), Refusal> {
+    if request.failed_health_checks.len() > MAX_FAILED_HEALTH_CHECKS {
+        return Err(Refusal::malformed(format!("failedHealthChecks: at most {MAX_FAILED_HEALTH_CHECKS}")));
+    }
+    if request.wait_seconds > MAX_WAIT_SECONDS {
+        return Err(Refusal::malformed(format!("waitSeconds: 0 to {MAX_WAIT_SECONDS}")));
+    }
+    Ok(())
+}
+
+/// Whether the stored status already says what the device reported.
+fn shows(status: &DeviceInstanceStatus, report: &Report) -> bool {
+    let health = if report.failed_health_checks.is_empty() { Health::Healthy } else { Health::Critical };
+    let configuration = status.configuration.as_ref();
+    // A version that never was is not noted down, and need not be.
+    let noted = report.applied.is_none_or(|applied| {
+        configuration.is_none_or(|configuration| {
+            configuration.applied == Some(applied) || configuration.history.iter().all(|v| v.version != applied)
+        })
+    });
+    let software = status.device.as_ref().and_then(|device| device.software_version.as_deref());
+    noted
+        && status.connectivity == Some(Connectivity::Connected)
+        && status.health == Some(health)
+        && software == Some(report.software_version.as_str())
+}
+
+fn desired(device: &DeviceInstance) -> Result<u32, Refusal> {
+    let configuration = device.status.as_ref().and_then(|status| status.configuration.as_ref());
+    configuration.map(|configuration| configuration.desired).ok_or_else(|| {
+        Refusal::unavailable("the device instance has no configuration just now; keep the one in force and ask again")
+    })
+}
+
+impl Gateway {
+    async fn check_in(&self, peer: &Peer, request: CheckInRequest) -> Result<CheckInResponse, Refusal> {
+        let identity = self.identify(peer)?;
+        checked(&request)?;
+        let device = self.trusted(&identity).await?;
+        let interval = self.context.settings.gateway.check_in_seconds;
+        // A device that waits is not silent: it gets its answer before it would be missed.
+        let wait = Duration::from_secs(request.wait_seconds.min(interval).into());
+        let report = Report::new(request, self.context.clock.now());
+        let applied = report.applied;
+        let shown = device.status.as_ref().is_some_and(|status| shows(status, &report));
+        let news = self.context.table.take(&identity.bond.association, report);
+        if news || !shown {
+            self.context.queue.add(Key::new(Kind::DeviceInstance, Name::of(&*device)));
+        }
+        let desired = if wait.is_zero() { desired(&device)? } else { self.wait(&identity, &device, applied, wait).await? };
+        Ok(CheckInResponse { desired_configuration_version: desired, next_check_in_seconds: interval })
+    }
+
+    /// Waits until another configuration is desired than applied, or the association ends.
+    async fn wait(
+        &self,
+        identity: &DeviceIdentity,
+        device: &DeviceInstance,
+        applied: Option<u32>,
+        wait: Duration,
+    ) -> Result<u32, Refusal> {
+        let world = &self.context.world;
+        let waiter = Waiter::new(world, Name::of(device));
+        let deadline = Instant::now() + wait;
+        loop {
+            let mut changed = std::pin::pin!(waiter.notify.notified());
+            changed.as_mut().enable();
+            let cached = world.device_by_association(&identity.bond.association);
+            let device = match cached.filter(|device| holds(device, identity)) {
+                Some(device) => device,
+                None => self.trusted(identity).await?,
+            };
+            let desired = desired(&device)?;
+            if applied != Some(desired) {
+                return Ok(desired);
+            }
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(deadline) => return Ok(desired),
+                () = self.shutdown.cancelled() => return Ok(desired),
+            }
+        }
+    }
+}
+
+/// Waits for changes of an instance, and is forgotten when the device no longer listens.
+struct Waiter<'a> {
+    world: &'a World,
+    name: Name,
+    notify: Arc<Notify>,
+}
+
+impl<'a> Waiter<'a> {
+    fn new(world: &'a World, name: Name) -> Self {
+        let notify = world.device_changes(&name);
+        Self { world, name, notify }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.world.done_waiting(&self.name, &self.notify);
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn status(applied: Option<u32>, connectivity: &str, health: &str, software: &str) -> DeviceInstanceStatus {
+        let version = |version| json!({ "version": version, "digest": "", "createdAt": "2026-01-01T00:00:00Z" });
+        serde_json::from_value(json!({
+            "connectivity": connectivity,
+            "health": health,
+            "device": { "assetTagId": "1", "softwareVersion": software },
+            "configuration": { "desired": 2, "applied": applied, "history": [version(1), version(2)] },
+        }))
+        .unwrap()
+    }
+
+    fn report(applied: Option<u32>, failed: &[&str]) -> Report {
+        let request = CheckInRequest {
+            boot_id: "b".try_into().unwrap(),
+            counter: 1,
+            software_version: "1.0".try_into().unwrap(),
+            applied_configuration_version: applied,
+            failed_health_checks: failed.iter().map(|name| (*name).try_into().unwrap()).collect(),
+            wait_seconds: 0,
+        };
+        Report::new(request, jiff::Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_report_that_is_stored_already_is_no_news() {
+        assert!(shows(&status(Some(2), "CONNECTED", "HEALTHY", "1.0"), &report(Some(2), &[])));
+        assert!(shows(&status(Some(2), "CONNECTED", "CRITICAL", "1.0"), &report(Some(2), &["storage"])));
+        assert!(shows(&status(Some(2), "CONNECTED", "HEALTHY", "1.0"), &report(Some(9), &[])), "there is no version 9");
+        assert!(!shows(&status(Some(1), "CONNECTED", "HEALTHY", "1.0"), &report(Some(2), &[])));
+        assert!(!shows(&status(Some(2), "DISCONNECTED", "HEALTHY", "1.0"), &report(Some(2), &[])));
+        assert!(!shows(&status(Some(2), "CONNECTED", "HEALTHY", "1.0"), &report(Some(2), &["storage"])));
+        assert!(!shows(&status(Some(2), "CONNECTED", "HEALTHY", "0.9"), &report(Some(2), &[])));
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused_by_name() {
+        let mut request = CheckInRequest {
+            boot_id: "b".try_into().unwrap(),
+            counter: 1,
+            software_version: "1".try_into().unwrap(),
+            applied_configuration_version: None,
+            failed_health_checks: vec!["x".try_into().unwrap(); 16],
+            wait_seconds: 60,
+        };
+        assert_eq!(checked(&request), Ok(()));
+        request.wait_seconds = 61;
+        assert!(checked(&request).unwrap_err().detail.starts_with("waitSeconds"));
+        request.wait_seconds = 0;
+        request.failed_health_checks.push("x".try_into().unwrap());
+        assert!(checked(&request).unwrap_err().detail.starts_with("failedHealthChecks"));
+    }
+}

@@ -1,0 +1,98 @@
+//! Configurations, whole, as devices apply them.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::Uri;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse, Response};
+use fleetform_crds::DeviceInstance;
+use fleetform_crds::device_instance::ConfigurationVersion;
+use fleetform_domain::configuration::{Configuration, Wifi};
+use fleetform_domain::id::{Installation, ResourceId};
+use fleetform_domain::problem::ProblemCode;
+use fleetform_domain::wire::{CONFIGURATION_PATH, DeviceConfiguration, WifiCredentials};
+
+use super::{Gateway, live};
+use crate::cache::Name;
+use crate::error::{Class, Error};
+use crate::server::{Peer, Refusal};
+
+/// `GET /v1/configuration/{version}`.
+pub(super) async fn configuration(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(peer): Extension<Peer>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    let configuration = gateway.configuration(&peer, uri.path()).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Answer(configuration)).into_response())
+}
+
+fn unknown_version() -> Refusal {
+    Refusal::new(ProblemCode::NotFound, "there is no such version; the next check-in says which one is desired")
+}
+
+impl Gateway {
+    async fn configuration(&self, peer: &Peer, path: &str) -> Result<DeviceConfiguration, Refusal> {
+        let identity = self.identify(peer)?;
+        let device = self.trusted(&identity).await?;
+        let version = path.strip_prefix(CONFIGURATION_PATH).and_then(|rest| rest.strip_prefix('/')?.parse::<u32>().ok());
+        let history = device.status.as_ref().and_then(|status| status.configuration.as_ref()).map(|c| &c.history);
+        let found = history.into_iter().flatten().find(|entry| Some(entry.version) == version);
+        let found = found.ok_or_else(unknown_version)?;
+        let whole = self.whole(&device, found).await.map_err(|error| self.not_available(&device, &error))?;
+        let wifi = match &whole.wifi {
+            Some(wifi) => {
+                Some(self.wifi(&device, wifi).await.map_err(|error| self.not_available(&device, &error))?)
+            }
+            None => None,
+        };
+        Ok(assemble(&self.context.settings.installation, &device, found.version, whole, wifi))
+    }
+
+    async fn whole(&self, device: &DeviceInstance, version: &ConfigurationVersion) -> Result<Configuration, Error> {
+        let Some(revision) = &version.template else { return Ok(version.overrides.clone()) };
+        let namespace = Name::of(device).namespace;
+        let base = self.revisions.get(&self.context.client, &namespace, revision).await?;
+        Ok(base.overridden_by(&version.overrides))
+    }
+
+    async fn wifi(&self, device: &DeviceInstance, wifi: &Wifi) -> Result<WifiCredentials, Error> {
+        let name = Name::new(Name::of(device).namespace, &wifi.credentials_secret_ref.name);
+        let unusable = |why: String| Error::Unreadable { what: format!("Secret {name} (credentials of Wi-Fi)"), why };
+        let secret = live::secret(&self.context.client, &name).await?;
+        let secret = secret.ok_or_else(|| unusable("it does not exist".into()))?;
+        let passphrase = live::read_passphrase(&secret).map_err(unusable)?;
+        Ok(WifiCredentials { ssid: wifi.ssid.clone(), passphrase })
+    }
+
+    /// The device keeps the configuration that it has. What is wrong is for people, not for the device.
+    fn not_available(&self, device: &DeviceInstance, error: &Error) -> Refusal {
+        match error.class() {
+            Class::Unavailable => tracing::debug!(device = %Name::of(device), %error, "a configuration was not read"),
+            _ => self.complain(&Name::of(device).to_string(), &error.to_string()),
+        }
+        Refusal::unavailable("the configuration is not available just now; keep the one in force and ask again")
+    }
+}
+
+fn assemble(
+    here: &Installation,
+    device: &DeviceInstance,
+    version: u32,
+    whole: Configuration,
+    wifi: Option<WifiCredentials>,
+) -> DeviceConfiguration {
+    let id = ResourceId::of(device.metadata.uid.as_deref().unwrap_or_default());
+    DeviceConfiguration {
+        version,
+        arn: here.configuration_arn(&id, version).as_str().to_owned(),
+        device_instance_name: device.spec.display_name.clone(),
+        operation_mode: whole.operation_mode,
+        wifi,
+        control_panel: whole.control_panel,
+        badge_format: whole.badge_format,
+    }
+}

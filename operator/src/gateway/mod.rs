@@ -1,0 +1,157 @@
+//! The device gateway: activation, check-ins and configurations (device protocol v1).
+//!
+//! # Guarantees
+//! A code is redeemed at most once. Trust is asked for at every request. A device is told that its association has ended
+//! only with positive proof from a live read; whatever else is the matter, it hears 503 and keeps what it has.
+
+mod activation;
+mod attempts;
+mod check_in;
+mod configuration;
+mod evidence;
+pub mod live;
+mod refusal;
+mod revisions;
+pub mod rotation;
+mod sweeper;
+pub mod table;
+mod trust;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use fleetform_domain::wire::{ACTIVATION_PATH, CHECK_IN_PATH, CONFIGURATION_PATH, LOOKUP_PATH};
+use rustls::ServerConfig;
+use rustls::server::NoServerSessionStorage;
+use rustls::version::TLS13;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::crypto::{CryptoError, DeviceVerifier, ServingCertificate, provider};
+use crate::server::{
+    self, Allowance, Application, Limits, RateLimiter, Refusal, Shards, Transport, method_not_allowed, path_not_found,
+};
+use attempts::ZipAttempts;
+use revisions::Revisions;
+
+/// Most keys that a rate limit remembers.
+const KEPT_RATES: usize = 256 * 1024;
+
+/// What the routes share.
+#[derive(Debug)]
+struct Gateway {
+    context: Context,
+    shutdown: CancellationToken,
+    attempts: ZipAttempts,
+    token_rate: RateLimiter,
+    association_rate: RateLimiter,
+    /// One line a minute about each thing that people have to put right.
+    complaints: RateLimiter,
+    sites: Shards,
+    revisions: Revisions,
+}
+
+impl Gateway {
+    fn new(context: Context, shutdown: CancellationToken) -> Self {
+        Self {
+            context,
+            shutdown,
+            attempts: ZipAttempts::default(),
+            token_rate: RateLimiter::new(20, Duration::from_secs(1), KEPT_RATES),
+            association_rate: RateLimiter::new(20, Duration::from_millis(500), KEPT_RATES),
+            complaints: RateLimiter::new(1, Duration::from_secs(60), 1024),
+            sites: Shards::default(),
+            revisions: Revisions::default(),
+        }
+    }
+
+    /// Only the holder of the lease, with a full cache, can tell what is true of devices.
+    fn serving(&self) -> Result<(), Refusal> {
+        if self.context.leadership.is_leading() && self.context.world.is_synced() {
+            Ok(())
+        } else {
+            Err(Refusal::unavailable("the gateway is starting or standing by; ask again"))
+        }
+    }
+
+    /// Logs what a person has to put right, at most once a minute for each `what`.
+    fn complain(&self, what: &str, why: &str) {
+        if self.complaints.take(what, self.context.clock.now()) == Allowance::Granted {
+            tracing::warn!(what, why, "a device cannot be served");
+        }
+    }
+}
+
+fn limited(limiter: &RateLimiter, key: &str, now: jiff::Timestamp) -> Result<(), Refusal> {
+    match limiter.take(key, now) {
+        Allowance::Granted => Ok(()),
+        Allowance::Wait(seconds) => Err(Refusal::rate_limited(seconds)),
+    }
+}
+
+/// Serves devices until `shutdown`; then waiting requests are answered and running ones finished. Without a certificate to
+/// show the process is asked to end.
+pub async fn serve(context: Context, listener: TcpListener, shutdown: CancellationToken) {
+    let (tls, certificate) = match tls(&context) {
+        Ok(made) => made,
+        Err(error) => {
+            tracing::error!(%error, "the gateway cannot serve: check --gateway-url and --gateway-name");
+            shutdown.cancel();
+            return;
+        }
+    };
+    let clock = Arc::clone(&context.clock);
+    let mut background = JoinSet::new();
+    background.spawn(async move { certificate.keep_current(&*clock).await });
+    background.spawn(sweeper::sweep(context.clone()));
+    let application = Application {
+        name: "gateway",
+        metrics: Arc::clone(&context.metrics),
+        router: router(Arc::new(Gateway::new(context, shutdown.clone()))),
+        route,
+    };
+    server::serve(listener, Transport::Tls(Arc::new(tls)), application, Limits::default(), shutdown).await;
+}
+
+fn router(gateway: Arc<Gateway>) -> Router {
+    Router::new()
+        .route(LOOKUP_PATH, post(activation::look_up))
+        .route(ACTIVATION_PATH, post(activation::activate))
+        .route(CHECK_IN_PATH, post(check_in::check_in))
+        .route(&format!("{CONFIGURATION_PATH}/{{version}}"), get(configuration::configuration))
+        .fallback(path_not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(gateway)
+}
+
+fn route(path: &str) -> &'static str {
+    match path {
+        LOOKUP_PATH => "lookup",
+        ACTIVATION_PATH => "activation",
+        CHECK_IN_PATH => "check-in",
+        path if path.starts_with(CONFIGURATION_PATH) => "configuration",
+        _ => "other",
+    }
+}
+
+/// TLS 1.3 only, and a full handshake each time: who a device is is proven on every connection, and nothing is sent before.
+fn tls(context: &Context) -> Result<(ServerConfig, Arc<ServingCertificate>), CryptoError> {
+    let names = context.settings.gateway.names.clone();
+    let certificate = ServingCertificate::of_authority(Arc::clone(&context.authority), names, context.clock.now())?;
+    let certificate = Arc::new(certificate);
+    let provider = provider();
+    let verifier = Arc::new(DeviceVerifier::new(&context.authority, &provider)?);
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .expect("the provider has suites of TLS 1.3")
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::<ServingCertificate>::clone(&certificate));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok((config, certificate))
+}

@@ -1,0 +1,96 @@
+//! Revisions of templates, as devices are given them. A revision never changes, so what was read once is kept.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use fleetform_crds::device_instance::TemplateRevision;
+use fleetform_domain::configuration::Configuration;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use super::live;
+use crate::cache::Name;
+use crate::error::{Error, Result};
+use crate::reconcile::names;
+
+/// Most revisions that are kept.
+const KEPT: usize = 256;
+
+type Key = (String, TemplateRevision);
+type Slot = Arc<OnceCell<Arc<Configuration>>>;
+
+/// The revisions that were read last.
+#[derive(Debug, Default)]
+pub(super) struct Revisions(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    slots: HashMap<Key, Slot>,
+    order: VecDeque<Key>,
+}
+
+impl Revisions {
+    /// What a revision says. Many devices may ask for one at once; it is read once.
+    pub(super) async fn get(
+        &self,
+        client: &Client,
+        namespace: &str,
+        revision: &TemplateRevision,
+    ) -> Result<Arc<Configuration>> {
+        let slot = self.slot((namespace.to_owned(), revision.clone()));
+        slot.get_or_try_init(|| read(client, namespace, revision)).await.cloned()
+    }
+
+    fn slot(&self, key: Key) -> Slot {
+        let mut kept = self.0.lock();
+        if let Some(slot) = kept.slots.get(&key) {
+            return Arc::clone(slot);
+        }
+        if kept.order.len() >= KEPT
+            && let Some(oldest) = kept.order.pop_front()
+        {
+            kept.slots.remove(&oldest);
+        }
+        kept.order.push_back(key.clone());
+        Arc::clone(kept.slots.entry(key).or_default())
+    }
+}
+
+async fn read(client: &Client, namespace: &str, revision: &TemplateRevision) -> Result<Arc<Configuration>> {
+    let name = Name::new(namespace, names::revision_secret(&revision.name, &revision.uid, revision.revision));
+    let what = format!("Secret {name} (revision {} of ConfigTemplate {})", revision.revision, revision.name);
+    let unusable = |why: String| Error::Unreadable { what: what.clone(), why };
+    let secret = live::secret(client, &name).await?.ok_or_else(|| unusable("it does not exist".into()))?;
+    parse(&secret, &revision.uid).map(Arc::new).map_err(unusable)
+}
+
+fn parse(secret: &Secret, template_uid: &str) -> Result<Configuration, String> {
+    if secret.type_.as_deref() != Some(names::REVISION_TYPE) {
+        return Err(format!("its type is not {}", names::REVISION_TYPE));
+    }
+    let labels = secret.metadata.labels.as_ref();
+    if labels.and_then(|labels| labels.get(names::TEMPLATE_LABEL)).is_none_or(|uid| uid != template_uid) {
+        return Err("it is not of this ConfigTemplate".into());
+    }
+    let json = secret.data.as_ref().and_then(|data| data.get("configuration.json"));
+    let json = json.ok_or("it has no configuration.json")?;
+    serde_json::from_slice(&json.0).map_err(|error| format!("its configuration.json does not read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded() {
+        let revisions = Revisions::default();
+        for number in 0..1000 {
+            let revision = TemplateRevision { uid: "u".into(), name: "t".into(), revision: number };
+            revisions.slot(("n".into(), revision));
+        }
+        let kept = revisions.0.lock();
+        assert_eq!((kept.slots.len(), kept.order.len()), (KEPT, KEPT));
+    }
+}

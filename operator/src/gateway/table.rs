@@ -1,0 +1,257 @@
+//! What devices have reported since this process began to serve. A cache: it rebuilds itself from check-ins after a
+//! restart, and is never stored. Liveness is never a write; only a transition is.
+
+use std::collections::HashMap;
+
+use fleetform_domain::wire::{CheckInRequest, DeviceText};
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+
+/// Most changes of its state that are taken of one device in an hour. An update makes a handful.
+const CHANGES_PER_HOUR: u32 = 30;
+
+/// Longest time between the first write of an activation and its last.
+const REDEEM_TAKES: SignedDuration = SignedDuration::from_secs(45);
+
+/// What a device reported last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// When.
+    pub seen: Timestamp,
+    /// Its boot.
+    pub boot_id: DeviceText,
+    /// Its count of check-ins in that boot.
+    pub counter: u64,
+    /// Version of its software.
+    pub software_version: DeviceText,
+    /// The configuration it runs.
+    pub applied: Option<u32>,
+    /// The health checks that fail.
+    pub failed_health_checks: Vec<DeviceText>,
+}
+
+impl Report {
+    /// The report that a check-in makes.
+    pub fn new(check_in: CheckInRequest, seen: Timestamp) -> Self {
+        Self {
+            seen,
+            boot_id: check_in.boot_id,
+            counter: check_in.counter,
+            software_version: check_in.software_version,
+            applied: check_in.applied_configuration_version,
+            failed_health_checks: check_in.failed_health_checks,
+        }
+    }
+
+    /// Whether this says the same of the device's state as `other`, whenever it was said.
+    pub fn same_state(&self, other: &Self) -> bool {
+        self.applied == other.applied
+            && self.software_version == other.software_version
+            && self.failed_health_checks == other.failed_health_checks
+    }
+}
+
+/// Whether a device is there, as far as this process can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// It checked in when it was due.
+    Reporting(Report),
+    /// It has been silent for too long.
+    Silent,
+    /// This process has not served long enough to tell: what is stored stays.
+    Unknown,
+}
+
+/// The reports, by association.
+#[derive(Debug)]
+pub struct DeviceTable {
+    serving_since: Mutex<Option<Timestamp>>,
+    silent_after: SignedDuration,
+    entries: Mutex<HashMap<String, Entry>>,
+    redeeming: Mutex<HashMap<String, Timestamp>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    report: Report,
+    counted_silent: bool,
+    /// When the hour began in which `changes` are counted.
+    hour: Timestamp,
+    changes: u32,
+}
+
+impl Entry {
+    fn new(report: Report) -> Self {
+        Self { hour: report.seen, report, counted_silent: false, changes: 0 }
+    }
+
+    /// Whether one more change of state is taken now.
+    fn grant(&mut self, now: Timestamp) -> bool {
+        if now.duration_since(self.hour) >= SignedDuration::from_hours(1) {
+            self.hour = now;
+            self.changes = 0;
+        }
+        self.changes += 1;
+        self.changes <= CHANGES_PER_HOUR
+    }
+}
+
+impl DeviceTable {
+    /// An empty table. A device is silent when it has not checked in for three of its intervals.
+    pub fn new(check_in_seconds: u32) -> Self {
+        Self {
+            serving_since: Mutex::new(None),
+            silent_after: SignedDuration::from_secs(i64::from(check_in_seconds) * 3),
+            entries: Mutex::new(HashMap::new()),
+            redeeming: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// How long a device may be silent.
+    pub fn silent_after(&self) -> SignedDuration {
+        self.silent_after
+    }
+
+    /// The gateway has begun to serve.
+    pub fn serve_from(&self, now: Timestamp) {
+        self.serving_since.lock().get_or_insert(now);
+    }
+
+    /// The gateway no longer serves: what it heard is worth nothing when it serves again.
+    pub fn stop_serving(&self) {
+        *self.serving_since.lock() = None;
+        self.entries.lock().clear();
+    }
+
+    /// Whether the gateway has served long enough to tell which devices are silent, and if not, when it will have.
+    pub fn settled(&self, now: Timestamp) -> Result<(), Option<Timestamp>> {
+        match *self.serving_since.lock() {
+            None => Err(None),
+            Some(since) if now.duration_since(since) >= self.silent_after => Ok(()),
+            Some(since) => Err(Some(since + self.silent_after)),
+        }
+    }
+
+    /// Takes a report. Answers whether the device's state differs from what it reported before, or was silent. Of a device
+    /// that changes its state too often only the last state that was taken counts, until the hour is over: whatever a device
+    /// claims, it cannot make more writes than that.
+    pub fn take(&self, association: &str, report: Report) -> bool {
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(association) else {
+            entries.insert(association.to_owned(), Entry::new(report));
+            return true;
+        };
+        let was_silent = std::mem::take(&mut entry.counted_silent);
+        let same = entry.report.same_state(&report);
+        if same || entry.grant(report.seen) {
+            entry.report = report;
+            was_silent || !same
+        } else {
+            entry.report.seen = report.seen;
+            was_silent
+        }
+    }
+
+    /// Whether the device with this association is there.
+    pub fn liveness(&self, association: &str, now: Timestamp) -> Liveness {
+        let entries = self.entries.lock();
+        match entries.get(association) {
+            Some(entry) if now.duration_since(entry.report.seen) < self.silent_after => {
+                Liveness::Reporting(entry.report.clone())
+            }
+            Some(_) => Liveness::Silent,
+            None if self.settled(now).is_ok() => Liveness::Silent,
+            None => Liveness::Unknown,
+        }
+    }
+
+    /// The associations that have become silent since the last call.
+    pub fn newly_silent(&self, now: Timestamp) -> Vec<String> {
+        let mut entries = self.entries.lock();
+        let late = entries.iter_mut().filter(|(_, entry)| {
+            !entry.counted_silent && now.duration_since(entry.report.seen) >= self.silent_after
+        });
+        late.map(|(association, entry)| {
+            entry.counted_silent = true;
+            association.clone()
+        })
+        .collect()
+    }
+
+    /// A code of this site is about to be redeemed: while that may be going on, the stored count of its active devices
+    /// must not be lowered to 0.
+    pub fn begin_redeem(&self, site_uid: &str, now: Timestamp) {
+        self.redeeming.lock().insert(site_uid.to_owned(), now);
+    }
+
+    /// Whether a code of this site may be being redeemed.
+    pub fn redeeming(&self, site_uid: &str, now: Timestamp) -> bool {
+        self.redeeming.lock().get(site_uid).is_some_and(|since| now.duration_since(*since) < REDEEM_TAKES)
+    }
+
+    /// How many devices report now.
+    pub fn reporting(&self, now: Timestamp) -> usize {
+        let entries = self.entries.lock();
+        entries.values().filter(|entry| now.duration_since(entry.report.seen) < self.silent_after).count()
+    }
+
+    /// Forgets an association that has ended.
+    pub fn forget(&self, association: &str) {
+        self.entries.lock().remove(association);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000 + second).unwrap()
+    }
+
+    fn report(second: i64, applied: Option<u32>) -> Report {
+        Report {
+            seen: at(second),
+            boot_id: "b".try_into().unwrap(),
+            counter: 1,
+            software_version: "1".try_into().unwrap(),
+            applied,
+            failed_health_checks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_has_just_started_does_not_call_anyone_silent() {
+        let table = DeviceTable::new(10);
+        assert_eq!(table.liveness("a", at(0)), Liveness::Unknown);
+        table.serve_from(at(0));
+        assert_eq!(table.liveness("a", at(29)), Liveness::Unknown);
+        assert_eq!(table.settled(at(29)), Err(Some(at(30))));
+        assert_eq!(table.liveness("a", at(30)), Liveness::Silent);
+    }
+
+    #[test]
+    fn a_device_cannot_change_its_state_without_end() {
+        let table = DeviceTable::new(10);
+        table.take("a", report(0, Some(0)));
+        let news = (1..=100).filter(|n| table.take("a", report(*n, u32::try_from(*n).ok()))).count();
+        assert_eq!(news, 30);
+        assert!(matches!(table.liveness("a", at(101)), Liveness::Reporting(report) if report.applied == Some(30)));
+        assert!(table.take("a", report(3_700, Some(7))), "the hour is over");
+    }
+
+    #[test]
+    fn silence_is_told_once_and_ends_with_the_next_report() {
+        let table = DeviceTable::new(10);
+        table.serve_from(at(0));
+        assert!(table.take("a", report(0, None)), "the first report is news");
+        assert!(!table.take("a", report(10, None)), "the same again is not");
+        assert!(table.take("a", report(20, Some(1))));
+        assert!(table.newly_silent(at(49)).is_empty());
+        assert_eq!(table.newly_silent(at(50)), ["a"]);
+        assert!(table.newly_silent(at(51)).is_empty());
+        assert_eq!(table.liveness("a", at(51)), Liveness::Silent);
+        assert!(table.take("a", report(52, Some(1))), "its return is news");
+        assert!(matches!(table.liveness("a", at(53)), Liveness::Reporting(_)));
+    }
+}

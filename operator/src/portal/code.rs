@@ -1,0 +1,169 @@
+//! Hands activation codes out.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use fleetform_crds::DeviceInstance;
+use fleetform_domain::activation::Phase;
+use fleetform_domain::problem::ProblemCode;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
+
+use super::Portal;
+use super::access::{Caller, Right, not_found};
+use super::media::{Form, wanted};
+use crate::activation::code::StoredCode;
+use crate::activation::picture;
+use crate::cache::Name;
+use crate::error::{Class, Error};
+use crate::gateway::{live, rotation};
+use crate::reconcile::names;
+use crate::server::{Peer, Refusal};
+
+/// `POST /v1/projects/{project}/device-instances/{name}/activation-qr-code`.
+pub(super) async fn hand_out(
+    State(portal): State<Arc<Portal>>,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let caller = portal.access.authenticate(&headers).await?;
+    let Path((project, name)) = path.map_err(|_| not_found())?;
+    let name = Name::new(project, name);
+    let form = wanted(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
+    let outcome = portal.hand_out(&caller, &name, form).await;
+    audit(&portal, &caller, &name, &peer, outcome.as_ref().err());
+    let (media_type, body) = match outcome? {
+        Code::Picture(bytes) => ("image/png", bytes),
+        Code::Text(text) => ("text/plain; charset=utf-8", text.into_bytes()),
+    };
+    portal.context.metrics.code_handed_out();
+    Ok(([(CONTENT_TYPE, media_type), (CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// A code in the form that was asked for.
+enum Code {
+    Picture(Vec<u8>),
+    Text(String),
+}
+
+/// One line for each hand-out, and for each that was refused. Never the code.
+fn audit(portal: &Portal, caller: &Caller, name: &Name, peer: &Peer, refusal: Option<&Refusal>) {
+    let device = portal.context.world.devices.get(name);
+    tracing::info!(
+        target: "audit",
+        action = "CreateDeviceActivationQrCode",
+        user = caller.name(),
+        device = %name,
+        site = device.as_ref().map(|device| device.spec.site_ref.name.as_str()),
+        source = %peer.address.ip(),
+        refused = refusal.map(|refusal| refusal.code.as_str()),
+        "an activation code was asked for"
+    );
+}
+
+fn no_code(detail: impl Into<String>) -> Refusal {
+    Refusal::new(ProblemCode::NoCode, detail)
+}
+
+fn not_made_yet() -> Refusal {
+    Refusal { retry_after: Some(1), ..no_code("the code is being made; ask again in a moment") }
+}
+
+impl Portal {
+    async fn hand_out(&self, caller: &Caller, name: &Name, form: Form) -> Result<Code, Refusal> {
+        let device = self.context.world.devices.get(name);
+        let site = device.as_ref().map(|device| device.spec.site_ref.name.clone());
+        if !self.may(caller, name, site).await? {
+            return Err(not_found());
+        }
+        let device = device.ok_or_else(not_found)?;
+        match device.phase() {
+            Phase::ReadyForActivation => {}
+            Phase::NeedsConfiguration => {
+                return Err(no_code("the device instance needs its configuration first; its Ready condition says what"));
+            }
+            Phase::Active => {
+                let remedy = "deactivate it first (raise spec.activation.epoch)";
+                return Err(no_code(format!("a device is associated with the device instance already: {remedy}")));
+            }
+        }
+        self.current_code(&device, form).await
+    }
+
+    /// The site comes first: one answer counts for all of its instances.
+    async fn may(&self, caller: &Caller, name: &Name, site: Option<String>) -> Result<bool, Refusal> {
+        let right = |resource, name: String, namespace: &str| Right {
+            verb: "create",
+            resource,
+            subresource: "activationqrcode",
+            namespace: Some(namespace.to_owned()),
+            name: Some(name),
+        };
+        if let Some(site) = site
+            && self.access.allows(caller, right("sites", site, &name.namespace)).await?
+        {
+            return Ok(true);
+        }
+        self.access.allows(caller, right("deviceinstances", name.name.clone(), &name.namespace)).await
+    }
+
+    /// The code as it is stored, replaced first when it would not live long enough to be carried to the device.
+    async fn current_code(&self, device: &DeviceInstance, form: Form) -> Result<Code, Refusal> {
+        let name = Name::of(device);
+        let _one_rotates = self.rotations.lock(&name).await;
+        let secret_name = Name::new(&name.namespace, names::code_secret(&name.name));
+        let secret = live::secret(&self.context.client, &secret_name).await.map_err(|error| not_served(&error))?;
+        let secret = secret.ok_or_else(not_made_yet)?;
+        let stored = stored_code(device, &secret).ok_or_else(not_made_yet)?;
+        let left = stored.expires.duration_since(self.context.clock.now());
+        if left < self.context.settings.codes.fresh_for {
+            let keep = stored.live.tokens.first().filter(|_| left.is_positive()).cloned();
+            let fresh = rotation::rotate(&self.context, device, keep).await.map_err(|error| not_served(&error))?;
+            return Ok(match form {
+                Form::Picture => Code::Picture(picture::draw(&fresh.text.0)),
+                Form::Text => Code::Text(fresh.text.0),
+            });
+        }
+        let mut data = secret.data.unwrap_or_default();
+        let mut member = |key| data.remove(key).map(|bytes| bytes.0).ok_or_else(not_made_yet);
+        Ok(match form {
+            Form::Picture => Code::Picture(member("qr.png")?),
+            Form::Text => Code::Text(String::from_utf8(member("code")?).map_err(|_| not_made_yet())?),
+        })
+    }
+}
+
+/// What the Secret's metadata says, if it is the current code of this very instance.
+fn stored_code(device: &DeviceInstance, secret: &Secret) -> Option<StoredCode> {
+    let metadata = PartialObjectMeta {
+        types: None,
+        metadata: secret.metadata.clone(),
+        _phantom: std::marker::PhantomData,
+    };
+    let stored = StoredCode::read(&metadata)?;
+    let sequence = device.status.as_ref().and_then(|status| status.activation.as_ref())?.sequence;
+    let current = secret.type_.as_deref() == Some(names::CODE_TYPE)
+        && stored.owner_uid == device.metadata.uid
+        && stored.live.sequence == sequence;
+    current.then_some(stored)
+}
+
+/// The answer when the API server did not do what was asked. What is wrong stays in the log.
+pub(super) fn not_served(error: &Error) -> Refusal {
+    match error.class() {
+        Class::Refused | Class::Unreadable => {
+            tracing::warn!(%error, "a request to the portal failed");
+            Refusal::new(ProblemCode::SystemError, "something is wrong that an administrator has to put right; it is logged")
+        }
+        _ => {
+            tracing::debug!(%error, "somebody was asked to try again");
+            Refusal::unavailable("the API server cannot be asked just now; ask again")
+        }
+    }
+}

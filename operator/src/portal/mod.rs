@@ -1,0 +1,108 @@
+//! The portal: activation codes, the list of devices and addresses of sites, for people and who plays them. They come with a
+//! Kubernetes token, and Kubernetes decides what they may.
+//!
+//! # Guarantees
+//! What is absent and what is forbidden look alike. Codes and addresses are not kept by caches. Each hand-out of a code, and
+//! each refused one, is one line for the audit.
+
+mod access;
+mod address;
+mod code;
+mod feed;
+mod follow;
+mod list;
+mod media;
+mod reviews;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use fleetform_domain::wire::{
+    DEVICE_LIST_PATH, activation_code_path, project_device_list_path, site_address_path,
+};
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::crypto::{CryptoError, ServingCertificate, provider};
+use crate::server::{self, Application, Limits, Shards, Transport, method_not_allowed, path_not_found};
+use access::Access;
+use follow::Follower;
+
+/// What the routes share.
+#[derive(Debug)]
+struct Portal {
+    context: Context,
+    shutdown: CancellationToken,
+    access: Access,
+    devices: Arc<Follower>,
+    rotations: Shards,
+}
+
+/// Serves people until `shutdown`; then waiting requests are answered and running ones finished. Without a certificate to
+/// show the process is asked to end.
+pub async fn serve(context: Context, listener: TcpListener, shutdown: CancellationToken) {
+    let (tls, certificate) = match tls(&context) {
+        Ok(made) => made,
+        Err(error) => {
+            tracing::error!(%error, "the portal cannot serve: check --portal-name and the certificate's files");
+            shutdown.cancel();
+            return;
+        }
+    };
+    let clock = Arc::clone(&context.clock);
+    let devices = Arc::new(Follower::new(&context));
+    let (following, world) = (Arc::clone(&devices), Arc::clone(&context.world));
+    let mut background = JoinSet::new();
+    background.spawn(async move { certificate.keep_current(&*clock).await });
+    background.spawn(async move { following.follow(&world).await });
+    let access = Access::new(context.client.clone(), context.settings.portal.audience.clone(), &context.clock);
+    let metrics = Arc::clone(&context.metrics);
+    let portal = Portal { context, shutdown: shutdown.clone(), access, devices, rotations: Shards::default() };
+    let application = Application { name: "portal", router: router(Arc::new(portal)), route, metrics };
+    server::serve(listener, Transport::Tls(Arc::new(tls)), application, Limits::default(), shutdown).await;
+}
+
+fn router(portal: Arc<Portal>) -> Router {
+    Router::new()
+        .route(DEVICE_LIST_PATH, get(list::all))
+        .route(&project_device_list_path("{project}"), get(list::of_project))
+        .route(&activation_code_path("{project}", "{name}"), post(code::hand_out))
+        .route(&site_address_path("{project}", "{name}"), get(address::address))
+        .fallback(path_not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(portal)
+}
+
+fn route(path: &str) -> &'static str {
+    if path.ends_with("/activation-qr-code") {
+        "activation-code"
+    } else if path.ends_with("/device-instances") {
+        "device-list"
+    } else if path.ends_with("/address") {
+        "site-address"
+    } else {
+        "other"
+    }
+}
+
+fn tls(context: &Context) -> Result<(ServerConfig, Arc<ServingCertificate>), CryptoError> {
+    let settings = &context.settings.portal;
+    let certificate = Arc::new(match &settings.certificate {
+        Some((certificate, key)) => ServingCertificate::of_files(certificate.clone(), key.clone())?,
+        None => {
+            let authority = Arc::clone(&context.authority);
+            ServingCertificate::of_authority(authority, settings.names.clone(), context.clock.now())?
+        }
+    });
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("the provider has suites of TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::<ServingCertificate>::clone(&certificate));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok((config, certificate))
+}

@@ -1,0 +1,74 @@
+//! Pure: the bodies of the Secrets that the operator makes.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fleetform_crds::{DeviceInstance, Project};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Resource;
+use serde_json::{Value, json};
+
+use super::names;
+use super::plan::{CodeSecret, RevisionSecret};
+use crate::activation::picture;
+
+/// The Secret with an activation code: `code` is the text, `qr.png` the picture.
+pub fn code_secret(owner: &DeviceInstance, code: &CodeSecret) -> Secret {
+    let tokens: Vec<&str> = code.tokens.iter().map(fleetform_domain::activation::TokenHash::as_str).collect();
+    sendable(json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": code.name,
+            "namespace": owner.metadata.namespace,
+            "labels": { names::SECRET_LABEL: names::CODE, "app.kubernetes.io/managed-by": "fleetform" },
+            "annotations": {
+                names::SEQUENCE_ANNOTATION: code.sequence.to_string(),
+                names::EXPIRES_ANNOTATION: code.expires.to_string(),
+                names::TOKENS_ANNOTATION: tokens.join(","),
+            },
+            "ownerReferences": owned_by(owner),
+        },
+        "type": names::CODE_TYPE,
+        "data": {
+            "code": STANDARD.encode(&code.text.0),
+            "qr.png": STANDARD.encode(picture::draw(&code.text.0)),
+        },
+    }))
+}
+
+/// The immutable Secret with one revision of a template, owned by the project.
+pub fn revision_secret(project: &Project, revision: &RevisionSecret) -> Secret {
+    let configuration = serde_json::to_string(&revision.configuration).expect("a configuration is plain data");
+    sendable(json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": revision.name,
+            "namespace": project.metadata.namespace,
+            "labels": {
+                names::SECRET_LABEL: names::REVISION,
+                names::TEMPLATE_LABEL: revision.template_uid,
+                names::REVISION_LABEL: revision.revision.to_string(),
+                "app.kubernetes.io/managed-by": "fleetform",
+            },
+            "ownerReferences": owned_by(project),
+        },
+        "type": names::REVISION_TYPE,
+        "immutable": true,
+        "data": { "configuration.json": STANDARD.encode(configuration) },
+    }))
+}
+
+fn owned_by<K: Resource<DynamicType = ()>>(owner: &K) -> Value {
+    json!([{
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "name": owner.meta().name,
+        "uid": owner.meta().uid,
+        "controller": true,
+    }])
+}
+
+fn sendable(body: Value) -> Secret {
+    serde_json::from_value(body).expect("the body of a Secret is a Secret")
+}

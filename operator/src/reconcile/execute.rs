@@ -1,0 +1,190 @@
+//! The only place that writes to the API server (leases, and what an installation makes once at its first start, apart).
+//! Each write has a time limit, is counted, and is made only while this process holds the lease.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+
+use fleetform_crds::DeviceInstance;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::PartialObjectMeta;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::body;
+use super::names::MANAGER;
+use super::plan::{CodeSecret, RevisionSecret};
+use crate::cache::{Name, World};
+use crate::error::{Class, Error, Result};
+use crate::leader::Leadership;
+use crate::settings::WRITE_TIMEOUT;
+use crate::telemetry::Metrics;
+
+const POST: PostParams = PostParams { dry_run: false, field_manager: None };
+
+/// Writes to the API server.
+#[derive(Clone)]
+pub struct Executor {
+    client: Client,
+    world: Arc<World>,
+    leadership: Leadership,
+    metrics: Arc<Metrics>,
+    recorder: Recorder,
+}
+
+impl Debug for Executor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executor").finish_non_exhaustive()
+    }
+}
+
+/// What became of the attempt to redeem a code.
+#[derive(Debug)]
+pub enum Redeemed {
+    /// This device won.
+    Won(Box<DeviceInstance>),
+    /// The instance is no longer as the attempt assumed: somebody else won, or it changed.
+    Lost,
+}
+
+impl Executor {
+    /// An executor that tells `world` what its writes returned.
+    pub fn new(client: Client, world: Arc<World>, leadership: Leadership, metrics: Arc<Metrics>) -> Self {
+        let reporter = Reporter { controller: MANAGER.into(), instance: None };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self { client, world, leadership, metrics, recorder }
+    }
+
+    /// Merges `status` into the status of `object`, if the object is still of the same resource version.
+    pub async fn patch_status<K>(&self, object: &K, status: &Value) -> Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let name = Name::of(object);
+        let patch = json!({
+            "metadata": { "resourceVersion": object.meta().resource_version, "uid": object.meta().uid },
+            "status": status,
+        });
+        let api: Api<K> = Api::namespaced(self.client.clone(), &name.namespace);
+        let what = format!("update the status of {} {name}", K::kind(&()));
+        let patch = Patch::Merge(&patch);
+        let params = PatchParams::default();
+        self.write("patch", &format!("{}/status", K::plural(&())), what, api.patch_status(&name.name, &params, &patch)).await
+    }
+
+    /// Creates or rewrites the Secret with an activation code, owned by `owner`.
+    pub async fn apply_code(&self, owner: &DeviceInstance, code: &CodeSecret) -> Result<()> {
+        let name = Name::new(Name::of(owner).namespace, &code.name);
+        let secret = body::code_secret(owner, code);
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
+        let params = PatchParams::apply(MANAGER).force();
+        let what = format!("apply the activation code {name}");
+        let patch = Patch::Apply(&secret);
+        let stored = self.write("patch", "secrets", what, api.patch(&name.name, &params, &patch)).await?;
+        self.world.own_secret(metadata_of(stored));
+        Ok(())
+    }
+
+    /// Creates the Secret with a revision of a template, owned by the project. One that is there already is kept when it
+    /// says the same, and replaced when it does not: then a crash left it, and no version refers to it.
+    pub async fn create_revision(&self, project: &fleetform_crds::Project, revision: &RevisionSecret) -> Result<()> {
+        let name = Name::new(Name::of(project).namespace, &revision.name);
+        let secret = body::revision_secret(project, revision);
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
+        let what = || format!("create the configuration revision {name}");
+        let create = || self.write("create", "secrets", what(), api.create(&POST, &secret));
+        let stored = match create().await {
+            Err(error) if error.class() == Class::Conflict => {
+                let found = api.get(&name.name).await.map_err(|error| Error::kube(what(), error))?;
+                if found.data == secret.data {
+                    found
+                } else {
+                    self.delete_secret(&name, found.metadata.uid.as_deref().unwrap_or_default()).await?;
+                    create().await?
+                }
+            }
+            created => created?,
+        };
+        self.world.own_secret(metadata_of(stored));
+        Ok(())
+    }
+
+    /// Deletes a Secret of ours, if it still has this UID. One that is gone is no error.
+    pub async fn delete_secret(&self, name: &Name, uid: &str) -> Result<()> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
+        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let what = format!("delete the Secret {name}");
+        match self.write("delete", "secrets", what, api.delete(&name.name, &params)).await {
+            Ok(_) => {}
+            Err(error) if matches!(error.class(), Class::Gone | Class::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+        self.world.forget_secret(name);
+        Ok(())
+    }
+
+    /// Writes an association into an instance's status in one guarded write: two devices can never both win.
+    pub async fn redeem(&self, name: &Name, patch: json_patch::Patch) -> Result<Redeemed> {
+        let api: Api<DeviceInstance> = Api::namespaced(self.client.clone(), &name.namespace);
+        let what = format!("redeem the activation code of {name}");
+        let patch = Patch::Json::<()>(patch);
+        let params = PatchParams::default();
+        match self.write("patch", "deviceinstances/status", what, api.patch_status(&name.name, &params, &patch)).await {
+            Ok(device) => {
+                self.world.own_device(device.clone());
+                Ok(Redeemed::Won(Box::new(device)))
+            }
+            // A `test` that fails is 422.
+            Err(error) if matches!(error.class(), Class::Conflict | Class::Gone | Class::Refused) => {
+                tracing::info!(device = %name, %error, "a code was not redeemed");
+                Ok(Redeemed::Lost)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells people by a Kubernetes Event about `object`. Best effort: a failure is counted and logged, nothing else.
+    pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, note: &str) {
+        let event = Event {
+            type_: EventType::Warning,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(1000).collect()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let reference = object.object_ref(&());
+        let what = format!("publish an Event about {}", Name::of(object));
+        if let Err(error) = self.write("create", "events", what, self.recorder.publish(&event, &reference)).await {
+            tracing::warn!(%error, "an Event was not published");
+        }
+    }
+
+    async fn write<T>(
+        &self,
+        verb: &'static str,
+        resource: &str,
+        what: String,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T> {
+        if !self.leadership.is_leading() {
+            return Err(Error::NotLeading { what });
+        }
+        let outcome = match tokio::time::timeout(WRITE_TIMEOUT, request).await {
+            Ok(answer) => answer.map_err(|source| Error::kube(what, source)),
+            Err(_) => Err(Error::TimedOut { what, limit: WRITE_TIMEOUT }),
+        };
+        self.metrics.write(verb, resource, outcome.as_ref().err().map(Error::class));
+        outcome
+    }
+}
+
+fn metadata_of(secret: Secret) -> PartialObjectMeta<Secret> {
+    let mut metadata = secret.metadata;
+    metadata.managed_fields = None;
+    PartialObjectMeta { types: None, metadata, _phantom: std::marker::PhantomData }
+}

@@ -1,0 +1,68 @@
+//! Which objects have to be looked at when another one changes.
+
+use std::sync::Arc;
+
+use super::debounce::Debounce;
+use crate::cache::{Change, Kind, Name, World};
+use crate::queue::{Key, Queue};
+
+/// Puts on the queue what `change` concerns.
+pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Change) {
+    match change {
+        Change::Project { name, matters } => {
+            queue.add(Key::new(Kind::Project, name.clone()));
+            if *matters {
+                add_all(queue, Kind::Site, &world.sites.in_namespace(&name.namespace));
+                add_all(queue, Kind::ConfigTemplate, &world.templates.in_namespace(&name.namespace));
+                add_all(queue, Kind::DeviceInstance, &world.devices.in_namespace(&name.namespace));
+            }
+        }
+        Change::Site { name, matters } => {
+            queue.add(Key::new(Kind::Site, name.clone()));
+            sum_up(queue, debounce, project(name));
+            if *matters {
+                let devices = world.devices.in_namespace(&name.namespace);
+                let there = devices.into_iter().filter(|device| device.spec.site_ref.name == name.name);
+                add_all(queue, Kind::DeviceInstance, &there.collect::<Vec<_>>());
+            }
+        }
+        Change::ConfigTemplate { name, matters } => {
+            queue.add(Key::new(Kind::ConfigTemplate, name.clone()));
+            if *matters {
+                let devices = world.devices.in_namespace(&name.namespace);
+                let users = devices.into_iter().filter(|device| device.template_name() == Some(name.name.as_str()));
+                add_all(queue, Kind::DeviceInstance, &users.collect::<Vec<_>>());
+            }
+        }
+        Change::DeviceInstance { name, sites, templates } => {
+            queue.add(Key::new(Kind::DeviceInstance, name.clone()));
+            sum_up(queue, debounce, project(name));
+            for site in sites {
+                sum_up(queue, debounce, Key::new(Kind::Site, Name::new(&name.namespace, site)));
+            }
+            for template in templates {
+                sum_up(queue, debounce, Key::new(Kind::ConfigTemplate, Name::new(&name.namespace, template)));
+            }
+        }
+        Change::Secret { name, owner } => {
+            if let Some(owner) = owner {
+                queue.add(Key::new(Kind::DeviceInstance, Name::new(&name.namespace, owner)));
+            }
+        }
+    }
+}
+
+fn project(name: &Name) -> Key {
+    Key::new(Kind::Project, Name::new(&name.namespace, fleetform_crds::project::NAME))
+}
+
+fn add_all<K: kube::Resource>(queue: &Queue, kind: Kind, objects: &[Arc<K>]) {
+    for object in objects {
+        queue.add(Key::new(kind, Name::of(&**object)));
+    }
+}
+
+fn sum_up(queue: &Queue, debounce: &Debounce, key: Key) {
+    let delay = debounce.delay(&key);
+    if delay.is_zero() { queue.add(key) } else { queue.add_after(key, delay) }
+}

@@ -1,0 +1,102 @@
+//! One shape for every kind: observe (IO) → plan (pure) → execute (IO). The kinds are in [`crate::controllers`].
+
+pub mod body;
+pub mod debounce;
+pub mod execute;
+pub mod fan_out;
+pub mod names;
+pub mod plan;
+pub mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use crate::cache::{Kind, Name};
+use crate::context::Context;
+use crate::controllers::{device, project, site, template};
+use crate::error::{Class, Result};
+use crate::queue::Key;
+use debounce::Debounce;
+
+/// How many objects are reconciled at the same time.
+const WORKERS: usize = 48;
+
+/// Reconciles until it is dropped: what changes in the world, and what the gateway asks for.
+pub fn start(context: &Context) -> JoinSet<()> {
+    let debounce = Arc::new(Debounce::default());
+    let mut tasks = JoinSet::new();
+    // Subscribed before anything is read, so that no change falls between.
+    let mut changes = context.world.subscribe();
+    let (ctx, shared) = (context.clone(), Arc::clone(&debounce));
+    tasks.spawn(async move {
+        enqueue_everything(&ctx);
+        while let Some(change) = changes.recv().await {
+            fan_out::fan_out(&ctx.world, &ctx.queue, &shared, &change);
+        }
+    });
+    for _ in 0..WORKERS {
+        let (ctx, debounce) = (context.clone(), Arc::clone(&debounce));
+        tasks.spawn(async move { work(ctx, debounce).await });
+    }
+    tasks
+}
+
+/// Puts every object on the queue.
+pub fn enqueue_everything(context: &Context) {
+    let world = &context.world;
+    let add = |kind, name| context.queue.add(Key::new(kind, name));
+    world.projects.all().iter().for_each(|object| add(Kind::Project, Name::of(&**object)));
+    world.sites.all().iter().for_each(|object| add(Kind::Site, Name::of(&**object)));
+    world.templates.all().iter().for_each(|object| add(Kind::ConfigTemplate, Name::of(&**object)));
+    world.devices.all().iter().for_each(|object| add(Kind::DeviceInstance, Name::of(&**object)));
+}
+
+async fn work(context: Context, debounce: Arc<Debounce>) {
+    let mut leadership = context.leadership.clone();
+    loop {
+        leadership.leading().await;
+        let key = context.queue.next().await;
+        context.metrics.queue_depth(context.queue.depth());
+        let started = Instant::now();
+        let outcome = reconcile(&context, &debounce, &key).await;
+        let seconds = started.elapsed().as_secs_f64();
+        match outcome {
+            Ok(look_again) => {
+                context.metrics.reconciled(key.kind.plural(), "ok", seconds);
+                context.queue.done(key, look_again);
+            }
+            Err(error) => {
+                context.metrics.reconciled(key.kind.plural(), error.class().as_str(), seconds);
+                let (kind, name) = (key.kind.plural(), key.name.to_string());
+                let delay = context.queue.failed(key);
+                // A conflict or a lost lease is ordinary: the next look sees what others wrote.
+                if matches!(error.class(), Class::Conflict | Class::NotLeading | Class::Gone) {
+                    tracing::debug!(kind, name, %error, "looked away for {delay:?}");
+                } else {
+                    tracing::warn!(kind, name, %error, "not reconciled; tried again in {delay:?}");
+                }
+            }
+        }
+    }
+}
+
+async fn reconcile(context: &Context, debounce: &Debounce, key: &Key) -> Result<Option<Duration>> {
+    match key.kind {
+        Kind::Project => {
+            debounce.looked(key);
+            project::reconcile(context, &key.name).await
+        }
+        Kind::Site => {
+            debounce.looked(key);
+            site::reconcile(context, &key.name).await
+        }
+        Kind::ConfigTemplate => {
+            debounce.looked(key);
+            template::reconcile(context, &key.name).await
+        }
+        Kind::DeviceInstance => device::reconcile(context, &key.name).await,
+        Kind::Secret => Ok(None),
+    }
+}

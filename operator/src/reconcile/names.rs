@@ -1,0 +1,84 @@
+//! Pure: names, labels and annotations of the objects that the operator makes. They are deterministic, so a crash between
+//! making a child and recording it finds its own work again.
+
+use sha2::{Digest, Sha256};
+
+/// Who writes: the field manager of every apply.
+pub const MANAGER: &str = "fleetform-operator";
+
+/// Stands on every Secret that the operator makes; its value says what kind it is.
+pub const SECRET_LABEL: &str = "fleetform.dev/secret";
+
+/// Value of [`SECRET_LABEL`] on activation codes.
+pub const CODE: &str = "activation-qr";
+
+/// Value of [`SECRET_LABEL`] on revisions of templates.
+pub const REVISION: &str = "configuration-revision";
+
+/// Type of Secrets that hold an activation code.
+pub const CODE_TYPE: &str = "fleetform.dev/activation-qr";
+
+/// Type of Secrets that hold a revision of a template.
+pub const REVISION_TYPE: &str = "fleetform.dev/configuration-revision";
+
+/// Type of Secrets that hold Wi-Fi credentials. Made by people.
+pub const WIFI_TYPE: &str = "fleetform.dev/wifi";
+
+/// Type of Secrets that hold an address. Made by people.
+pub const ADDRESS_TYPE: &str = "fleetform.dev/address";
+
+/// On a code: the activation sequence it is for.
+pub const SEQUENCE_ANNOTATION: &str = "fleetform.dev/activation-sequence";
+
+/// On a code: when it stops to work (RFC 3339).
+pub const EXPIRES_ANNOTATION: &str = "fleetform.dev/expires-at";
+
+/// On a code: SHA-256 of the current token and of the one before it, separated by a comma.
+pub const TOKENS_ANNOTATION: &str = "fleetform.dev/token-sha256";
+
+/// On a revision: UID of the template.
+pub const TEMPLATE_LABEL: &str = "fleetform.dev/template-uid";
+
+/// On a revision: its number.
+pub const REVISION_LABEL: &str = "fleetform.dev/revision";
+
+/// Longest name of an object.
+const LONGEST: usize = 253;
+
+/// Name of the Secret with the activation code of an instance.
+pub fn code_secret(instance: &str) -> String {
+    child(instance, "-activation-qr")
+}
+
+/// Name of the Secret with a revision of a template. The UID is part of it, so that a template that was deleted and made
+/// again does not meet the revisions of the first.
+pub fn revision_secret(template: &str, uid: &str, revision: u32) -> String {
+    let short: String = uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    child(template, &format!("-{short}-r{revision}"))
+}
+
+fn child(parent: &str, suffix: &str) -> String {
+    let whole = format!("{parent}{suffix}");
+    if whole.len() <= LONGEST {
+        return whole;
+    }
+    let digest = Sha256::digest(parent.as_bytes());
+    let mark: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    let room = LONGEST - suffix.len() - mark.len() - 1;
+    let kept = parent[..room].trim_end_matches(['-', '.']);
+    format!("{kept}-{mark}{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_are_named_after_their_parent_and_fit() {
+        assert_eq!(code_secret("front-door"), "front-door-activation-qr");
+        assert_eq!(revision_secret("entry", "0f5e6c1e-aaaa", 3), "entry-0f5e6c1e-r3");
+        let (long, other) = ("a".repeat(253), format!("{}b", "a".repeat(252)));
+        assert_eq!(code_secret(&long).len(), 253);
+        assert_ne!(code_secret(&long), code_secret(&other));
+    }
+}

@@ -1,0 +1,97 @@
+//! Pure: a plan is data. It leaves the executor no choice.
+
+use std::time::Duration;
+
+use fleetform_crds::condition::Reason;
+use fleetform_domain::configuration::Configuration;
+use fleetform_domain::activation::TokenHash;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+/// What to do about one object, in this order.
+#[derive(Debug, Default, Serialize)]
+pub struct Plan {
+    /// Writes.
+    pub actions: Vec<Action>,
+    /// When to look again although nothing changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub look_again: Option<Duration>,
+}
+
+/// One write.
+#[derive(Debug, Serialize)]
+pub enum Action {
+    /// Create or rewrite the Secret with an activation code.
+    ApplyCode(CodeSecret),
+    /// Create the Secret with a revision of a template.
+    CreateRevision(RevisionSecret),
+    /// Delete a Secret of ours, if it still has this UID.
+    DeleteSecret {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
+    /// Merge this into the object's status, if nobody changed the object meanwhile.
+    PatchStatus(Value),
+    /// Tell people by a Kubernetes Event. Never on the normal path: it is a write.
+    Publish {
+        /// Bounded.
+        reason: Reason,
+        /// What happened and what to do.
+        note: String,
+    },
+}
+
+/// A Secret with an activation code.
+#[derive(Clone, Debug, Serialize)]
+pub struct CodeSecret {
+    /// Its name.
+    pub name: String,
+    /// The activation sequence that it is for.
+    pub sequence: i64,
+    /// When the code stops to work.
+    pub expires: Timestamp,
+    /// What the picture says. Hidden in snapshots and logs.
+    #[serde(skip)]
+    pub text: CodeText,
+    /// The tokens that are good: this one, then the one before it.
+    pub tokens: Vec<TokenHash>,
+}
+
+/// The text of an activation code. Its `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CodeText(pub String);
+
+impl std::fmt::Debug for CodeText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CodeText(…)")
+    }
+}
+
+/// A Secret with one revision of a template.
+#[derive(Clone, Debug, Serialize)]
+pub struct RevisionSecret {
+    /// Its name.
+    pub name: String,
+    /// UID of the template.
+    pub template_uid: String,
+    /// From 1.
+    pub revision: u32,
+    /// What the revision says.
+    pub configuration: Configuration,
+}
+
+impl Plan {
+    /// Looks again after `delay`, or earlier if that was planned already.
+    pub fn look_again_in(&mut self, delay: Duration) {
+        self.look_again = Some(self.look_again.map_or(delay, |planned| planned.min(delay)));
+    }
+
+    /// Looks again at `time`, a second from now at the earliest.
+    pub fn look_again_at(&mut self, time: Timestamp, now: Timestamp) {
+        let wait = u64::try_from(time.duration_since(now).as_secs() + 1).unwrap_or(1).max(1);
+        self.look_again_in(Duration::from_secs(wait));
+    }
+}

@@ -1,0 +1,83 @@
+//! Pure: the validated settings of one operator process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fleetform_domain::id::Installation;
+use jiff::SignedDuration;
+
+/// How this process is to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Account, region and partition that ARNs and events are built from.
+    pub installation: Installation,
+    /// The operator's own namespace: its lease, keys and published certificate stand there.
+    pub namespace: String,
+    /// Name of this process in the lease.
+    pub identity: String,
+    /// The device listener.
+    pub gateway: GatewaySettings,
+    /// The portal listener.
+    pub portal: PortalSettings,
+    /// Where `/livez`, `/readyz` and `/metrics` are served, over plain HTTP.
+    pub metrics_listen: SocketAddr,
+    /// Activation codes.
+    pub codes: CodeSettings,
+    /// Where events go.
+    pub events: EventSink,
+}
+
+/// The device listener.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The address that devices dial, `https://host:port`; it stands in every code.
+    pub url: String,
+    /// Names and addresses in its certificate.
+    pub names: Vec<String>,
+    /// Time between two check-ins of a device, in seconds.
+    pub check_in_seconds: u32,
+}
+
+/// The portal listener.
+#[derive(Clone, Debug)]
+pub struct PortalSettings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Names and addresses in its own certificate, when none is given.
+    pub names: Vec<String>,
+    /// Certificate chain and key in PEM, of an authority that people's devices trust.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The audience that tokens must be made for.
+    pub audience: String,
+}
+
+/// Activation codes.
+#[derive(Clone, Copy, Debug)]
+pub struct CodeSettings {
+    /// How long a code is good. At rest it is rotated when a quarter of that is left.
+    pub validity: SignedDuration,
+    /// A code that is handed out is good for at least this long; otherwise it is rotated first.
+    pub fresh_for: SignedDuration,
+}
+
+impl CodeSettings {
+    /// How much life a code at rest has left when it is rotated.
+    pub fn rotate_at(&self) -> SignedDuration {
+        self.validity / 4
+    }
+}
+
+/// Where events go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventSink {
+    /// One JSON document a line on standard output.
+    Stdout,
+    /// One JSON document a line, appended to a file.
+    File(PathBuf),
+}
+
+/// Every write to the API server is given up after this long, retries of the client included.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(15);

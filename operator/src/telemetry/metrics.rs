@@ -1,0 +1,307 @@
+//! Counters and gauges, in the text format of `OpenMetrics`. Every label is bounded.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use fleetform_domain::activation::ActivationFailure;
+use parking_lot::Mutex;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use super::labels::{self, Detail, Kind, Listener, Open, Outcome, Reconciliation, Request, Write};
+use crate::error::Class;
+
+type Seconds = Family<Kind, Histogram, fn() -> Histogram>;
+
+/// What the process counts.
+pub struct Metrics {
+    registry: Registry,
+    watch_events: Family<Kind, Counter>,
+    watch_errors: Family<Kind, Counter>,
+    watch_age: Family<Kind, Gauge<f64, AtomicU64>>,
+    writes: Family<Write, Counter>,
+    reconciliations: Family<Reconciliation, Counter>,
+    reconcile_seconds: Seconds,
+    queue_depth: Gauge,
+    events_delivered: Family<Detail, Counter>,
+    events_failed: Counter,
+    requests: Family<Request, Counter>,
+    handshakes: Family<Listener, Counter>,
+    connections: Family<Open, Gauge>,
+    activations: Family<Outcome, Counter>,
+    check_ins: Family<Outcome, Counter>,
+    codes_handed_out: Counter,
+    devices_reporting: Gauge,
+    unreadable: Family<Kind, Gauge>,
+    leading: Gauge,
+    synced: Gauge,
+    heard: Mutex<HashMap<&'static str, Instant>>,
+    sampler: OnceLock<Box<dyn Fn() -> Gauges + Send + Sync>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// What is looked up whenever the metrics are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Whether this process holds the lease.
+    pub leading: bool,
+    /// Whether every kind has been listed once.
+    pub synced: bool,
+    /// How many objects of each kind cannot be read.
+    pub unreadable: Vec<(&'static str, usize)>,
+    /// How many devices report now.
+    pub devices_reporting: usize,
+    /// How many objects wait to be reconciled.
+    pub queue_depth: usize,
+}
+
+/// How an activation request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// The code was looked up.
+    LookedUp,
+    /// A device won.
+    Activated,
+    /// The same device got the same answer again.
+    Repeated,
+    /// The site changed since it was shown.
+    ConfirmationNotValid,
+    /// Something that is needed could not be reached.
+    Unavailable,
+    /// One of the nine failures.
+    Failed(ActivationFailure),
+}
+
+impl Activation {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::LookedUp => "looked-up",
+            Self::Activated => "activated",
+            Self::Repeated => "repeated",
+            Self::ConfirmationNotValid => "confirmation-not-valid",
+            Self::Unavailable => "unavailable",
+            Self::Failed(failure) => match failure {
+                ActivationFailure::SystemError => "system-error",
+                ActivationFailure::QrNotRecognized => "qr-not-recognized",
+                ActivationFailure::UnableToReadQr => "unable-to-read-qr",
+                ActivationFailure::MultipleQrCodes => "multiple-qr-codes",
+                ActivationFailure::DeviceInstanceDoesNotExist => "device-instance-does-not-exist",
+                ActivationFailure::SiteNotFound => "site-not-found",
+                ActivationFailure::ZipCodeDoesNotMatch => "zip-code-does-not-match",
+                ActivationFailure::GatewayTimedOut => "gateway-timed-out",
+                ActivationFailure::UnableToConfigureDevice => "unable-to-configure-device",
+            },
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All counters at zero.
+    #[allow(clippy::too_many_lines, reason = "one line for each metric")]
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("fleetform"),
+            watch_events: Family::default(),
+            watch_errors: Family::default(),
+            watch_age: Family::default(),
+            writes: Family::default(),
+            reconciliations: Family::default(),
+            reconcile_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_5, 4.0, 8))),
+            queue_depth: Gauge::default(),
+            events_delivered: Family::default(),
+            events_failed: Counter::default(),
+            requests: Family::default(),
+            handshakes: Family::default(),
+            connections: Family::default(),
+            activations: Family::default(),
+            check_ins: Family::default(),
+            codes_handed_out: Counter::default(),
+            devices_reporting: Gauge::default(),
+            unreadable: Family::default(),
+            leading: Gauge::default(),
+            synced: Gauge::default(),
+            heard: Mutex::default(),
+            sampler: OnceLock::new(),
+        };
+        let mut registry = std::mem::take(&mut metrics.registry);
+        macro_rules! register {
+            ($($field:ident, $name:literal, $help:literal;)*) => {
+                $(registry.register($name, $help, metrics.$field.clone());)*
+            };
+        }
+        register! {
+            watch_events, "watch_events", "What watches delivered, by kind";
+            watch_errors, "watch_errors", "Interruptions of watches, by kind";
+            watch_age, "watch_age_seconds", "Time since a watch delivered anything, by kind";
+            writes, "writes", "Writes to the API server, by verb, resource and outcome";
+            reconciliations, "reconciliations", "Reconciled objects, by kind and outcome";
+            reconcile_seconds, "reconcile_duration_seconds", "Time to reconcile one object, by kind";
+            queue_depth, "queue_depth", "Objects that wait to be reconciled";
+            events_delivered, "events_delivered", "Events delivered to the sink, by type";
+            events_failed, "events_failed", "Deliveries that failed and are tried again";
+            requests, "requests", "Requests answered, by listener, route and class of status";
+            handshakes, "handshakes", "TLS handshakes, by listener and outcome";
+            connections, "connections", "Open connections, by listener";
+            activations, "activations", "Requests to look a code up or to redeem it, by outcome";
+            check_ins, "check_ins", "Check-ins of devices, by outcome";
+            codes_handed_out, "codes_handed_out", "Activation codes handed out to people";
+            devices_reporting, "devices_reporting", "Devices that check in when they are due";
+            unreadable, "unreadable_objects", "Stored objects that cannot be read, by kind";
+            leading, "leading", "1 while this process holds the lease";
+            synced, "cache_synced", "1 once every kind has been listed";
+        }
+        metrics.registry = registry;
+        metrics
+    }
+
+    /// What `sample` answers is shown whenever the metrics are read. Only the first call counts.
+    pub fn on_read(&self, sample: impl Fn() -> Gauges + Send + Sync + 'static) {
+        let _ = self.sampler.set(Box::new(sample));
+    }
+
+    /// A watch delivered something.
+    pub fn watch_event(&self, plural: &'static str) {
+        self.watch_events.get_or_create(&Kind { kind: plural }).inc();
+        self.heard.lock().insert(plural, Instant::now());
+    }
+
+    /// A watch was interrupted.
+    pub fn watch_error(&self, plural: &'static str) {
+        self.watch_errors.get_or_create(&Kind { kind: plural }).inc();
+    }
+
+    /// A write was tried; `class` says how it failed, if it did.
+    pub fn write(&self, verb: &'static str, resource: &str, class: Option<Class>) {
+        let outcome = class.map_or("ok", Class::as_str);
+        self.writes.get_or_create(&Write { verb, resource: labels::resource(resource), outcome }).inc();
+    }
+
+    /// An object was reconciled, or could not be.
+    pub fn reconciled(&self, kind: &'static str, outcome: &'static str, seconds: f64) {
+        self.reconciliations.get_or_create(&Reconciliation { kind, outcome }).inc();
+        self.reconcile_seconds.get_or_create(&Kind { kind }).observe(seconds);
+    }
+
+    /// How many objects wait to be reconciled.
+    pub fn queue_depth(&self, depth: usize) {
+        self.queue_depth.set(number(depth));
+    }
+
+    /// An event of this type was delivered.
+    pub fn event_delivered(&self, detail_type: &str) {
+        self.events_delivered.get_or_create(&Detail { detail_type: labels::detail_type(detail_type) }).inc();
+    }
+
+    /// An event could not be delivered just now.
+    pub fn event_failed(&self) {
+        self.events_failed.inc();
+    }
+
+    /// A request was answered. `route` is one of few.
+    pub fn request(&self, listener: &'static str, route: &'static str, status: u16) {
+        let status = labels::status_class(status);
+        self.requests.get_or_create(&Request { listener, route, status }).inc();
+    }
+
+    /// A TLS handshake ended: `ok`, `failed` or `timed-out`.
+    pub fn handshake(&self, listener: &'static str, outcome: &'static str) {
+        self.handshakes.get_or_create(&Listener { listener, outcome }).inc();
+    }
+
+    /// A connection was opened.
+    pub fn connection_opened(&self, listener: &'static str) {
+        self.connections.get_or_create(&Open { listener }).inc();
+    }
+
+    /// A connection was closed.
+    pub fn connection_closed(&self, listener: &'static str) {
+        self.connections.get_or_create(&Open { listener }).dec();
+    }
+
+    /// A request to look a code up or to redeem it was answered.
+    pub fn activation(&self, outcome: Activation) {
+        self.activations.get_or_create(&Outcome { outcome: outcome.as_str() }).inc();
+    }
+
+    /// A check-in was answered. `outcome` is one of few.
+    pub fn check_in(&self, outcome: &'static str) {
+        self.check_ins.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// A code was handed out.
+    pub fn code_handed_out(&self) {
+        self.codes_handed_out.inc();
+    }
+
+    /// Everything, in the text format of `OpenMetrics` 1.0.
+    pub fn encode(&self) -> String {
+        if let Some(sample) = self.sampler.get() {
+            let gauges = sample();
+            self.leading.set(i64::from(gauges.leading));
+            self.synced.set(i64::from(gauges.synced));
+            self.devices_reporting.set(number(gauges.devices_reporting));
+            self.queue_depth.set(number(gauges.queue_depth));
+            for (kind, count) in gauges.unreadable {
+                self.unreadable.get_or_create(&Kind { kind }).set(number(count));
+            }
+        }
+        for (kind, heard) in &*self.heard.lock() {
+            self.watch_age.get_or_create(&Kind { kind }).set(heard.elapsed().as_secs_f64());
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a String cannot fail");
+        text
+    }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metrics_read_as_open_metrics() {
+        let metrics = Metrics::new();
+        metrics.write("patch", "deviceinstances/status", None);
+        metrics.write("patch", "something-else", Some(Class::Conflict));
+        metrics.reconciled("sites", "ok", 0.001);
+        metrics.watch_error("sites");
+        metrics.request("gateway", "check-in", 200);
+        metrics.handshake("gateway", "ok");
+        metrics.connection_opened("gateway");
+        metrics.activation(Activation::Failed(ActivationFailure::ZipCodeDoesNotMatch));
+        metrics.check_in("ok");
+        metrics.event_delivered("Device Connectivity Changed To Online");
+        metrics.event_failed();
+        metrics.code_handed_out();
+        metrics.on_read(|| Gauges {
+            leading: true,
+            synced: true,
+            unreadable: vec![("sites", 1)],
+            devices_reporting: 3,
+            queue_depth: 2,
+        });
+        insta::assert_snapshot!(metrics.encode());
+    }
+}

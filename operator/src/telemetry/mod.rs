@@ -1,0 +1,8 @@
+//! What the running process tells about itself: counters, and whether it is alive and ready.
+
+mod labels;
+mod metrics;
+mod probes;
+
+pub use metrics::{Activation, Gauges, Metrics};
+pub use probes::serve;

@@ -1,0 +1,150 @@
+//! Life after activation: fetch and apply the configuration, check in, obey, wipe when it is over.
+
+use std::time::Duration;
+
+use fleetform_domain::problem::ProblemCode;
+use fleetform_domain::wire::{
+    CHECK_IN_PATH, CONFIGURATION_PATH, CheckInRequest, CheckInResponse, DeviceConfiguration,
+};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::de::DeserializeOwned;
+
+use super::{Association, Device, DeviceError, State};
+use crate::storage::{Committed, Der, Record, Stage};
+use crate::transport::{Address, Answer, Question, Refusal, TransportError};
+
+/// How many configurations in a row a device applies before it gives the gateway time to make up its mind.
+const ROUNDS: usize = 4;
+
+impl Device {
+    /// Reports the whole state of the device and hears what is wanted. On `association-ended` the device wipes itself.
+    pub async fn check_in(&mut self) -> Result<CheckInResponse, DeviceError> {
+        self.check_in_waiting(0).await
+    }
+
+    /// Checks in, and has the gateway wait up to so many seconds for something to say.
+    pub async fn check_in_waiting(&mut self, seconds: u32) -> Result<CheckInResponse, DeviceError> {
+        let answer = self.report(seconds).await;
+        self.line = None;
+        answer
+    }
+
+    /// Fetches a configuration. To apply it is another step.
+    pub async fn fetch_configuration(&mut self, version: u32) -> Result<DeviceConfiguration, DeviceError> {
+        let fetched = self.fetch(version).await;
+        self.line = None;
+        fetched
+    }
+
+    /// Puts a configuration in force, once it is on the disk.
+    pub async fn apply(&mut self, configuration: DeviceConfiguration) -> Result<(), DeviceError> {
+        let State::Active(association) = &self.state else {
+            return Err(self.out_of_turn("apply a configuration"));
+        };
+        let version = configuration.version;
+        self.save(association.record(configuration)).await?;
+        if let State::Active(association) = &mut self.state {
+            association.applied = Some(version);
+        }
+        Ok(())
+    }
+
+    /// Applies what is wanted and checks in until nothing else is, on one connection that is closed at the end. Right
+    /// after the activation the configuration comes first, so that the first check-in confirms it.
+    pub async fn synchronise(&mut self) -> Result<CheckInResponse, DeviceError> {
+        let settled = self.settle().await;
+        self.line = None;
+        settled
+    }
+
+    async fn settle(&mut self) -> Result<CheckInResponse, DeviceError> {
+        if let State::Active(association) = &self.state
+            && association.applied.is_none()
+        {
+            let wanted = association.wanted;
+            self.adopt(wanted).await?;
+        }
+        for _ in 0..ROUNDS {
+            let answer = self.report(0).await?;
+            if self.applied_configuration_version() == Some(answer.desired_configuration_version) {
+                return Ok(answer);
+            }
+            self.adopt(answer.desired_configuration_version).await?;
+        }
+        Err(DeviceError::Unsettled)
+    }
+
+    /// Fetches and applies a configuration. One that is not there was replaced meanwhile: the next check-in says by which.
+    async fn adopt(&mut self, version: u32) -> Result<(), DeviceError> {
+        match self.fetch(version).await {
+            Ok(configuration) => self.apply(configuration).await,
+            Err(DeviceError::Refused(Refusal { status: 404, .. })) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn fetch(&mut self, version: u32) -> Result<DeviceConfiguration, DeviceError> {
+        self.ask(&Question::get(format!("{CONFIGURATION_PATH}/{version}"))).await
+    }
+
+    async fn report(&mut self, wait_seconds: u32) -> Result<CheckInResponse, DeviceError> {
+        // Counted before it is sent: whether a lost one arrived is not known, and no number may come twice.
+        self.counter += 1;
+        let message = CheckInRequest {
+            boot_id: self.boot_id(),
+            counter: self.counter,
+            software_version: self.software_version(),
+            applied_configuration_version: self.applied_configuration_version(),
+            failed_health_checks: self.failed_health_checks.clone(),
+            wait_seconds,
+        };
+        let wait = Duration::from_secs(wait_seconds.into());
+        self.ask(&Question::post_json(CHECK_IN_PATH, &message).waiting(wait).once()).await
+    }
+
+    /// Asks the gateway with the device's certificate. Only the one answer that proves the end of the association makes
+    /// the device wipe itself; after anything else it keeps what it has.
+    async fn ask<T: DeserializeOwned>(&mut self, question: &Question) -> Result<T, DeviceError> {
+        match self.answer(question).await?.json()? {
+            Ok(message) => Ok(message),
+            Err(Refusal { status: 410, code: Some(ProblemCode::AssociationEnded), .. }) => {
+                self.wipe().await?;
+                Err(DeviceError::AssociationEnded)
+            }
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    async fn answer(&mut self, question: &Question) -> Result<Answer, DeviceError> {
+        if let Some(answer) = self.ask_on_open_line(question).await? {
+            return Ok(answer);
+        }
+        let State::Active(association) = &self.state else {
+            return Err(self.out_of_turn("speak to its gateway"));
+        };
+        let address: Address = association.gateway.parse().map_err(TransportError::from)?;
+        let (certificates, key) = (association.certificates.clone(), association.key());
+        let mut line = self.network.connect_as(&address, &association.trust, certificates, key).await?;
+        let answer = line.ask(question).await?;
+        self.line = Some(Box::new(line));
+        Ok(answer)
+    }
+}
+
+impl Association {
+    fn key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key.to_vec()).into()
+    }
+
+    fn record(&self, configuration: DeviceConfiguration) -> Record {
+        let committed = Committed {
+            gateway: self.gateway.clone().into(),
+            association_id: self.id.clone().into(),
+            certificates: self.certificates.iter().map(|der| Der(der.to_vec())).collect(),
+            authorities: self.trust.authorities().iter().map(|der| Der(der.to_vec())).collect(),
+            wanted: self.wanted,
+            configuration: Some(configuration),
+        };
+        Record { private_key: Der(self.key.to_vec()), stage: Stage::Active(committed) }
+    }
+}

@@ -1,0 +1,197 @@
+//! What the parts of `admit_rules` share: a control plane, the four kinds, and waiting for policies.
+
+pub(crate) mod cases;
+pub(crate) mod coverage;
+pub(crate) mod examples;
+pub(crate) mod policies;
+pub(crate) mod refusals;
+pub(crate) mod release;
+pub(crate) mod rights;
+pub(crate) mod workloads;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
+use fleetform_e2e::control_plane::Options;
+use fleetform_e2e::wait::{self, Look};
+use fleetform_e2e::{ControlPlane, namespace, tools};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::Status;
+use kube::{Client, Resource as _};
+use serde_json::{Value, json};
+
+use crate::render::{self, objects, text};
+
+/// How long anything that has to happen by itself may take.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// A kind of Fleetform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Project,
+    Site,
+    ConfigTemplate,
+    DeviceInstance,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 4] = [Self::Project, Self::Site, Self::ConfigTemplate, Self::DeviceInstance];
+
+    /// Its name in the API.
+    pub(crate) fn name(self) -> String {
+        self.resource().kind
+    }
+
+    /// Where its definition says how to reach it.
+    pub(crate) fn resource(self) -> ApiResource {
+        match self {
+            Self::Project => ApiResource::erase::<Project>(&()),
+            Self::Site => ApiResource::erase::<Site>(&()),
+            Self::ConfigTemplate => ApiResource::erase::<ConfigTemplate>(&()),
+            Self::DeviceInstance => ApiResource::erase::<DeviceInstance>(&()),
+        }
+    }
+}
+
+/// A control plane, and kubectl for it.
+pub(crate) struct Cluster {
+    pub(crate) plane: ControlPlane,
+    pub(crate) client: Client,
+    kubectl: PathBuf,
+}
+
+impl Cluster {
+    pub(crate) async fn start() -> Result<Self> {
+        let kubectl = tokio::task::spawn_blocking(tools::kubectl).await??;
+        let plane = ControlPlane::start(Options::default()).await?;
+        Ok(Self { client: plane.kube_client(), plane, kubectl })
+    }
+
+    /// Installs what `helm template` renders, simulator included, and waits until the definitions serve.
+    pub(crate) async fn install_rendered_chart(&self) -> Result<Vec<Value>> {
+        let rendered = render::template(&["simulator.enabled=true"])?;
+        let file = self.plane.dir().join("chart.yaml");
+        fs::write(&file, &rendered)?;
+        self.ensure_namespace(render::NAMESPACE).await?;
+        self.kubectl(["apply", "--server-side", "--force-conflicts", "--filename"].map(Into::into).into_iter().chain([file.into_os_string()]))?;
+        self.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
+        objects(&rendered)
+    }
+
+    /// Runs kubectl as the administrator; what it prints, unless it fails.
+    pub(crate) fn kubectl<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<String> {
+        let arguments: Vec<_> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
+        let Output { status, stdout, stderr } = Command::new(&self.kubectl)
+            .env("KUBECONFIG", self.plane.kubeconfig())
+            .args(&arguments)
+            .output()
+            .context("run kubectl")?;
+        ensure!(status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&stderr));
+        Ok(String::from_utf8_lossy(&stdout).into_owned())
+    }
+
+    /// The objects of a kind in a namespace.
+    pub(crate) fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
+    }
+
+    /// A namespace that no other part has.
+    pub(crate) async fn namespace(&self, prefix: &str, labels: Value) -> Result<String> {
+        let name = namespace::unique(prefix);
+        let namespace = serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels } }))?;
+        Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await?;
+        Ok(name)
+    }
+
+    pub(crate) async fn ensure_namespace(&self, name: &str) -> Result<()> {
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        let parameters = PatchParams::apply("admit-rules");
+        Api::<Namespace>::all(self.client.clone()).patch(name, &parameters, &Patch::Apply(namespace)).await?;
+        Ok(())
+    }
+
+    /// Stores an object, then its status, if it has one, as the operator writes it.
+    pub(crate) async fn store(&self, kind: Kind, namespace: &str, object: &Value) -> kube::Result<DynamicObject> {
+        let api = self.api(kind, namespace);
+        let stored = api.create(&PostParams::default(), &dynamic(object)).await?;
+        match object.get("status") {
+            None => Ok(stored),
+            Some(status) => self.set_status(kind, namespace, text(object, "/metadata/name"), status).await,
+        }
+    }
+
+    /// Merges into the status of an object.
+    pub(crate) async fn set_status(&self, kind: Kind, namespace: &str, name: &str, status: &Value) -> kube::Result<DynamicObject> {
+        let patch = Patch::Merge(json!({ "status": status }));
+        self.api(kind, namespace).patch_status(name, &PatchParams::default(), &patch).await
+    }
+
+    /// Waits until an object is gone.
+    pub(crate) async fn gone<K>(&self, what: &str, api: &Api<K>, name: &str) -> Result<()>
+    where
+        K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    {
+        wait::until(&format!("{what} to be gone"), LIMIT, async || {
+            Ok(match api.get_opt(name).await? {
+                None => Look::Done(()),
+                Some(object) => Look::NotYet(format!("{object:?}")),
+            })
+        })
+        .await
+    }
+}
+
+/// An object of no type of ours, as YAML has it.
+pub(crate) fn dynamic(object: &Value) -> DynamicObject {
+    let mut object = object.clone();
+    // The API server ignores a status on creation; it would be refused nowhere, and say nothing.
+    object.as_object_mut().map(|members| members.remove("status"));
+    serde_json::from_value(object).expect("cases are Kubernetes objects")
+}
+
+/// Tries as a dry run until it is refused, as a new policy and what it looks at take a moment to be in force, and then for
+/// good; what the API server says.
+pub(crate) async fn refused<T>(what: &str, attempt: impl AsyncFn(bool) -> kube::Result<T>) -> Result<Status> {
+    wait::until(&format!("{what} to be refused"), LIMIT, async || {
+        Ok(match attempt(true).await {
+            Err(kube::Error::Api(_)) => Look::Done(()),
+            Err(error) => bail!("{what}: {error}"),
+            Ok(_) => Look::NotYet("it was let through".to_owned()),
+        })
+    })
+    .await?;
+    refusal(what, attempt(false).await)
+}
+
+/// Tries as a dry run until it is let through, and then for good.
+pub(crate) async fn let_through<T>(what: &str, attempt: impl AsyncFn(bool) -> kube::Result<T>) -> Result<T> {
+    wait::until(&format!("{what} to be let through"), LIMIT, async || {
+        Ok(match attempt(true).await {
+            Ok(_) => Look::Done(()),
+            Err(kube::Error::Api(status)) => Look::NotYet(status.message),
+            Err(error) => bail!("{what}: {error}"),
+        })
+    })
+    .await?;
+    attempt(false).await.with_context(|| what.to_owned())
+}
+
+/// What the API server said against it.
+pub(crate) fn refusal<T>(what: &str, outcome: kube::Result<T>) -> Result<Status> {
+    match outcome {
+        Err(kube::Error::Api(status)) => Ok(*status),
+        Err(error) => bail!("{what}: {error}"),
+        Ok(_) => bail!("{what}: it was let through"),
+    }
+}
+
+/// A reference by which `owner` owns something.
+pub(crate) fn owned_by(owner: &DynamicObject) -> Value {
+    let types = owner.types.clone().unwrap_or_default();
+    json!([{ "apiVersion": types.api_version, "kind": types.kind, "name": owner.meta().name, "uid": owner.meta().uid }])
+}

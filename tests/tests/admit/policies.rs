@@ -1,0 +1,242 @@
+//! The policies, each as a story: what it refuses, what remedies that, and what it must not stand in the way of.
+
+use anyhow::{Result, ensure};
+use fleetform_e2e::wait::{self, Look};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::{Client, Resource as _, ResourceExt as _};
+use serde_json::{Value, json};
+
+use super::cases::example;
+use super::refusals::Refusals;
+use super::{Cluster, Kind, LIMIT, let_through, owned_by, refusal, refused};
+use crate::render;
+
+const CODE_TYPE: &str = "fleetform.dev/activation-qr";
+const REVISION_TYPE: &str = "fleetform.dev/configuration-revision";
+
+pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+    their_expressions_are_well_typed(cluster).await?;
+    a_project_with_active_devices_stays(cluster, refusals).await?;
+    a_namespace_whose_project_has_active_devices_stays(cluster, refusals).await?;
+    namespaces_without_a_project_are_left_alone(cluster).await?;
+    a_site_with_devices_stays(cluster, refusals).await?;
+    a_template_with_devices_stays(cluster, refusals).await?;
+    the_garbage_collector_goes_on(cluster).await?;
+    simulation_takes_a_label_on_the_namespace(cluster, refusals).await?;
+    secrets_of_the_operator_are_its_own(cluster, refusals).await
+}
+
+async fn their_expressions_are_well_typed(cluster: &Cluster) -> Result<()> {
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client.clone());
+    wait::until("every policy to be checked", LIMIT, async || {
+        for policy in policies.list(&ListParams::default()).await? {
+            let status = policy.status.clone().unwrap_or_default();
+            let Some(checked) = status.type_checking.filter(|_| status.observed_generation == policy.meta().generation)
+            else {
+                return Ok(Look::NotYet(format!("{} is not", policy.name_any())));
+            };
+            let warnings = checked.expression_warnings.unwrap_or_default();
+            ensure!(warnings.is_empty(), "{}: {warnings:#?}", policy.name_any());
+        }
+        Ok(Look::Done(()))
+    })
+    .await
+}
+
+async fn a_project_with_active_devices_stays(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+    let ns = cluster.namespace("project", json!({})).await?;
+    let project = stored(cluster, Kind::Project, &ns, json!({ "activatedCount": 3 })).await?;
+    let delete = deletion(cluster, Kind::Project, &ns, &project);
+    refusals.by_policy("delete a Project with active devices", &refused("deletion of the project", &delete).await?);
+    cluster.set_status(Kind::Project, &ns, &project, &json!({ "activatedCount": 1 })).await?;
+    let status = refusal("deletion of the project", delete(false).await)?;
+    refusals.by_policy("delete a Project with one active device", &status);
+    cluster.set_status(Kind::Project, &ns, &project, &json!({ "activatedCount": 0 })).await?;
+    let status = refusal("unconfirmed deletion of the project", delete(false).await)?;
+    refusals.by_policy("delete a Project without deletionConfirmation", &status);
+    merge(cluster, Kind::Project, &ns, &project, json!({ "spec": { "deletionConfirmation": "Delete" } })).await?;
+    delete(false).await?;
+    Ok(())
+}
+
+async fn a_namespace_whose_project_has_active_devices_stays(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+    let ns = cluster.namespace("namespace", json!({ "fleetform.dev/project": "true" })).await?;
+    let project = stored(cluster, Kind::Project, &ns, json!({ "activatedCount": 2 })).await?;
+    // Each of these would be refused on its own; a namespace that goes takes them along.
+    stored(cluster, Kind::Site, &ns, json!({ "deviceInstanceCount": 2 })).await?;
+    stored(cluster, Kind::ConfigTemplate, &ns, json!({ "devices": { "total": 2 } })).await?;
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let delete = async |dry_run| namespaces.delete(&ns, &DeleteParams { dry_run, ..DeleteParams::default() }).await;
+    let mut status = refused("deletion of the namespace", delete).await?;
+    status.message = status.message.replace(&ns, "<namespace>");
+    refusals.by_policy("delete a namespace whose Project has active devices", &status);
+    cluster.set_status(Kind::Project, &ns, &project, &json!({ "activatedCount": 0 })).await?;
+    let_through("deletion of the namespace", delete).await?;
+    cluster.gone("the namespace with all that is in it", &namespaces, &ns).await
+}
+
+async fn namespaces_without_a_project_are_left_alone(cluster: &Cluster) -> Result<()> {
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    for labels in [json!({}), json!({ "fleetform.dev/project": "true" })] {
+        let ns = cluster.namespace("without-project", labels).await?;
+        namespaces.delete(&ns, &DeleteParams::default()).await?;
+        cluster.gone("a namespace without a project", &namespaces, &ns).await?;
+    }
+    Ok(())
+}
+
+async fn a_site_with_devices_stays(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+    let ns = cluster.namespace("site", json!({})).await?;
+    let site = stored(cluster, Kind::Site, &ns, json!({ "deviceInstanceCount": 2 })).await?;
+    let delete = deletion(cluster, Kind::Site, &ns, &site);
+    refusals.by_policy("delete a Site with devices", &refused("deletion of the site", &delete).await?);
+    cluster.set_status(Kind::Site, &ns, &site, &json!({ "deviceInstanceCount": 0 })).await?;
+    delete(false).await?;
+    Ok(())
+}
+
+async fn a_template_with_devices_stays(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+    let ns = cluster.namespace("template", json!({})).await?;
+    let template = stored(cluster, Kind::ConfigTemplate, &ns, json!({ "devices": { "total": 1 } })).await?;
+    let delete = deletion(cluster, Kind::ConfigTemplate, &ns, &template);
+    refusals.by_policy("delete a ConfigTemplate with devices", &refused("deletion of the template", &delete).await?);
+    cluster.set_status(Kind::ConfigTemplate, &ns, &template, &json!({ "devices": { "total": 0 } })).await?;
+    delete(false).await?;
+    Ok(())
+}
+
+/// Who makes something the owner of a site means the site to go with it; if the collector were refused, it would try for ever.
+async fn the_garbage_collector_goes_on(cluster: &Cluster) -> Result<()> {
+    let ns = cluster.namespace("garbage", json!({})).await?;
+    let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &ns);
+    let owner = serde_json::from_value(json!({ "metadata": { "name": "owner" } }))?;
+    let uid = config_maps.create(&PostParams::default(), &owner).await?.metadata.uid;
+    let mut site = example(Kind::Site)?;
+    site["metadata"]["ownerReferences"] = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid }]);
+    site["status"] = json!({ "deviceInstanceCount": 2 });
+    cluster.store(Kind::Site, &ns, &site).await?;
+    let api = cluster.api(Kind::Site, &ns);
+    refused("deletion of the owned site by a person", deletion(cluster, Kind::Site, &ns, "example")).await?;
+    config_maps.delete("owner", &DeleteParams::background()).await?;
+    cluster.gone("the owned site", &api, "example").await
+}
+
+async fn simulation_takes_a_label_on_the_namespace(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+    let ns = cluster.namespace("simulation", json!({})).await?;
+    let api = cluster.api(Kind::Site, &ns);
+    let mut site = example(Kind::Site)?;
+    site["spec"]["simulation"] = json!({ "enabled": true });
+    let create = async |dry_run| {
+        api.create(&PostParams { dry_run, ..PostParams::default() }, &super::dynamic(&site)).await
+    };
+    refusals.by_policy("create a simulated Site", &refused("a simulated site", create).await?);
+    let name = stored(cluster, Kind::Site, &ns, json!({ "activatedCount": 0 })).await?;
+    merge(cluster, Kind::Site, &ns, &name, json!({ "spec": { "simulation": { "enabled": false } } })).await?;
+    let turn_on = json!({ "spec": { "simulation": { "enabled": true } } });
+    let status = refusal("turning simulation on", merge(cluster, Kind::Site, &ns, &name, turn_on.clone()).await)?;
+    refusals.by_policy("turn simulation on", &status);
+    label_simulation(cluster, &ns, "denied").await?;
+    refused("turning simulation on with another value of the label", async |dry_run| {
+        api.patch(&name, &PatchParams { dry_run, ..PatchParams::default() }, &Patch::Merge(&turn_on)).await
+    })
+    .await?;
+    label_simulation(cluster, &ns, "allowed").await?;
+    let_through("turning simulation on where it is allowed", async |dry_run| {
+        api.patch(&name, &PatchParams { dry_run, ..PatchParams::default() }, &Patch::Merge(&turn_on)).await
+    })
+    .await?;
+    // The label is taken away again: simulation can be turned off, and the operator goes on writing what it sees.
+    label_simulation(cluster, &ns, "denied").await?;
+    refused("an edit of a simulated site", async |dry_run| {
+        let edit = Patch::Merge(json!({ "spec": { "description": "still simulated" } }));
+        api.patch(&name, &PatchParams { dry_run, ..PatchParams::default() }, &edit).await
+    })
+    .await?;
+    cluster.set_status(Kind::Site, &ns, &name, &json!({ "activatedCount": 0 })).await?;
+    merge(cluster, Kind::Site, &ns, &name, json!({ "spec": { "simulation": null } })).await?;
+    Ok(())
+}
+
+async fn secrets_of_the_operator_are_its_own(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+    let ns = cluster.namespace("secrets", json!({})).await?;
+    let device = cluster.store(Kind::DeviceInstance, &ns, &example(Kind::DeviceInstance)?).await?;
+    let operator = cluster.plane.client_for_service_account(render::NAMESPACE, "fleetform-operator").await?;
+    let secrets = |client: &Client| Api::<Secret>::namespaced(client.clone(), &ns);
+    let (mine, its) = (secrets(&cluster.client), secrets(&operator));
+    for (name, type_) in [("code", CODE_TYPE), ("revision", REVISION_TYPE)] {
+        let owner = owned_by(&device);
+        let secret = secret(name, type_, &owner)?;
+        let status = refused("a Secret of the operator's type", async |dry_run| {
+            mine.create(&PostParams { dry_run, ..PostParams::default() }, &secret).await
+        })
+        .await?;
+        refusals.by_policy(&format!("create a Secret of type {type_}"), &status);
+        its.create(&PostParams::default(), &secret).await?;
+        its.patch(name, &PatchParams::default(), &Patch::Merge(json!({ "stringData": { "content": "2" } }))).await?;
+        // Neither its content nor what stands on it; and no Secret becomes one.
+        for change in [
+            json!({ "stringData": { "content": "forged" } }),
+            json!({ "metadata": { "annotations": { "fleetform.dev/expires-at": "2999-01-01T00:00:00Z" } } }),
+            json!({ "metadata": { "ownerReferences": null } }),
+        ] {
+            let outcome = mine.patch(name, &PatchParams::default(), &Patch::Merge(&change)).await;
+            let status = refusal(&format!("{change} on {name}"), outcome)?;
+            refusals.by_policy(&format!("change a Secret of type {type_}"), &status);
+        }
+        // As everybody does who has Secrets encrypted anew in storage.
+        mine.replace(name, &PostParams::default(), &mine.get(name).await?).await?;
+    }
+    mine.create(&PostParams::default(), &secret("wifi", "fleetform.dev/wifi", &Value::Null)?).await?;
+    let retype = Patch::Merge(json!({ "type": CODE_TYPE }));
+    let status = refusal("a change of type", mine.patch("wifi", &PatchParams::default(), &retype).await)?;
+    ensure!(status.message.contains("denied") || status.message.contains("immutable"), "{}", status.message);
+    // Who deletes a code has another one made.
+    mine.delete("revision", &DeleteParams::default()).await?;
+    // The collector takes an owner off what is orphaned, and what is owned away.
+    let devices = cluster.api(Kind::DeviceInstance, &ns);
+    let orphan = DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
+    devices.delete("example", &orphan).await?;
+    cluster.gone("the device that leaves its code behind", &devices, "example").await?;
+    ensure!(mine.get("code").await?.owner_references().is_empty(), "the code still names the device that left it");
+    let device = cluster.store(Kind::DeviceInstance, &ns, &example(Kind::DeviceInstance)?).await?;
+    its.create(&PostParams::default(), &secret("owned", CODE_TYPE, &owned_by(&device))?).await?;
+    devices.delete("example", &DeleteParams::background()).await?;
+    cluster.gone("the code of the deleted device", &mine, "owned").await
+}
+
+fn secret(name: &str, type_: &str, owners: &Value) -> Result<Secret> {
+    let metadata = json!({ "name": name, "ownerReferences": owners });
+    Ok(serde_json::from_value(json!({ "metadata": metadata, "type": type_, "stringData": { "content": "1" } }))?)
+}
+
+/// Stores the example of the kind with this status; its name.
+async fn stored(cluster: &Cluster, kind: Kind, namespace: &str, status: Value) -> Result<String> {
+    let mut object = example(kind)?;
+    object["status"] = status;
+    Ok(cluster.store(kind, namespace, &object).await?.name_any())
+}
+
+fn deletion<'a>(
+    cluster: &'a Cluster,
+    kind: Kind,
+    namespace: &'a str,
+    name: &'a str,
+) -> impl AsyncFn(bool) -> kube::Result<()> + 'a {
+    async move |dry_run| {
+        let parameters = DeleteParams { dry_run, ..DeleteParams::default() };
+        cluster.api(kind, namespace).delete(name, &parameters).await.map(drop)
+    }
+}
+
+async fn merge(cluster: &Cluster, kind: Kind, namespace: &str, name: &str, change: Value) -> kube::Result<()> {
+    let api = cluster.api(kind, namespace);
+    api.patch(name, &PatchParams::default(), &Patch::Merge(change)).await.map(drop)
+}
+
+async fn label_simulation(cluster: &Cluster, namespace: &str, value: &str) -> Result<()> {
+    let label = Patch::Merge(json!({ "metadata": { "labels": { "fleetform.dev/simulation": value } } }));
+    Api::<Namespace>::all(cluster.client.clone()).patch(namespace, &PatchParams::default(), &label).await?;
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! The chart: what it renders, what its values may be, and what its roles may do. Pure but for running helm; the rendered
+//! objects meet a real API server in `admit_rules`.
+
+mod render;
+
+use anyhow::{Result, ensure};
+use render::{chart, helm, objects, template, text};
+use serde_json::Value;
+
+/// Kinds that grant rights or refuse things: reviewed as a whole whenever they change.
+const REVIEWED: [&str; 7] = [
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Role",
+    "RoleBinding",
+    "ServiceAccount",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+];
+
+const SIMULATOR: &str = "simulator.enabled=true";
+const WATCH: &str = "watchNamespaces={library,museum}";
+
+#[test]
+fn lint_finds_nothing() -> Result<()> {
+    let output = helm(["lint".into(), "--strict".into(), chart().into_os_string()])?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success() && said.contains("0 chart(s) failed"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn the_rights_and_policies_are_as_reviewed() -> Result<()> {
+    insta::assert_snapshot!("reviewed", documents(&template(&[])?, |kind| REVIEWED.contains(&kind)));
+    Ok(())
+}
+
+#[test]
+fn the_workloads_are_as_reviewed() -> Result<()> {
+    let workload = |kind: &str| ["Deployment", "Service", "PodDisruptionBudget"].contains(&kind);
+    insta::assert_snapshot!("workloads", documents(&template(&[])?, workload));
+    Ok(())
+}
+
+#[test]
+fn the_simulator_adds_its_own_objects_and_changes_no_others() -> Result<()> {
+    let difference = difference(&template(&[])?, &template(&[SIMULATOR])?);
+    ensure!(!difference.contains("=== gone ==="), "{difference}");
+    insta::assert_snapshot!("simulator", difference);
+    Ok(())
+}
+
+#[test]
+fn watched_namespaces_get_roles_of_their_own_instead_of_a_cluster_wide_one() -> Result<()> {
+    let (everywhere, there) = (template(&[SIMULATOR])?, template(&[SIMULATOR, WATCH])?);
+    let rights = |rendered: &str| documents(rendered, |kind| REVIEWED.contains(&kind));
+    insta::assert_snapshot!("watch_namespaces", difference(&rights(&everywhere), &rights(&there)));
+    ensure!(there.contains("- --watch-namespace=library\n"), "the operator is not told to look there alone");
+    Ok(())
+}
+
+#[test]
+fn what_a_cluster_has_once_can_be_left_to_another_installation() -> Result<()> {
+    let values = ["crds.install=false", "policies.install=false", "roles.install=false"];
+    let kinds: Vec<String> = names(&objects(&template(&values)?)?);
+    let shared: Vec<_> = kinds
+        .iter()
+        .filter(|name| {
+            name.starts_with("CustomResourceDefinition/")
+                || name.starts_with("ValidatingAdmission")
+                || name.starts_with("ClusterRole/") && !name.ends_with("-operator")
+        })
+        .collect();
+    ensure!(shared.is_empty(), "rendered although another installation has them: {shared:?}");
+    Ok(())
+}
+
+#[test]
+fn another_release_name_gives_other_names_and_another_operator() -> Result<()> {
+    let rendered =
+        template(&["fullnameOverride=north", "policies.otherOperators={system:serviceaccount:south:south-operator}"])?;
+    let strange: Vec<String> = names(&objects(&rendered)?)
+        .into_iter()
+        .filter(|name| !name.contains("/north-") && !name.ends_with(".fleetform.dev"))
+        .collect();
+    ensure!(strange.is_empty(), "named after the chart, not after the release: {strange:?}");
+    let operators =
+        "['system:serviceaccount:fleetform-system:north-operator','system:serviceaccount:south:south-operator']";
+    ensure!(rendered.contains(operators), "the policy on Secrets does not name both operators");
+    Ok(())
+}
+
+#[test]
+fn definitions_stay_when_the_release_goes_and_are_those_that_are_checked_in() -> Result<()> {
+    let rendered = objects(&template(&[])?)?;
+    let definitions: Vec<&Value> =
+        rendered.iter().filter(|object| text(object, "/kind") == "CustomResourceDefinition").collect();
+    ensure!(definitions.len() == 4, "{} definitions", definitions.len());
+    for definition in definitions {
+        let kept = text(definition, "/metadata/annotations/helm.sh~1resource-policy") == "keep";
+        ensure!(kept, "{} would go with the release", text(definition, "/metadata/name"));
+        let file = format!("crds/generated/{}.yaml", text(definition, "/spec/names/plural"));
+        let stored = objects(&std::fs::read_to_string(render::repository().join(&file))?)?;
+        ensure!(stored.len() == 1 && stored[0]["spec"] == definition["spec"], "the chart's copy differs from {file}");
+    }
+    Ok(())
+}
+
+#[test]
+fn no_role_has_a_wildcard_or_leads_to_more_rights() -> Result<()> {
+    for values in [&[SIMULATOR][..], &[SIMULATOR, WATCH]] {
+        for role in objects(&template(values)?)?.iter().filter(|object| text(object, "/kind").ends_with("Role")) {
+            let name = text(role, "/metadata/name");
+            ensure!(role.get("aggregationRule").is_none(), "{name} gathers other roles");
+            let labels = role["metadata"]["labels"].to_string();
+            ensure!(!labels.contains("rbac.authorization.k8s.io/aggregate-to"), "{name} is gathered by another role");
+            for rule in role["rules"].as_array().into_iter().flatten() {
+                let all = rule.to_string();
+                ensure!(!all.contains('*'), "{name} has a wildcard: {all}");
+                for escalation in
+                    ["escalate", "bind", "impersonate", "serviceaccounts/token", "rbac.authorization.k8s.io"]
+                {
+                    ensure!(!all.contains(&format!("{escalation:?}")), "{name} leads to more rights: {all}");
+                }
+                let of_people = text(role, "/metadata/labels/app.kubernetes.io~1component") == "people";
+                ensure!(
+                    !of_people || !all.contains("/status\""),
+                    "{name} lets people write what the operator sees: {all}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn values_are_refused_with_their_path_and_what_they_may_be() -> Result<()> {
+    // Helm's words differ between its versions; the path and the limit do not.
+    for (value, path, limit) in [
+        ("account=012345", "account", "^[0-9]{12}$"),
+        ("account=123456789012", "account", "string"),
+        ("partition=azure", "partition", "aws-us-gov"),
+        ("gateway.url=http://gateway.example.org:8443", "url", "https://"),
+        ("gateway.url=https://gateway.example.org:8443/devices", "url", "https://"),
+        ("operator.checkInSeconds=0", "checkInSeconds", "1"),
+        ("operator.codeValidityHours=1000", "codeValidityHours", "720"),
+        ("watchNamespaces={Library}", "watchNamespaces", "[a-z0-9]"),
+        ("simulator.enabeld=true", "simulator", "enabeld"),
+    ] {
+        let said = template(&[value]).expect_err(value).to_string();
+        let line = said.lines().find(|line| line.starts_with("- ") && line.contains(path) && line.contains(limit));
+        ensure!(line.is_some(), "--set {value} is refused without {path} and {limit}:\n{said}");
+    }
+    let text = ["--set-string", "account=123456789012"].map(Into::into);
+    let accepted = helm([["template".into(), chart().into_os_string()], text].concat())?;
+    ensure!(accepted.status.success(), "12 digits as text: {}", String::from_utf8_lossy(&accepted.stderr));
+    Ok(())
+}
+
+/// The rendered documents of the kinds that `keep` keeps, in helm's order.
+fn documents(rendered: &str, keep: impl Fn(&str) -> bool) -> String {
+    let kind = |document: &str| {
+        document.lines().find_map(|line| line.strip_prefix("kind: ").map(str::to_owned)).unwrap_or_default()
+    };
+    let kept: Vec<String> = split(rendered).into_iter().filter(|document| keep(&kind(document))).collect();
+    kept.join("\n---\n")
+}
+
+/// What stands in `after` and not in `before`, and the other way round.
+fn difference(before: &str, after: &str) -> String {
+    let (before, after) = (split(before), split(after));
+    let mut said = String::new();
+    for (title, of, without) in [("gone", &before, &after), ("new", &after, &before)] {
+        for document in of.iter().filter(|document| !without.contains(document)) {
+            said += &format!("=== {title} ===\n{document}\n\n");
+        }
+    }
+    said
+}
+
+/// The documents, without the two labels that every release of the chart changes.
+fn split(rendered: &str) -> Vec<String> {
+    let released = |line: &str| {
+        ["helm.sh/chart:", "app.kubernetes.io/version:"].iter().any(|label| line.trim().starts_with(label))
+    };
+    let document =
+        |text: &str| text.lines().filter(|line| !released(line)).collect::<Vec<_>>().join("\n").trim().to_owned();
+    rendered.split("---\n").map(document).filter(|document| !document.is_empty()).collect()
+}
+
+fn names(objects: &[Value]) -> Vec<String> {
+    objects.iter().map(|object| format!("{}/{}", text(object, "/kind"), text(object, "/metadata/name"))).collect()
+}
