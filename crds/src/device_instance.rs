@@ -109,7 +109,7 @@ pub struct ActivationSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9._-]+$')")
-        .message("spec.activation.expectedAssetTagId may hold letters, digits, dots, underscores and hyphens"))]
+        .message("spec.activation.expectedAssetTagId may hold letters, digits, dots, underscores and hyphens only"))]
     pub expected_asset_tag_id: Option<String>,
 }
 

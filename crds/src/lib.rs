@@ -4,6 +4,8 @@
 
 // kube's derive writes `pub` structs into functions.
 #![allow(unreachable_pub)]
+// Each printer column is an attribute with the same keys.
+#![allow(clippy::duplicated_attributes)]
 
 pub mod condition;
 pub mod config_template;

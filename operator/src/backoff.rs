@@ -6,7 +6,7 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(200);
 
 /// Longest delay.
-pub const LONGEST: Duration = Duration::from_secs(60);
+pub const LONGEST: Duration = Duration::from_mins(1);
 
 /// How long to wait after so many failures in a row (from 1): doubles from 0.2 s to a minute.
 pub fn delay(failures: u32) -> Duration {

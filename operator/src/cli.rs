@@ -148,7 +148,7 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Command::Run(arguments) => {
             log_to_stderr(arguments.log_format);
             let outcome = match arguments.validated() {
-                Ok(settings) => run(settings).await,
+                Ok(settings) => Box::pin(run(settings)).await,
                 Err(error) => Err(error),
             };
             match outcome {
@@ -163,7 +163,9 @@ pub async fn execute(cli: Cli) -> ExitCode {
 }
 
 fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // What kube says of interrupted watches is said by the cache, once and in a sentence.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=error,kube_client=error"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.with_target(false).init(),

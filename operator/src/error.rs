@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server answered with an error, or not at all.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", brief(source))]
     Kube {
         /// What was tried.
         what: String,
@@ -92,6 +92,14 @@ impl Error {
             Self::NotLeading { .. } => Class::NotLeading,
             Self::Unreadable { .. } => Class::Unreadable,
         }
+    }
+}
+
+/// What a person needs of an answer of the API server: its sentence, not the whole document.
+pub fn brief(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
     }
 }
 

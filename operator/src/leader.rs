@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(decide(None, "me", Duration::ZERO), Decision::Create);
         assert_eq!(decide(Some(&held_by("me")), "me", long), Decision::Renew);
         assert_eq!(decide(Some(&held_by("")), "me", Duration::ZERO), Decision::Take);
-        assert_eq!(decide(Some(&held_by("you")), "me", DURATION - Duration::from_secs(1)), Decision::Wait);
+        assert_eq!(decide(Some(&held_by("you")), "me", Duration::from_secs(14)), Decision::Wait);
         assert_eq!(decide(Some(&held_by("you")), "me", DURATION), Decision::Take);
     }
 

@@ -7,5 +7,5 @@ use fleetform_operator::cli::{Cli, execute};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    execute(Cli::parse()).await
+    Box::pin(execute(Cli::parse())).await
 }

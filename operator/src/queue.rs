@@ -180,7 +180,7 @@ mod tests {
     async fn a_delay_is_kept_and_the_earlier_one_counts() {
         let queue = Queue::default();
         let start = Instant::now();
-        queue.add_after(key("a"), Duration::from_secs(60));
+        queue.add_after(key("a"), Duration::from_mins(1));
         queue.add_after(key("a"), Duration::from_secs(10));
         queue.add_after(key("a"), Duration::from_secs(30));
         assert_eq!(queue.next().await, key("a"));

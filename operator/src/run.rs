@@ -86,7 +86,10 @@ async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{flag} {address}: cannot listen there"))
 }
 
-fn readiness(world: Arc<World>, shutdown: CancellationToken) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+fn readiness(
+    world: Arc<World>,
+    shutdown: CancellationToken,
+) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
     move || {
         if shutdown.is_cancelled() {
             Err("shutting down".to_owned())

@@ -29,7 +29,7 @@ const KEPT_FOR: Duration = Duration::from_secs(8);
 /// How installers prove who they are: a token of Kubernetes. Its `Debug` hides it.
 #[derive(Clone)]
 pub enum BearerToken {
-    /// Read again at each use: tokens of ServiceAccounts are renewed in place.
+    /// Read again at each use: tokens of service accounts are renewed in place.
     File(PathBuf),
     /// This one.
     Text(String),
@@ -121,11 +121,7 @@ impl Installer {
     }
 
     /// The devices of one project.
-    pub async fn project_devices(
-        &self,
-        project: &str,
-        query: &DeviceListQuery,
-    ) -> Result<DeviceList, InstallerError> {
+    pub async fn project_devices(&self, project: &str, query: &DeviceListQuery) -> Result<DeviceList, InstallerError> {
         self.list(&project_device_list_path(project), query).await
     }
 

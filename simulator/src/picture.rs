@@ -20,8 +20,7 @@ const MAX_UNPACKED: usize = 64 * 1024 * 1024;
 pub fn read(png: &[u8]) -> Result<String, ActivationFailure> {
     let picture = Grey::from_png(png).ok_or(ActivationFailure::UnableToReadQr)?;
     let (width, height) = (picture.width, picture.height);
-    let mut prepared =
-        rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| picture.pixels[y * width + x]);
+    let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| picture.pixels[y * width + x]);
     // A grid that cannot be decoded is a pattern that only looks like a code, or a code too blurred to count.
     let mut texts = prepared.detect_grids().into_iter().filter_map(|grid| grid.decode().ok());
     match (texts.next(), texts.next()) {
@@ -148,7 +147,8 @@ pub(crate) mod tests {
         let code = draw(TEXT);
         let covered = faults::covered(&code).unwrap();
         let cut = &code[..code.len() / 2];
-        for (what, bytes) in [("blank", &blank[..]), ("covered", &covered), ("cut", cut), ("empty", b""), ("text", b"hi")]
+        for (what, bytes) in
+            [("blank", &blank[..]), ("covered", &covered), ("cut", cut), ("empty", b""), ("text", b"hi")]
         {
             assert_eq!(read(bytes), Err(ActivationFailure::UnableToReadQr), "{what}");
         }

@@ -203,7 +203,8 @@ async fn a_commit_without_an_answer_is_repeated_with_the_same_key_after_a_restar
     again.resume().await.unwrap();
     again.synchronise().await.unwrap();
     assert_eq!(again.screen(), Screen::Active);
-    let keys: Vec<_> = requests.lock().unwrap().iter().map(|request| public_key(&request.certificate_request)).collect();
+    let keys: Vec<_> =
+        requests.lock().unwrap().iter().map(|request| public_key(&request.certificate_request)).collect();
     assert_eq!(keys.len(), 3);
     assert!(keys.iter().all(|key| *key == keys[0]));
 }
@@ -252,7 +253,7 @@ async fn a_disk_that_fails_is_told_before_anything_is_committed_and_after() {
 #[tokio::test]
 async fn only_the_proof_that_its_association_ended_makes_a_device_wipe_itself() {
     let authority = Arc::new(Authority::new());
-    let odd: Arc<Mutex<Option<fn() -> Reply>>> = Arc::default();
+    let odd = Arc::new(Mutex::new(None::<fn() -> Reply>));
     let then = odd.clone();
     let server = gateway(authority.clone(), move |seen| {
         then.lock().unwrap().as_ref().filter(|_| seen.path == "/v1/check-in").map(|reply| reply())

@@ -14,7 +14,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Gets `path` and gives the status and the body. HTTP/1.0, so that the body ends with the connection.
 pub async fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
     let answer = timeout(LIMIT, exchange(address, path)).await;
-    let answer = answer.with_context(|| format!("http://{address}{path} did not answer in {} s", LIMIT.as_secs()))??;
+    let answer =
+        answer.with_context(|| format!("http://{address}{path} did not answer in {} s", LIMIT.as_secs()))??;
     let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
     let status = head.split_whitespace().nth(1).and_then(|word| word.parse().ok());
     let Some(status) = status else { bail!("the answer has no status: {head}") };

@@ -1,7 +1,11 @@
 //! `cargo xtask`: what a developer runs.
 
 mod control_plane;
+mod demo;
+mod generate;
+mod test;
 mod tools;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -17,16 +21,25 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Run the example fleet on a control plane of its own, until Ctrl-C.
+    Demo(demo::Args),
+    /// Run every test there is, and the checks that come before.
+    Test(test::Args),
     /// Run a Kubernetes control plane alone, until Ctrl-C.
     ControlPlane(control_plane::Args),
     /// Print where kubectl and helm are, fetching or building what is missing.
     Tools,
+    /// Write what is checked in and made from code: the definitions of the custom resources.
+    Generate,
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Task::Demo(args) => demo::run(&args),
+        Task::Test(args) => test::run(&args),
         Task::ControlPlane(args) => control_plane::run(args),
         Task::Tools => tools::run(),
+        Task::Generate => generate::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

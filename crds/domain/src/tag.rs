@@ -13,14 +13,14 @@ pub struct Tag {
     /// to rename a tag, remove it and add another. The prefix `aws:` is reserved.
     #[schemars(length(max = 128), extend("x-kubernetes-validations" = [
         rule("self.size() > 0", "You must specify a tag key: set tags[].key to 1 to 128 characters"),
-        rule(r"self.size() == 0 || self.matches('^[\\p{L}\\p{N} _.:/=+@-]+$')", "tags[].key may hold letters, digits, spaces and _ . : / = + - @ only"),
+        rule(r"self.size() == 0 || self.matches('^[\\p{L}\\p{N} _.:/=+@-]+$')", "tags[].key may hold letters, digits, spaces and _ . : / = + - @ only: take out the others"),
         rule("!self.lowerAscii().startsWith('aws:')", "tags[].key must not start with aws:, which is reserved; choose another prefix"),
     ]))]
     pub key: String,
     /// 0 to 256 characters of the same set.
     #[serde(default)]
     #[schemars(length(max = 256), extend("x-kubernetes-validations" = [
-        rule(r"self.matches('^[\\p{L}\\p{N} _.:/=+@-]*$')", "tags[].value may hold letters, digits, spaces and _ . : / = + - @ only"),
+        rule(r"self.matches('^[\\p{L}\\p{N} _.:/=+@-]*$')", "tags[].value may hold letters, digits, spaces and _ . : / = + - @ only: take out the others"),
     ]))]
     pub value: String,
 }

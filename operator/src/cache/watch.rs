@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use super::World;
+use crate::error::brief;
 use crate::reconcile::names::SECRET_LABEL;
 use crate::telemetry::Metrics;
 
@@ -68,20 +69,41 @@ async fn consume<K>(
     K: Resource + Clone + Send,
 {
     let mut events = Box::pin(events.default_backoff());
+    let mut interrupted = false;
     loop {
         match events.try_next().await {
             Ok(Some(event)) => {
+                if std::mem::take(&mut interrupted) {
+                    tracing::info!(kind = plural, "the watch goes on");
+                }
                 metrics.watch_event(plural);
                 take(event.modify(strip));
             }
             Ok(None) => return,
             Err(error) => {
                 metrics.watch_error(plural);
-                tracing::warn!(kind = plural, %error, "watch interrupted; it is started again");
+                // Said once for each interruption, however long it lasts.
+                if !std::mem::replace(&mut interrupted, true) {
+                    tracing::warn!(
+                        kind = plural,
+                        error = brief_watch_error(&error),
+                        "the watch is interrupted; it is tried again"
+                    );
+                }
                 // The stream backs off by itself; this only keeps a stream that ends at once from spinning.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+}
+
+fn brief_watch_error(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => brief(error),
+        watcher::Error::WatchError(status) => status.message.clone(),
+        other @ watcher::Error::NoResourceVersion => other.to_string(),
     }
 }
 

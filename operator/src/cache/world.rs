@@ -182,65 +182,65 @@ impl World {
     }
 
     pub(super) fn take_project(&self, event: Event<DeserializeGuard<Project>>) {
-        let changes = self.projects.take(event).iter().filter_map(project_change).collect();
-        self.publish(changes);
+        let changes: Vec<Change> = self.projects.take(event).iter().filter_map(project_change).collect();
+        self.publish(&changes);
     }
 
     pub(super) fn take_site(&self, event: Event<DeserializeGuard<Site>>) {
-        let changes = self.sites.take(event).iter().filter_map(site_change).collect();
-        self.publish(changes);
+        let changes: Vec<Change> = self.sites.take(event).iter().filter_map(site_change).collect();
+        self.publish(&changes);
     }
 
     pub(super) fn take_template(&self, event: Event<DeserializeGuard<ConfigTemplate>>) {
-        let changes = self.templates.take(event).iter().filter_map(template_change).collect();
-        self.publish(changes);
+        let changes: Vec<Change> = self.templates.take(event).iter().filter_map(template_change).collect();
+        self.publish(&changes);
     }
 
     pub(super) fn take_device(&self, event: Event<DeserializeGuard<DeviceInstance>>) {
         let observed = self.devices.take(event);
-        let changes = observed.iter().filter_map(|observed| self.index(observed)).collect();
-        self.publish(changes);
+        let changes: Vec<Change> = observed.iter().filter_map(|observed| self.index(observed)).collect();
+        self.publish(&changes);
     }
 
     pub(super) fn take_secret(&self, event: Event<DeserializeGuard<SecretMeta>>) {
-        let changes = self.secrets.take(event).iter().filter_map(secret_change).collect();
-        self.publish(changes);
+        let changes: Vec<Change> = self.secrets.take(event).iter().filter_map(secret_change).collect();
+        self.publish(&changes);
     }
 
     /// What one of our own writes to a project returned.
     pub fn own_project(&self, project: Project) {
         let change = project_change(&self.projects.take_own(project));
-        self.publish(change.into_iter().collect());
+        self.publish(change.as_slice());
     }
 
     /// What one of our own writes to a site returned.
     pub fn own_site(&self, site: Site) {
         let change = site_change(&self.sites.take_own(site));
-        self.publish(change.into_iter().collect());
+        self.publish(change.as_slice());
     }
 
     /// What one of our own writes to a template returned.
     pub fn own_template(&self, template: ConfigTemplate) {
         let change = template_change(&self.templates.take_own(template));
-        self.publish(change.into_iter().collect());
+        self.publish(change.as_slice());
     }
 
     /// What one of our own writes to a device instance returned.
     pub fn own_device(&self, device: DeviceInstance) {
         let change = self.index(&self.devices.take_own(device));
-        self.publish(change.into_iter().collect());
+        self.publish(change.as_slice());
     }
 
     /// What one of our own writes to a Secret returned.
     pub fn own_secret(&self, secret: SecretMeta) {
         let change = secret_change(&self.secrets.take_own(secret));
-        self.publish(change.into_iter().collect());
+        self.publish(change.as_slice());
     }
 
     /// One of our own writes deleted this Secret.
     pub fn forget_secret(&self, name: &Name) {
         let change = secret_change(&self.secrets.forget(name));
-        self.publish(change.into_iter().collect());
+        self.publish(change.as_slice());
     }
 
     fn index(&self, observed: &Observed<DeviceInstance>) -> Option<Change> {
@@ -265,7 +265,7 @@ impl World {
         Some(Change::DeviceInstance { name, sites, templates })
     }
 
-    fn publish(&self, changes: Vec<Change>) {
+    fn publish(&self, changes: &[Change]) {
         if changes.is_empty() {
             return;
         }

@@ -87,7 +87,7 @@ pub(crate) fn template(configuration: Configuration, revision: u32) -> ConfigTem
 }
 
 /// A reader at the central library's main entrance.
-pub(crate) fn device(configuration: serde_json::Value) -> DeviceInstance {
+pub(crate) fn device(configuration: &serde_json::Value) -> DeviceInstance {
     let spec: DeviceInstanceSpec = serde_json::from_value(json!({
         "siteRef": { "name": "central" },
         "displayName": "Main entrance",

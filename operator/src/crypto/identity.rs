@@ -101,9 +101,14 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_bonds() {
-        for text in ["", "urn:fleetform:association:a:b:1", "urn:fleetform:association:a:b:1:2:3",
-            "urn:fleetform:association::b:1:2", "urn:fleetform:association:a:b:x:2", "urn:other:a:b:1:2"]
-        {
+        for text in [
+            "",
+            "urn:fleetform:association:a:b:1",
+            "urn:fleetform:association:a:b:1:2:3",
+            "urn:fleetform:association::b:1:2",
+            "urn:fleetform:association:a:b:x:2",
+            "urn:other:a:b:1:2",
+        ] {
             assert_eq!(text.parse::<Bond>(), Err(InvalidBond), "{text}");
         }
     }

@@ -51,28 +51,24 @@ pub async fn load_or_create(client: &Client, namespace: &str, clock: &dyn Clock)
         Ok(new_secret(AUTHORITY_SECRET, "kubernetes.io/tls", data))
     })
     .await?;
-    let authority = read_authority(&stored).map_err(|why| unreadable(namespace, AUTHORITY_SECRET, why))?;
+    let authority = read_authority(&stored).map_err(|why| unreadable(namespace, AUTHORITY_SECRET, &why))?;
     let stored = secret(&secrets, ACTIVATION_KEY_SECRET, || {
         Ok(new_secret(ACTIVATION_KEY_SECRET, "Opaque", [("key", clock.key().to_vec())]))
     })
     .await?;
-    let activation_key = read_key(&stored).map_err(|why| unreadable(namespace, ACTIVATION_KEY_SECRET, why))?;
+    let activation_key = read_key(&stored).map_err(|why| unreadable(namespace, ACTIVATION_KEY_SECRET, &why))?;
     publish(client, namespace, authority.ca_pem()).await?;
     Ok(Keys { authority, activation_key })
 }
 
-/// The Secret of this name; the one that `make` makes when there is none. Of several processes that start together, one
+/// The Secret of this name; the one that `new` makes when there is none. Of several processes that start together, one
 /// creates it and the others read it.
-async fn secret(
-    api: &Api<Secret>,
-    name: &str,
-    make: impl FnOnce() -> Result<Secret, CryptoError>,
-) -> Result<Secret> {
+async fn secret(api: &Api<Secret>, name: &str, new: impl FnOnce() -> Result<Secret, CryptoError>) -> Result<Secret> {
     let reading = || format!("read the Secret {name}");
     if let Some(stored) = bounded(reading(), api.get_opt(name)).await? {
         return Ok(stored);
     }
-    let made = make().map_err(|error| Error::Unreadable { what: format!("Secret {name}"), why: error.to_string() })?;
+    let made = new().map_err(|error| Error::Unreadable { what: format!("Secret {name}"), why: error.to_string() })?;
     match bounded(format!("create the Secret {name}"), api.create(&PostParams::default(), &made)).await {
         Err(error) if error.class() == Class::Conflict => bounded(reading(), api.get(name)).await,
         created => {
@@ -113,7 +109,7 @@ fn member<'a>(secret: &'a Secret, key: &str) -> Result<&'a [u8], String> {
     data.map(|bytes| bytes.0.as_slice()).ok_or_else(|| format!("it has no {key}"))
 }
 
-fn unreadable(namespace: &str, name: &str, why: String) -> Error {
+fn unreadable(namespace: &str, name: &str, why: &str) -> Error {
     let remedy = "restore it from a backup; it is never replaced, because every device depends on it";
     Error::Unreadable { what: format!("Secret {namespace}/{name}"), why: format!("{why}: {remedy}") }
 }
@@ -122,7 +118,8 @@ fn unreadable(namespace: &str, name: &str, why: String) -> Error {
 async fn publish(client: &Client, namespace: &str, ca: &str) -> Result<()> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let name = AUTHORITY_CONFIG_MAP;
-    let published = |map: &ConfigMap| map.data.as_ref().and_then(|data| data.get("ca.crt")).is_some_and(|pem| pem == ca);
+    let published =
+        |map: &ConfigMap| map.data.as_ref().and_then(|data| data.get("ca.crt")).is_some_and(|pem| pem == ca);
     match bounded(format!("read the ConfigMap {name}"), api.get_opt(name)).await? {
         Some(map) if published(&map) => return Ok(()),
         Some(_) => {}
@@ -160,7 +157,7 @@ mod tests {
         assert!(read_authority(&secret).is_ok());
         assert_eq!(read_key(&new_secret("k", "Opaque", [("key", vec![7; 32])])), Ok([7; 32]));
         let short = read_key(&new_secret("k", "Opaque", [("key", vec![7; 31])])).unwrap_err();
-        let error = unreadable("ns", ACTIVATION_KEY_SECRET, short).to_string();
+        let error = unreadable("ns", ACTIVATION_KEY_SECRET, &short).to_string();
         assert!(error.starts_with("Secret ns/fleetform-activation-key: its key has 31 bytes"), "{error}");
         assert_eq!(read_key(&secret).unwrap_err(), "it has no key");
     }

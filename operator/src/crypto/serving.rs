@@ -16,7 +16,7 @@ use super::{Authority, CryptoError, provider};
 use crate::clock::Clock;
 
 /// How often it is looked whether the certificate has to be renewed or was replaced.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_mins(1);
 
 /// A certificate of our own is renewed when it has less than this left: a third of its life.
 const RENEW: SignedDuration = SignedDuration::from_hours(30 * 24);

@@ -48,18 +48,14 @@ impl JsonLines {
             serde_json::to_writer(&mut lines, event)?;
             lines.push(b'\n');
         }
-        match &mut self.file {
-            Some(file) => {
-                file.write_all(&lines).await?;
-                file.flush().await?;
-                file.sync_data().await
-            }
-            None => {
-                let mut out = tokio::io::stdout();
-                out.write_all(&lines).await?;
-                out.flush().await
-            }
-        }
+        let Some(file) = &mut self.file else {
+            let mut out = tokio::io::stdout();
+            out.write_all(&lines).await?;
+            return out.flush().await;
+        };
+        file.write_all(&lines).await?;
+        file.flush().await?;
+        file.sync_data().await
     }
 }
 

@@ -71,7 +71,8 @@ impl Gateway {
     /// Opens a token. Garbage ends here and costs nothing.
     async fn open(&self, text: &TokenText) -> Result<Known, Refusal> {
         self.serving()?;
-        let token = text.open(&self.context.mint.installation).ok_or_else(|| failed(ActivationFailure::QrNotRecognized))?;
+        let token =
+            text.open(&self.context.mint.installation).ok_or_else(|| failed(ActivationFailure::QrNotRecognized))?;
         let hash = text.hash();
         limited(&self.token_rate, hash.as_str(), self.context.clock.now())?;
         let known = Known::cached(&self.context, token, hash).map_err(|error| not_served(&error))?;
@@ -208,8 +209,7 @@ impl Gateway {
             sequence: known.token.sequence,
             site_uid,
         };
-        let patch =
-            redeem::patch(device, association.clone(), request.asset_tag_id.as_str(), self.context.clock.now());
+        let patch = redeem::patch(device, association.clone(), request.asset_tag_id.as_str(), self.context.clock.now());
         match self.context.executor.redeem(&Name::of(&**device), patch).await.map_err(|error| not_served(&error))? {
             Redeemed::Won(device) => Ok(Some((device, association))),
             Redeemed::Lost => Ok(None),
@@ -217,11 +217,7 @@ impl Gateway {
     }
 
     /// Makes sure that the site counts as one with active devices, so that its address can no longer change.
-    async fn fix_address(
-        &self,
-        site: &Site,
-        confirmed: impl Fn(&Site) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
+    async fn fix_address(&self, site: &Site, confirmed: impl Fn(&Site) -> Result<(), Refusal>) -> Result<(), Refusal> {
         let counts = |site: &Site| site.status.as_ref().is_some_and(|status| status.activated_count > 0);
         let name = Name::of(site);
         let gone = || failed(ActivationFailure::SiteNotFound);

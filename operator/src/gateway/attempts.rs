@@ -116,7 +116,11 @@ mod tests {
         assert_eq!(tried(WRONG), Try::Burned);
         assert!(attempts.is_burned(&token("a")));
         assert_eq!(tried(Ok(())), Try::Burned, "the right one comes too late");
-        assert_eq!(attempts.judge(&token("b"), at(100), at(0), || WRONG), Try::Judged(WRONG), "others are not affected");
+        assert_eq!(
+            attempts.judge(&token("b"), at(100), at(0), || WRONG),
+            Try::Judged(WRONG),
+            "others are not affected"
+        );
     }
 
     #[test]

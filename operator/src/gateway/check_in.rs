@@ -12,9 +12,9 @@ use fleetform_domain::wire::{CheckInRequest, CheckInResponse, MAX_FAILED_HEALTH_
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::Gateway;
 use super::table::Report;
 use super::trust::holds;
-use super::Gateway;
 use crate::cache::{Kind, Name, World};
 use crate::crypto::DeviceIdentity;
 use crate::queue::Key;
@@ -84,7 +84,8 @@ impl Gateway {
         if news || !shown {
             self.context.queue.add(Key::new(Kind::DeviceInstance, Name::of(&*device)));
         }
-        let desired = if wait.is_zero() { desired(&device)? } else { self.wait(&identity, &device, applied, wait).await? };
+        let desired =
+            if wait.is_zero() { desired(&device)? } else { self.wait(&identity, &device, applied, wait).await? };
         Ok(CheckInResponse { desired_configuration_version: desired, next_check_in_seconds: interval })
     }
 
@@ -139,7 +140,6 @@ impl Drop for Waiter<'_> {
         self.world.done_waiting(&self.name, &self.notify);
     }
 }
-
 
 #[cfg(test)]
 mod tests {

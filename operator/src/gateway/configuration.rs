@@ -38,15 +38,14 @@ impl Gateway {
     async fn configuration(&self, peer: &Peer, path: &str) -> Result<DeviceConfiguration, Refusal> {
         let identity = self.identify(peer)?;
         let device = self.trusted(&identity).await?;
-        let version = path.strip_prefix(CONFIGURATION_PATH).and_then(|rest| rest.strip_prefix('/')?.parse::<u32>().ok());
+        let version =
+            path.strip_prefix(CONFIGURATION_PATH).and_then(|rest| rest.strip_prefix('/')?.parse::<u32>().ok());
         let history = device.status.as_ref().and_then(|status| status.configuration.as_ref()).map(|c| &c.history);
         let found = history.into_iter().flatten().find(|entry| Some(entry.version) == version);
         let found = found.ok_or_else(unknown_version)?;
         let whole = self.whole(&device, found).await.map_err(|error| self.not_available(&device, &error))?;
         let wifi = match &whole.wifi {
-            Some(wifi) => {
-                Some(self.wifi(&device, wifi).await.map_err(|error| self.not_available(&device, &error))?)
-            }
+            Some(wifi) => Some(self.wifi(&device, wifi).await.map_err(|error| self.not_available(&device, &error))?),
             None => None,
         };
         Ok(assemble(&self.context.settings.installation, &device, found.version, whole, wifi))

@@ -63,7 +63,7 @@ impl Gateway {
             attempts: ZipAttempts::default(),
             token_rate: RateLimiter::new(20, Duration::from_secs(1), KEPT_RATES),
             association_rate: RateLimiter::new(20, Duration::from_millis(500), KEPT_RATES),
-            complaints: RateLimiter::new(1, Duration::from_secs(60), 1024),
+            complaints: RateLimiter::new(1, Duration::from_mins(1), 1024),
             sites: Shards::default(),
             revisions: Revisions::default(),
         }

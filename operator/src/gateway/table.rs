@@ -168,9 +168,9 @@ impl DeviceTable {
     /// The associations that have become silent since the last call.
     pub fn newly_silent(&self, now: Timestamp) -> Vec<String> {
         let mut entries = self.entries.lock();
-        let late = entries.iter_mut().filter(|(_, entry)| {
-            !entry.counted_silent && now.duration_since(entry.report.seen) >= self.silent_after
-        });
+        let late = entries
+            .iter_mut()
+            .filter(|(_, entry)| !entry.counted_silent && now.duration_since(entry.report.seen) >= self.silent_after);
         late.map(|(association, entry)| {
             entry.counted_silent = true;
             association.clone()

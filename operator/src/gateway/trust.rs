@@ -50,9 +50,11 @@ impl Gateway {
         if let Some(device) = cached.filter(|device| holds(device, identity)) {
             return Ok(device);
         }
-        let unavailable = || Refusal::unavailable("the gateway cannot tell yet whether the association is good; ask again");
+        let unavailable =
+            || Refusal::unavailable("the gateway cannot tell yet whether the association is good; ask again");
         let known = world.device_by_uid(&identity.bond.instance).ok_or_else(unavailable)?;
-        let stored = live::device(&self.context.client, &Name::of(&*known)).await.map_err(|error| not_served(&error))?;
+        let stored =
+            live::device(&self.context.client, &Name::of(&*known)).await.map_err(|error| not_served(&error))?;
         let stored = stored.ok_or_else(unavailable)?;
         if holds(&stored, identity) {
             world.own_device(stored.clone());

@@ -86,7 +86,9 @@ impl Portal {
         match device.phase() {
             Phase::ReadyForActivation => {}
             Phase::NeedsConfiguration => {
-                return Err(no_code("the device instance needs its configuration first; its Ready condition says what"));
+                return Err(no_code(
+                    "the device instance needs its configuration first; its Ready condition says what",
+                ));
             }
             Phase::Active => {
                 let remedy = "deactivate it first (raise spec.activation.epoch)";
@@ -141,11 +143,8 @@ impl Portal {
 
 /// What the Secret's metadata says, if it is the current code of this very instance.
 fn stored_code(device: &DeviceInstance, secret: &Secret) -> Option<StoredCode> {
-    let metadata = PartialObjectMeta {
-        types: None,
-        metadata: secret.metadata.clone(),
-        _phantom: std::marker::PhantomData,
-    };
+    let metadata =
+        PartialObjectMeta { types: None, metadata: secret.metadata.clone(), _phantom: std::marker::PhantomData };
     let stored = StoredCode::read(&metadata)?;
     let sequence = device.status.as_ref().and_then(|status| status.activation.as_ref())?.sequence;
     let current = secret.type_.as_deref() == Some(names::CODE_TYPE)
@@ -159,7 +158,10 @@ pub(super) fn not_served(error: &Error) -> Refusal {
     match error.class() {
         Class::Refused | Class::Unreadable => {
             tracing::warn!(%error, "a request to the portal failed");
-            Refusal::new(ProblemCode::SystemError, "something is wrong that an administrator has to put right; it is logged")
+            Refusal::new(
+                ProblemCode::SystemError,
+                "something is wrong that an administrator has to put right; it is logged",
+            )
         }
         _ => {
             tracing::debug!(%error, "somebody was asked to try again");

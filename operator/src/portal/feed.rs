@@ -100,7 +100,8 @@ impl Feed {
         self.version += 1;
         let before = self.devices.insert(device.id.clone(), self.version);
         let before = before.and_then(|version| self.by_version.remove(&version));
-        if let Some(before) = before.filter(|before| before.site != device.site || before.simulated != device.simulated) {
+        if let Some(before) = before.filter(|before| before.site != device.site || before.simulated != device.simulated)
+        {
             self.depart(before);
         }
         self.by_version.insert(self.version, Arc::new(device));

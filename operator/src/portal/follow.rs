@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::feed::{Feed, Listing, Scope};
 use crate::cache::{Change, Name, World};
 use crate::context::Context;
+use crate::crypto::hex;
 
 /// Most changes that are taken in one go.
 const BATCH: usize = 1024;
@@ -23,12 +24,7 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn new(context: &Context) -> Self {
-        use std::fmt::Write as _;
-        let random = context.clock.random();
-        let epoch = random[..6].iter().fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-            text
-        });
+        let epoch = hex(&context.clock.random()[..6]);
         Self { feed: RwLock::new(Feed::new(epoch)), changed: watch::Sender::new(()) }
     }
 
@@ -80,7 +76,9 @@ impl Follower {
                 }
                 let devices = world.devices.in_namespace(&name.namespace);
                 let there = devices.iter().filter(|device| device.spec.site_ref.name == name.name);
-                there.fold(false, |news, device| self.look(world, simulated, &Name::of(&**device)) || news)
+                there
+                    .map(|device| self.look(world, simulated, &Name::of(&**device)))
+                    .fold(false, |news, new| news | new)
             }
             Change::Project { .. } | Change::ConfigTemplate { .. } | Change::Secret { .. } => false,
         }

@@ -18,9 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{get, post};
-use fleetform_domain::wire::{
-    DEVICE_LIST_PATH, activation_code_path, project_device_list_path, site_address_path,
-};
+use fleetform_domain::wire::{DEVICE_LIST_PATH, activation_code_path, project_device_list_path, site_address_path};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -91,12 +89,11 @@ fn route(path: &str) -> &'static str {
 
 fn tls(context: &Context) -> Result<(ServerConfig, Arc<ServingCertificate>), CryptoError> {
     let settings = &context.settings.portal;
-    let certificate = Arc::new(match &settings.certificate {
-        Some((certificate, key)) => ServingCertificate::of_files(certificate.clone(), key.clone())?,
-        None => {
-            let authority = Arc::clone(&context.authority);
-            ServingCertificate::of_authority(authority, settings.names.clone(), context.clock.now())?
-        }
+    let certificate = Arc::new(if let Some((certificate, key)) = &settings.certificate {
+        ServingCertificate::of_files(certificate.clone(), key.clone())?
+    } else {
+        let authority = Arc::clone(&context.authority);
+        ServingCertificate::of_authority(authority, settings.names.clone(), context.clock.now())?
     });
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

@@ -73,7 +73,8 @@ impl Executor {
         let what = format!("update the status of {} {name}", K::kind(&()));
         let patch = Patch::Merge(&patch);
         let params = PatchParams::default();
-        self.write("patch", &format!("{}/status", K::plural(&())), what, api.patch_status(&name.name, &params, &patch)).await
+        self.write("patch", &format!("{}/status", K::plural(&())), what, api.patch_status(&name.name, &params, &patch))
+            .await
     }
 
     /// Creates or rewrites the Secret with an activation code, owned by `owner`.

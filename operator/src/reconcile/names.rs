@@ -63,7 +63,7 @@ fn child(parent: &str, suffix: &str) -> String {
         return whole;
     }
     let digest = Sha256::digest(parent.as_bytes());
-    let mark: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    let mark = format!("{:08x}", u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]));
     let room = LONGEST - suffix.len() - mark.len() - 1;
     let kept = parent[..room].trim_end_matches(['-', '.']);
     format!("{kept}-{mark}{suffix}")

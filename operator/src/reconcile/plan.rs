@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fleetform_crds::condition::Reason;
-use fleetform_domain::configuration::Configuration;
 use fleetform_domain::activation::TokenHash;
+use fleetform_domain::configuration::Configuration;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;

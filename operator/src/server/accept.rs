@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use axum::Router;
 use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -181,8 +182,10 @@ impl Door {
         deadline: Instant,
     ) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
         let handshake = async {
+            // Who says nothing takes no one's place: only what costs us work is counted.
+            let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
             let _permit = self.handshakes.acquire().await.expect("the semaphore is never closed");
-            TlsAcceptor::from(Arc::clone(config)).accept(stream).await
+            hello.into_stream(Arc::clone(config)).await
         };
         let outcome = tokio::select! {
             () = self.shutdown.cancelled() => return None,

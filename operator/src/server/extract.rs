@@ -76,8 +76,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
-        let why = bounded(&error.inner().to_string());
-        Refusal::malformed(if path == "." { why } else { format!("{path}: {why}") })
+        let why = error.inner().to_string();
+        Refusal::malformed(bounded(&if path == "." { why } else { format!("{path}: {why}") }))
     })?;
     json.end().map_err(|_| Refusal::malformed("something follows the JSON document"))?;
     Ok(read)
@@ -111,18 +111,20 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_message_is_said_with_the_field() {
-        insta::assert_snapshot!([
+        let told = [
             why::<CheckInRequest>(""),
             why::<CheckInRequest>("[1,2]"),
             why::<CheckInRequest>(r#"{"bootId":"a b"}"#),
             why::<CheckInRequest>(r#"{"bootId":"a","counter":"one"}"#),
-            why::<CheckInRequest>(r#"{"bootId":"a","counter":1,"softwareVersion":"1","failedHealthChecks":["ok","ä"]}"#),
+            why::<CheckInRequest>(
+                r#"{"bootId":"a","counter":1,"softwareVersion":"1","failedHealthChecks":["ok","ä"]}"#,
+            ),
             why::<CheckInRequest>(r#"{"bootId":"a","counter":1,"softwareVersion":"1","surprise":1}"#),
             why::<ActivationRequest>("{}"),
             why::<serde_json::Value>("{} {}"),
             why::<serde_json::Value>(&"[".repeat(1000)),
-        ]
-        .join("\n"));
+        ];
+        insta::assert_snapshot!(told.join("\n"));
     }
 
     #[test]

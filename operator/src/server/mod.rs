@@ -18,3 +18,6 @@ pub use connection::Peer;
 pub use extract::{Json, MalformedQuery, query};
 pub use problem::{Refusal, method_not_allowed, path_not_found};
 pub use shards::Shards;
+
+#[cfg(test)]
+mod tests;

@@ -284,7 +284,6 @@ mod tests {
     fn the_metrics_read_as_open_metrics() {
         let metrics = Metrics::new();
         metrics.write("patch", "deviceinstances/status", None);
-        metrics.write("patch", "something-else", Some(Class::Conflict));
         metrics.reconciled("sites", "ok", 0.001);
         metrics.watch_error("sites");
         metrics.request("gateway", "check-in", 200);

@@ -30,7 +30,10 @@ pub async fn serve(
     let router = Router::new()
         .route("/livez", get(move || async move { verdict(live()) }))
         .route("/readyz", get(move || async move { verdict(ready()) }))
-        .route("/metrics", get(move || async move { ([(CONTENT_TYPE, OPEN_METRICS)], shown.encode()).into_response() }));
+        .route(
+            "/metrics",
+            get(move || async move { ([(CONTENT_TYPE, OPEN_METRICS)], shown.encode()).into_response() }),
+        );
     let application = Application { name: "probes", router, route, metrics };
     server::serve(listener, Transport::Plain, application, Limits::small(), shutdown).await;
 }

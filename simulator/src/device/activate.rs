@@ -3,8 +3,7 @@
 use fleetform_domain::activation::{ActivationCode, ActivationFailure};
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{
-    ACTIVATION_PATH, ActivationRequest, ActivationResponse, CheckInResponse, LOOKUP_PATH, LookupRequest,
-    LookupResponse,
+    ACTIVATION_PATH, ActivationRequest, ActivationResponse, CheckInResponse, LOOKUP_PATH, LookupRequest, LookupResponse,
 };
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::pem::PemObject as _;

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use fleetform_domain::problem::ProblemCode;
-use fleetform_domain::wire::{
-    CHECK_IN_PATH, CONFIGURATION_PATH, CheckInRequest, CheckInResponse, DeviceConfiguration,
-};
+use fleetform_domain::wire::{CHECK_IN_PATH, CONFIGURATION_PATH, CheckInRequest, CheckInResponse, DeviceConfiguration};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::de::DeserializeOwned;
 

@@ -23,9 +23,12 @@ struct Known {
 
 type Place = Arc<tokio::sync::Mutex<Option<Known>>>;
 
-/// ZIP codes by project and site.
+/// Project and name.
+type Site = (Arc<str>, Arc<str>);
+
+/// ZIP codes by site.
 #[derive(Default)]
-pub(super) struct Addresses(Mutex<HashMap<(Arc<str>, Arc<str>), Place>>);
+pub(super) struct Addresses(Mutex<HashMap<Site, Place>>);
 
 impl Addresses {
     /// The ZIP code of a site, read no longer ago than `REMEMBERED`, and no earlier than `fresh_since`. However many ask

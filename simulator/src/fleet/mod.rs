@@ -70,11 +70,14 @@ impl Default for FleetOptions {
             forget_after: Duration::from_mins(10),
             activation_backoff: Backoff::new(Duration::from_secs(1), Duration::from_mins(1)),
             check_in_backoff: Backoff::new(Duration::from_secs(1), Duration::from_mins(1)),
-            list_backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(15)),
+            list_backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(5)),
             seed: rand::random(),
         }
     }
 }
+
+/// A disk that was found, and what is on it.
+type Restored = (DeviceText, Result<Option<Record>, StorageError>);
 
 /// What devices are made of.
 #[derive(Clone)]
@@ -125,7 +128,8 @@ impl Fleet {
             follow::follow(self.tools.installer.clone(), self.tools.telemetry.clone(), self.options.clone(), sender);
         let _follower = AbortOnDropHandle::new(tokio::spawn(follow));
         let mut crew = Crew::default();
-        let mut sweep = interval((self.options.forget_after / 2).clamp(Duration::from_millis(50), Duration::from_secs(30)));
+        let mut sweep =
+            interval((self.options.forget_after / 2).clamp(Duration::from_millis(50), Duration::from_secs(30)));
         loop {
             while let Some(order) = population.next_order(Instant::now()) {
                 crew.send(order, &self.tools);
@@ -152,15 +156,15 @@ impl Fleet {
     }
 
     /// Reads all disks. One that cannot be read is a device that was lost: its instance waits for another one.
-    async fn restore(&self) -> Result<Vec<Box<Device>>, StorageError> {
+    async fn restore(&self) -> Result<Vec<Device>, StorageError> {
         let storage = self.maker.storage.clone();
-        let read = move || -> Result<Vec<(DeviceText, Result<Option<Record>, StorageError>)>, StorageError> {
+        let read = move || -> Result<Vec<Restored>, StorageError> {
             Ok(storage.list()?.into_iter().map(|tag| (tag.clone(), storage.load(&tag))).collect())
         };
         let records = tokio::task::spawn_blocking(read).await.expect("disks do not panic")?;
         let mut devices = Vec::with_capacity(records.len());
         for (asset_tag, record) in records {
-            let mut device = Box::new(self.maker.make(asset_tag, rand::random()));
+            let mut device = self.maker.make(asset_tag, rand::random());
             let started = record.map_err(Into::into).and_then(|record| device.start(record));
             match started {
                 Ok(()) => devices.push(device),

@@ -78,8 +78,8 @@ pub(super) struct Population {
 }
 
 impl Population {
-    pub(super) fn new(options: FleetOptions, maker: Maker, restored: Vec<Box<Device>>) -> Self {
-        let shelve = |device: Box<Device>| (device.asset_tag().clone(), Shelved { device, since: None });
+    pub(super) fn new(options: FleetOptions, maker: Maker, restored: Vec<Device>) -> Self {
+        let shelve = |device: Device| (device.asset_tag().clone(), Shelved { device: Box::new(device), since: None });
         Self {
             rng: StdRng::seed_from_u64(options.seed),
             options,
@@ -110,7 +110,9 @@ impl Population {
         if list.complete {
             let listed: HashSet<&DeviceName> = list.items.iter().map(|device| &device.id).collect();
             let gone: Vec<_> = self.slots.keys().filter(|name| !listed.contains(&***name)).cloned().collect();
-            gone.iter().for_each(|name| self.remove(name, now));
+            for name in gone {
+                self.remove(&name, now);
+            }
         }
         // Devices that come back are not to call all at once: at most 250 in a second, or all within a minute.
         let most = Duration::from_millis(4).saturating_mul(u32::try_from(list.items.len()).unwrap_or(u32::MAX));
@@ -256,7 +258,10 @@ impl Population {
             slot.is_away = true;
             self.away.insert(slot.asset_tag.clone());
             self.working[work as usize] += 1;
-            let device = slot.device.take().unwrap_or_else(|| Box::new(self.maker.make(slot.asset_tag.clone(), self.rng.random())));
+            let device = slot
+                .device
+                .take()
+                .unwrap_or_else(|| Box::new(self.maker.make(slot.asset_tag.clone(), self.rng.random())));
             return Some(Order { name, site: slot.site.clone(), entry: slot.entry, device, work });
         }
         None
@@ -282,7 +287,8 @@ impl Population {
             }
             Outcome::Wiped | Outcome::Nothing => {
                 // An association that ends as soon as it is made is no reason to make the next one at once.
-                slot.failures = if work == Work::Activation && entry.phase != Phase::Active { slot.failures + 1 } else { 0 };
+                slot.failures =
+                    if work == Work::Activation && entry.phase != Phase::Active { slot.failures + 1 } else { 0 };
                 slot.sequence = None;
             }
             Outcome::Failed => {

@@ -17,7 +17,7 @@ fn maker() -> Maker {
 }
 
 /// A device that was activated.
-fn active(maker: &Maker, uid: &str) -> Box<Device> {
+fn active(maker: &Maker, uid: &str) -> Device {
     let key = KeyPair::generate().unwrap();
     let authority = CertificateParams::default().self_signed(&key).unwrap().der().to_vec();
     let committed = Committed {
@@ -28,7 +28,7 @@ fn active(maker: &Maker, uid: &str) -> Box<Device> {
         wanted: 1,
         configuration: None,
     };
-    let mut device = Box::new(maker.make(asset_tag(uid), 0));
+    let mut device = maker.make(asset_tag(uid), 0);
     device.start(Some(Record { private_key: Der(key.serialize_der()), stage: Disk::Active(committed) })).unwrap();
     device
 }
@@ -51,7 +51,7 @@ fn ready(number: u32) -> DeviceSummary {
 }
 
 impl Town {
-    fn new(restored: Vec<Box<Device>>, maker: Maker) -> Self {
+    fn new(restored: Vec<Device>, maker: Maker) -> Self {
         let options = FleetOptions { seed: 7, max_concurrent_activations: 2, ..FleetOptions::default() };
         Self { population: Population::new(options, maker, restored), now: Instant::now() }
     }
@@ -73,7 +73,7 @@ impl Town {
     /// The order is carried out, and the device is active.
     fn activated(&mut self, order: Order) {
         let device = active(&self.population.maker.clone(), &format!("uid-{}", &order.name.name[5..]));
-        self.finish(order, device, Outcome::CheckedIn { next_seconds: 60 });
+        self.finish(order, Box::new(device), Outcome::CheckedIn { next_seconds: 60 });
     }
 
     /// The order is carried out, and the device is blank.

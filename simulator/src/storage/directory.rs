@@ -173,7 +173,8 @@ mod tests {
     fn a_record_that_cannot_be_read_says_whose_and_quotes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let storage = DirectoryStorage::open(directory.path()).unwrap();
-        fs::write(directory.path().join("dSIM-1.json"), b"{\"privateKey\": \"c2VjcmV0\", \"stage\": \"secret\"}").unwrap();
+        fs::write(directory.path().join("dSIM-1.json"), b"{\"privateKey\": \"c2VjcmV0\", \"stage\": \"secret\"}")
+            .unwrap();
         let message = storage.load(&tag("SIM-1")).unwrap_err().to_string();
         assert!(message.contains("SIM-1") && !message.contains("ecret"), "{message}");
     }

@@ -89,9 +89,16 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_addresses() {
-        for text in
-            ["", "gateway:1", "http://gateway:1", "https://", "https://h:0x1", "https://h:99999", "https://h/path", "https://a b"]
-        {
+        for text in [
+            "",
+            "gateway:1",
+            "http://gateway:1",
+            "https://",
+            "https://h:0x1",
+            "https://h:99999",
+            "https://h/path",
+            "https://a b",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

@@ -44,7 +44,16 @@ impl std::fmt::Debug for Question {
 impl Question {
     fn new(method: Method, path: String) -> Self {
         let limit = fleetform_domain::wire::MAX_BODY;
-        Self { method, path, accept: JSON, body: None, authorization: None, wait: Duration::ZERO, limit, is_repeatable: true }
+        Self {
+            method,
+            path,
+            accept: JSON,
+            body: None,
+            authorization: None,
+            wait: Duration::ZERO,
+            limit,
+            is_repeatable: true,
+        }
     }
 
     /// `GET`.
@@ -229,11 +238,7 @@ impl Connection {
         let response = self.sender.send_request(request).await.map_err(|error| TransportError::lost(&error))?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, limit).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                TransportError::TooLarge(limit)
-            } else {
-                TransportError::lost(&*error)
-            }
+            if error.is::<LengthLimitError>() { TransportError::TooLarge(limit) } else { TransportError::lost(&*error) }
         })?;
         let media_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -36,11 +36,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            handshake: Duration::from_secs(5),
-            request: Duration::from_secs(30),
-        }
+        Self { connect: Duration::from_secs(5), handshake: Duration::from_secs(5), request: Duration::from_secs(30) }
     }
 }
 

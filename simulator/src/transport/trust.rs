@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
+use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::version::TLS13;
 use rustls::{
@@ -58,6 +59,25 @@ fn verifier(
 struct PinnedAuthority {
     provider: Arc<CryptoProvider>,
     pin: [u8; 32],
+    /// The authority that had the pinned key the last time, so that not every handshake reads it again.
+    known: Mutex<Option<Arc<Trust>>>,
+}
+
+impl PinnedAuthority {
+    fn find(&self, certificates: &[CertificateDer<'_>]) -> Option<Arc<Trust>> {
+        let known = self.known.lock().clone();
+        if let Some(known) = known.filter(|known| certificates.contains(&known.authorities[0])) {
+            return Some(known);
+        }
+        let is_pinned = |certificate: &&CertificateDer<'_>| {
+            parse_x509_certificate(certificate)
+                .is_ok_and(|(_, parsed)| Sha256::digest(parsed.public_key().raw).as_slice() == self.pin.as_slice())
+        };
+        let authority = certificates.iter().find(is_pinned)?.clone().into_owned();
+        let found = Arc::new(Trust::new(&self.provider, vec![authority]).ok()?);
+        *self.known.lock() = Some(found.clone());
+        Some(found)
+    }
 }
 
 impl ServerCertVerifier for PinnedAuthority {
@@ -69,19 +89,9 @@ impl ServerCertVerifier for PinnedAuthority {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let is_pinned = |certificate: &&CertificateDer<'_>| {
-            parse_x509_certificate(certificate)
-                .is_ok_and(|(_, parsed)| Sha256::digest(parsed.public_key().raw).as_slice() == self.pin.as_slice())
-        };
-        let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        let authority = intermediates.iter().find(is_pinned).ok_or_else(unknown)?.clone().into_owned();
-        verifier(&self.provider, &[authority]).ok_or_else(unknown)?.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        )
+        let authority = self.find(intermediates);
+        let authority = authority.ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
+        authority.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(
@@ -126,7 +136,7 @@ fn finished(mut config: ClientConfig) -> ClientConfig {
 pub(super) fn pinned_config(provider: &Arc<CryptoProvider>, pin: &str) -> Result<ClientConfig, TransportError> {
     let bytes = URL_SAFE_NO_PAD.decode(pin).ok().and_then(|bytes| bytes.try_into().ok());
     let pin = bytes.ok_or(TransportError::BadMaterial("the pin of the code"))?;
-    let verifier = Arc::new(PinnedAuthority { provider: provider.clone(), pin });
+    let verifier = Arc::new(PinnedAuthority { provider: provider.clone(), pin, known: Mutex::default() });
     Ok(finished(tls13(provider).dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
 }
 

@@ -133,11 +133,10 @@ impl Installation {
         let (operator, simulator) = (Slot::new("operator"), Slot::new("simulator"));
         let this = Self { cluster, options, ports, operator, simulator, starts: AtomicU32::new(0) };
         let (cluster, dir) = (&this.cluster, &this.options.dir);
-        cluster
-            .write_kubeconfig_of_service_account(NAMESPACE, OPERATOR_ACCOUNT, &this.operator_kubeconfig())
-            .await?;
+        cluster.write_kubeconfig_of_service_account(NAMESPACE, OPERATOR_ACCOUNT, &this.operator_kubeconfig()).await?;
         this.start_operator().await?;
-        fs::write(this.portal_ca(), this.authority().await?).with_context(|| format!("write into {}", dir.display()))?;
+        fs::write(this.portal_ca(), this.authority().await?)
+            .with_context(|| format!("write into {}", dir.display()))?;
         if this.options.simulator.is_some() {
             let token = cluster.audience_token(NAMESPACE, SIMULATOR_ACCOUNT, AUDIENCE).await?;
             write_private(&this.simulator_token(), &token)?;

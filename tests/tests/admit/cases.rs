@@ -43,14 +43,20 @@ struct Case {
     documents: Vec<Value>,
 }
 
-pub(crate) async fn each_is_accepted_or_rejected_as_it_is_named(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+pub(crate) async fn each_is_accepted_or_rejected_as_it_is_named(
+    cluster: &Cluster,
+    refusals: &mut Refusals,
+) -> Result<()> {
     let mut wrong = Vec::new();
     for folder in &FOLDERS {
         let cases = read(folder)?;
         wrong.extend(rejected_without_remedy(&cases));
         for case in &cases {
             for kind in folder.kinds {
-                match attempt(cluster, folder, *kind, case).await.with_context(|| format!("{} ({kind:?})", case.name))? {
+                match attempt(cluster, folder, *kind, case)
+                    .await
+                    .with_context(|| format!("{} ({kind:?})", case.name))?
+                {
                     None if case.accepted => {}
                     None => wrong.push(format!("{} is let through ({kind:?})", case.name)),
                     Some(status) if case.accepted => {
@@ -61,8 +67,7 @@ pub(crate) async fn each_is_accepted_or_rejected_as_it_is_named(cluster: &Cluste
                         if causes != 1 {
                             wrong.push(format!("{} breaks {causes} rules ({kind:?}): {}", case.name, status.message));
                         }
-                        let of_kind = if folder.kinds.len() > 1 { format!(" ({})", kind.name()) } else { String::new() };
-                        refusals.by_rule(&format!("{}{of_kind}", case.name), *kind, &status);
+                        refusals.by_rule(&case.name, *kind, &status);
                     }
                 }
             }

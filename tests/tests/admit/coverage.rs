@@ -19,9 +19,8 @@ pub(crate) fn every_rule_has_been_broken(refusals: &Refusals) -> Result<()> {
         let mut messages = BTreeSet::new();
         objects(&yaml)?.iter().for_each(|definition| collect_messages(definition, &mut messages));
         ensure!(!messages.is_empty(), "{} has no rules", kind.name());
-        untried.extend(
-            messages.into_iter().filter(|message| !refusals.has(kind, message)).map(|message| (kind, message)),
-        );
+        untried
+            .extend(messages.into_iter().filter(|message| !refusals.has(kind, message)).map(|message| (kind, message)));
     }
     ensure!(untried.is_empty(), "rules that no case in tests/tests/cases breaks: {untried:#?}");
     Ok(())

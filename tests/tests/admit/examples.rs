@@ -17,9 +17,9 @@ pub(crate) async fn each_applies_and_applying_it_again_changes_nothing(cluster: 
     let simulated = sites.iter().filter(|(_, simulated)| *simulated).count();
     ensure!((sites.len(), simulated) == (4, 3), "sites, and whether they are simulated: {sites:?}");
     let devices: Vec<DeviceInstance> = list(cluster).await?;
-    let (by_hand, played): (Vec<_>, Vec<_>) = devices.iter().partition(|device| {
-        sites.iter().any(|(site, simulated)| *site == device.spec.site_ref.name && !simulated)
-    });
+    let (by_hand, played): (Vec<_>, Vec<_>) = devices
+        .iter()
+        .partition(|device| sites.iter().any(|(site, simulated)| *site == device.spec.site_ref.name && !simulated));
     ensure!((by_hand.len(), played.len()) == (1, 40), "{} devices by hand, {} played", by_hand.len(), played.len());
     let templates: Vec<ConfigTemplate> = list(cluster).await?;
     for name in devices.iter().filter_map(DeviceInstance::template_name) {
@@ -47,7 +47,10 @@ async fn fleet(cluster: &Cluster) -> Result<Vec<(String, bool)>> {
 
 async fn list<K>(cluster: &Cluster) -> Result<Vec<K>>
 where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
 {
     Ok(Api::<K>::namespaced(cluster.client.clone(), "library").list(&ListParams::default()).await?.items)
 }

@@ -78,7 +78,12 @@ impl Cluster {
         let file = self.plane.dir().join("chart.yaml");
         fs::write(&file, &rendered)?;
         self.ensure_namespace(render::NAMESPACE).await?;
-        self.kubectl(["apply", "--server-side", "--force-conflicts", "--filename"].map(Into::into).into_iter().chain([file.into_os_string()]))?;
+        self.kubectl(
+            ["apply", "--server-side", "--force-conflicts", "--filename"]
+                .map(Into::into)
+                .into_iter()
+                .chain([file.into_os_string()]),
+        )?;
         self.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
         objects(&rendered)
     }
@@ -126,7 +131,13 @@ impl Cluster {
     }
 
     /// Merges into the status of an object.
-    pub(crate) async fn set_status(&self, kind: Kind, namespace: &str, name: &str, status: &Value) -> kube::Result<DynamicObject> {
+    pub(crate) async fn set_status(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        status: &Value,
+    ) -> kube::Result<DynamicObject> {
         let patch = Patch::Merge(json!({ "status": status }));
         self.api(kind, namespace).patch_status(name, &PatchParams::default(), &patch).await
     }

@@ -114,7 +114,8 @@ async fn the_garbage_collector_goes_on(cluster: &Cluster) -> Result<()> {
     let owner = serde_json::from_value(json!({ "metadata": { "name": "owner" } }))?;
     let uid = config_maps.create(&PostParams::default(), &owner).await?.metadata.uid;
     let mut site = example(Kind::Site)?;
-    site["metadata"]["ownerReferences"] = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid }]);
+    site["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid }]);
     site["status"] = json!({ "deviceInstanceCount": 2 });
     cluster.store(Kind::Site, &ns, &site).await?;
     let api = cluster.api(Kind::Site, &ns);
@@ -128,9 +129,8 @@ async fn simulation_takes_a_label_on_the_namespace(cluster: &Cluster, refusals: 
     let api = cluster.api(Kind::Site, &ns);
     let mut site = example(Kind::Site)?;
     site["spec"]["simulation"] = json!({ "enabled": true });
-    let create = async |dry_run| {
-        api.create(&PostParams { dry_run, ..PostParams::default() }, &super::dynamic(&site)).await
-    };
+    let create =
+        async |dry_run| api.create(&PostParams { dry_run, ..PostParams::default() }, &super::dynamic(&site)).await;
     refusals.by_policy("create a simulated Site", &refused("a simulated site", create).await?);
     let name = stored(cluster, Kind::Site, &ns, json!({ "activatedCount": 0 })).await?;
     merge(cluster, Kind::Site, &ns, &name, json!({ "spec": { "simulation": { "enabled": false } } })).await?;

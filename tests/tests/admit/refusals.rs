@@ -1,6 +1,6 @@
 //! What was refused, and in which words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use kube::core::Status;
@@ -10,7 +10,7 @@ use super::Kind;
 /// Every refusal, by what was tried.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
-    said: BTreeMap<String, String>,
+    said: BTreeMap<String, BTreeSet<String>>,
     by_rules: Vec<(Kind, String)>,
 }
 
@@ -19,13 +19,17 @@ impl Refusals {
     pub(crate) fn by_rule(&mut self, what: &str, kind: Kind, status: &Status) {
         for cause in status.details.iter().flat_map(|details| &details.causes) {
             self.by_rules.push((kind, cause.message.clone()));
+            self.say(what, format!("{}: {}", cause.field, cause.message));
         }
-        self.said.insert(what.to_owned(), status.message.clone());
     }
 
     /// A policy refused `what`.
     pub(crate) fn by_policy(&mut self, what: &str, status: &Status) {
-        self.said.insert(format!("policies: {what}"), status.message.clone());
+        self.say(&format!("policies: {what}"), status.message.clone());
+    }
+
+    fn say(&mut self, what: &str, sentence: String) {
+        self.said.entry(what.to_owned()).or_default().insert(sentence);
     }
 
     /// Whether an object of `kind` was refused with `message`.
@@ -35,13 +39,17 @@ impl Refusals {
 
     /// The different sentences that contain `part`.
     pub(crate) fn sentences(&self, part: &str) -> usize {
-        let said: std::collections::BTreeSet<_> = self.said.values().filter(|said| said.contains(part)).collect();
+        let said: BTreeSet<_> = self.said.values().flatten().filter(|said| said.contains(part)).collect();
         said.len()
     }
 }
 
 impl fmt::Display for Refusals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.said.iter().try_for_each(|(what, said)| writeln!(f, "{what}\n    {said}\n"))
+        for (what, said) in &self.said {
+            writeln!(f, "{what}")?;
+            said.iter().try_for_each(|sentence| writeln!(f, "    {sentence}"))?;
+        }
+        Ok(())
     }
 }

@@ -10,7 +10,8 @@ use crate::render::{NAMESPACE, text};
 
 /// Pods of the chart are admitted where the restricted Pod Security Standard is enforced.
 pub(crate) async fn pods_meet_the_restricted_standard(cluster: &Cluster, chart: &[Value]) -> Result<()> {
-    let enforce = Patch::Merge(json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "restricted" } } }));
+    let enforce =
+        Patch::Merge(json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "restricted" } } }));
     Api::<Namespace>::all(cluster.client.clone()).patch(NAMESPACE, &PatchParams::default(), &enforce).await?;
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), NAMESPACE);
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };

@@ -10,15 +10,15 @@ use crate::schema::rule;
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     rule("self.fields.all(f, f.startBit + f.lengthBits <= self.lengthBits)",
-         "badgeFormat.fields: every field must end within lengthBits"),
+         "badgeFormat.fields: every field must end within badgeFormat.lengthBits: shorten or move the field, or lengthen the format"),
     rule("self.fields.all(a, self.fields.all(b, a.kind == b.kind || a.startBit + a.lengthBits <= b.startBit || b.startBit + b.lengthBits <= a.startBit))",
-         "badgeFormat.fields must not overlap"),
+         "badgeFormat.fields must not overlap: change startBit or lengthBits of one of them"),
     rule("self.fields.exists(f, f.kind == 'CardNumber')",
-         "badgeFormat.fields must have a CardNumber field: it carries the badge id"),
+         "badgeFormat.fields must have a field of kind CardNumber, which carries the badge id: add one"),
     rule("!has(self.parity) || self.parity.all(p, p.bit < self.lengthBits && p.startBit + p.lengthBits <= self.lengthBits)",
-         "badgeFormat.parity: every parity bit and the range it covers must lie within lengthBits"),
+         "badgeFormat.parity: every parity bit and the range it covers must lie within badgeFormat.lengthBits: move the bit or shorten its range, or lengthen the format"),
     rule("!has(self.parity) || self.parity.all(p, self.fields.all(f, p.bit < f.startBit || p.bit >= f.startBit + f.lengthBits))",
-         "badgeFormat.parity: a parity bit must not lie inside a field"),
+         "badgeFormat.parity: a parity bit must not lie inside one of badgeFormat.fields: change bit, or startBit or lengthBits of the field"),
 ]))]
 pub struct BadgeFormat {
     /// What the format is called, such as `H10301`. 1 to 60 characters.

@@ -1,8 +1,8 @@
 //! Pure: what redeeming a code writes: one JSON Patch that holds only if nothing that matters changed meanwhile.
 
+use fleetform_crds::DeviceInstance;
 use fleetform_crds::condition;
 use fleetform_crds::device_instance::{ActivationStatus, DeviceStatus};
-use fleetform_crds::DeviceInstance;
 use fleetform_domain::activation::{Association, Phase};
 use fleetform_domain::transition::Connectivity;
 use jiff::Timestamp;
@@ -21,8 +21,7 @@ pub fn patch(device: &DeviceInstance, association: Association, asset_tag: &str,
     let mut status = device.status.clone().unwrap_or_default();
     let (epoch, sequence) = (association.epoch, association.sequence);
     status.phase = Some(Phase::Active);
-    status.activation =
-        Some(ActivationStatus { secret_name: None, sequence, epoch, association: Some(association) });
+    status.activation = Some(ActivationStatus { secret_name: None, sequence, epoch, association: Some(association) });
     let second = Timestamp::from_second(now.as_second()).unwrap_or(now);
     status.device = Some(DeviceStatus {
         asset_tag_id: asset_tag.to_owned(),

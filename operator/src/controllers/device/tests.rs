@@ -33,7 +33,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(configuration: serde_json::Value) -> Self {
+    fn new(configuration: &serde_json::Value) -> Self {
         Self {
             installation: fixtures::installation(),
             mint: fixtures::mint(),
@@ -49,7 +49,7 @@ impl Scene {
     }
 
     fn from_template() -> Self {
-        Self::new(json!({ "templateRef": { "name": "entry" } }))
+        Self::new(&json!({ "templateRef": { "name": "entry" } }))
     }
 
     /// An instance that a device activated, and that the reconciler has looked at since.
@@ -231,7 +231,11 @@ fn a_flapping_device_is_held_back_and_let_go() {
     let mut writes = 0;
     for second in 0..40 {
         scene.pass(SignedDuration::from_secs(1));
-        if second % 2 == 0 { scene.report(Some(1), &[]) } else { scene.liveness = Liveness::Silent }
+        if second % 2 == 0 {
+            scene.report(Some(1), &[]);
+        } else {
+            scene.liveness = Liveness::Silent;
+        }
         writes += scene.settle();
     }
     assert_eq!(writes, 6, "the sixth says that the device flaps, and none follows it");
@@ -240,7 +244,10 @@ fn a_flapping_device_is_held_back_and_let_go() {
     scene.pass(SignedDuration::from_hours(1));
     scene.report(Some(1), &[]);
     scene.settle();
-    assert_eq!(scene.device.status.as_ref().unwrap().connectivity, Some(fleetform_domain::transition::Connectivity::Connected));
+    assert_eq!(
+        scene.device.status.as_ref().unwrap().connectivity,
+        Some(fleetform_domain::transition::Connectivity::Connected)
+    );
 }
 
 #[test]
@@ -274,13 +281,14 @@ fn a_code_is_rotated_by_one_write_and_the_previous_token_stays_good() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let cases: [(&str, fn(&mut Scene)); 6] = [
+    type Break = fn(&mut Scene);
+    let cases: [(&str, Break); 6] = [
         ("no_project", |scene| scene.project = None),
         ("no_site", |scene| scene.site = None),
         ("no_template", |scene| scene.template = None),
         ("no_configuration", |scene| scene.device.spec.configuration = None),
         ("incomplete_entry", |scene| {
-            scene.device = fixtures::device(json!({ "operationMode": "Entry" }));
+            scene.device = fixtures::device(&json!({ "operationMode": "Entry" }));
         }),
         ("sensor", |scene| scene.device.spec.device_type = fleetform_domain::configuration::DeviceType::Sensor),
     ];
@@ -307,7 +315,7 @@ fn what_is_applied_together_is_not_reported_missing_at_once() {
 fn a_code_that_an_earlier_instance_of_the_name_left_is_waited_out() {
     let mut scene = Scene::from_template();
     scene.settle();
-    scene.device = fixtures::device(json!({ "templateRef": { "name": "entry" } }));
+    scene.device = fixtures::device(&json!({ "templateRef": { "name": "entry" } }));
     scene.device.metadata.uid = Some("00000000-0000-4000-8000-000000000099".into());
     let plan = scene.plan();
     assert!(plan.actions.is_empty() && plan.look_again.is_some());

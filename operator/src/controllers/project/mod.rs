@@ -22,7 +22,8 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let mut referenced: HashSet<TemplateRevision> = HashSet::new();
     for device in &devices {
         let configuration = device.status.as_ref().and_then(|status| status.configuration.as_ref());
-        let revisions = configuration.into_iter().flat_map(|c| &c.history).filter_map(|version| version.template.as_ref());
+        let revisions =
+            configuration.into_iter().flat_map(|c| &c.history).filter_map(|version| version.template.as_ref());
         for revision in revisions {
             if !referenced.contains(revision) {
                 referenced.insert(revision.clone());

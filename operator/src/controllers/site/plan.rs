@@ -36,7 +36,8 @@ pub fn plan(site: &Site, facts: &Facts<'_>) -> Plan {
         return plan;
     };
     let current = site.status.as_ref();
-    if !facts.project && current.is_none_or(|status| status.observed_generation.is_none())
+    if !facts.project
+        && current.is_none_or(|status| status.observed_generation.is_none())
         && let Some(left) = grace_left(site, facts.now)
     {
         plan.look_again_in(left);
@@ -102,7 +103,7 @@ mod tests {
     use serde_json::json;
 
     fn device(mode: OperationMode, phase: Phase) -> DeviceInstance {
-        let mut device = fixtures::device(json!({ "operationMode": mode }));
+        let mut device = fixtures::device(&json!({ "operationMode": mode }));
         device.status = Some(DeviceInstanceStatus {
             phase: Some(phase),
             configuration: Some(ConfigurationStatus { operation_mode: Some(mode), ..ConfigurationStatus::default() }),
@@ -129,10 +130,8 @@ mod tests {
 
     #[test]
     fn a_site_counts_its_devices_and_says_what_it_lacks() {
-        let devices = [
-            device(OperationMode::Entry, Phase::Active),
-            device(OperationMode::Entry, Phase::ReadyForActivation),
-        ];
+        let devices =
+            [device(OperationMode::Entry, Phase::Active), device(OperationMode::Entry, Phase::ReadyForActivation)];
         let plan = check(&fixtures::site(), &devices, true, false, fixtures::noon());
         insta::assert_json_snapshot!("site_with_two_doors", plan);
         let site = executed(fixtures::site(), &plan);
@@ -143,7 +142,10 @@ mod tests {
     fn a_site_without_a_project_waits_for_it_and_says_so_after_a_moment() {
         let created = fixtures::noon() - SignedDuration::from_mins(1);
         assert!(check(&fixtures::site(), &[], false, false, created).actions.is_empty());
-        insta::assert_json_snapshot!("site_without_project", check(&fixtures::site(), &[], false, false, fixtures::noon()));
+        insta::assert_json_snapshot!(
+            "site_without_project",
+            check(&fixtures::site(), &[], false, false, fixtures::noon())
+        );
     }
 
     #[test]

@@ -66,16 +66,18 @@ pub fn plan(template: &ConfigTemplate, facts: &Facts<'_>) -> Plan {
     let id = ResourceId::of(uid);
     desired.arn = Some(facts.installation.template_arn(&id));
     desired.template_id = Some(id);
-    desired.conditions =
-        condition::merge(&current.conditions, &statements, template.metadata.generation, facts.now);
+    desired.conditions = condition::merge(&current.conditions, &statements, template.metadata.generation, facts.now);
     plan.actions.extend(status::patch(template.status.as_ref(), &desired).map(Action::PatchStatus));
     plan
 }
 
 fn count(uid: &str, revision: Option<u32>, devices: &[&DeviceInstance]) -> TemplateDevices {
-    let mut counted = TemplateDevices { total: i64::try_from(devices.len()).unwrap_or(i64::MAX), ..TemplateDevices::default() };
+    let mut counted =
+        TemplateDevices { total: i64::try_from(devices.len()).unwrap_or(i64::MAX), ..TemplateDevices::default() };
     for device in devices {
-        let Some(configuration) = device.status.as_ref().and_then(|status| status.configuration.as_ref()) else { continue };
+        let Some(configuration) = device.status.as_ref().and_then(|status| status.configuration.as_ref()) else {
+            continue;
+        };
         let desired = configuration.history.iter().find(|version| version.version == configuration.desired);
         let from = desired.and_then(|version| version.template.as_ref());
         if from.is_some_and(|from| from.uid == uid && Some(from.revision) == revision) {

@@ -1,0 +1,50 @@
+//! What one half of the benchmark runs on: a new control plane with Fleetform installed.
+
+use anyhow::{Context, Result};
+use fleetform_e2e::control_plane::{self, ControlPlane, client_of};
+use fleetform_e2e::installation::{self, Installation, SimulatorOptions};
+use fleetform_e2e::{Cluster, Component};
+use kube::Client;
+
+use super::Settings;
+use super::usage::Cpu;
+
+pub(super) struct Bed {
+    // First, so that it ends before its API server does.
+    pub(super) installation: Installation,
+    pub(super) plane: ControlPlane,
+}
+
+impl Bed {
+    /// Starts one, with the operator and, if it is asked for, the simulator.
+    pub(super) async fn start(settings: &Settings, simulator: bool) -> Result<Self> {
+        let plane = ControlPlane::start(control_plane::Options::default()).await?;
+        let mut options = installation::Options::in_dir(plane.dir().join("fleetform"));
+        options.check_in_seconds = settings.check_in_seconds;
+        options.simulator = simulator
+            .then(|| SimulatorOptions { picture_every: settings.picture_every.get(), ..SimulatorOptions::default() });
+        let installation = Installation::start(Cluster::of(&plane)?, options).await?;
+        Ok(Self { installation, plane })
+    }
+
+    /// A client of the administrator.
+    pub(super) fn admin(&self) -> Client {
+        self.plane.kube_client()
+    }
+
+    /// A client that speaks for the operator.
+    pub(super) async fn operator(&self) -> Result<Client> {
+        client_of(&self.installation.operator_kubeconfig()).await
+    }
+
+    /// Processor time that every process has used so far; of those that do not run, none.
+    pub(super) fn cpu(&self) -> Result<Cpu> {
+        let mut processes = vec![("benchmark", std::process::id())];
+        for component in Component::ALL {
+            processes.push((component.name(), self.plane.pid(component).context("a component has ended")?));
+        }
+        processes.extend(self.installation.operator_pid().ok().map(|pid| ("operator", pid)));
+        processes.extend(self.installation.simulator_pid().ok().map(|pid| ("simulator", pid)));
+        Ok(Cpu::of(&processes))
+    }
+}

@@ -1,0 +1,70 @@
+//! Pure, but for reading `/proc`: processor time of processes, and figures out of metrics.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde::Serialize;
+
+/// What `/proc` counts processor time in: hundredths of a second, on every architecture that Rust compiles for.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Processor time by process, in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub(super) struct Cpu(pub(super) BTreeMap<&'static str, f64>);
+
+impl Cpu {
+    /// What these have used so far.
+    pub(super) fn of(processes: &[(&'static str, u32)]) -> Self {
+        let used = processes.iter().filter_map(|(name, pid)| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            Some((*name, cpu_seconds(&stat)?))
+        });
+        Self(used.collect())
+    }
+
+    /// What was used since `before`.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        let used = |name| before.0.get(name).copied().unwrap_or_default();
+        Self(self.0.iter().map(|(name, seconds)| (*name, seconds - used(name))).collect())
+    }
+}
+
+/// Time in user and kernel mode out of `/proc/<pid>/stat`. The name of the program, in parentheses, can hold anything.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<f64>().ok();
+    Some((next()? + next()?) / TICKS_PER_SECOND)
+}
+
+/// The value of the metric of this name and these labels.
+pub(super) fn metric(metrics: &str, name_and_labels: &str) -> Option<u64> {
+    metrics.lines().find_map(|line| line.strip_prefix(name_and_labels)?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cpu, cpu_seconds, metric};
+
+    #[test]
+    fn processor_time_is_read_after_the_name() {
+        let stat = "12 (a) b) S 1 12 12 0 -1 4194560 100 0 0 0 250 50 7 7 20 0 4 0 100 1000 200";
+        assert_eq!(cpu_seconds(stat), Some(3.0));
+        assert_eq!(cpu_seconds("12 (a) S 1"), None);
+    }
+
+    #[test]
+    fn what_was_used_is_a_difference() {
+        let before = Cpu([("operator", 1.5)].into());
+        let after = Cpu([("operator", 4.0), ("simulator", 1.0)].into());
+        assert_eq!(after.since(&before), Cpu([("operator", 2.5), ("simulator", 1.0)].into()));
+    }
+
+    #[test]
+    fn a_metric_is_found_by_name_and_labels() {
+        let text = "# TYPE c gauge\nc{listener=\"portal\"} 1\nc{listener=\"gateway\"} 12\n";
+        assert_eq!(metric(text, "c{listener=\"gateway\"}"), Some(12));
+        assert_eq!(metric(text, "d"), None);
+    }
+}

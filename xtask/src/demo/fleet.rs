@@ -1,0 +1,131 @@
+//! The example fleet as it stands.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use fleetform_crds::{DeviceInstance, Site};
+use fleetform_domain::activation::Phase;
+use fleetform_domain::event::{DeviceChange, Event};
+use fleetform_domain::transition::{Connectivity, Health};
+use fleetform_e2e::Cluster;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use serde::Deserialize;
+
+/// The devices and sites of one project.
+pub(super) struct Fleet {
+    client: Client,
+    namespace: String,
+    sites: BTreeMap<String, Site>,
+    devices: Vec<DeviceInstance>,
+}
+
+/// What kubectl says it applied.
+#[derive(Deserialize)]
+struct Applied {
+    items: Vec<Object>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    kind: String,
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    namespace: Option<String>,
+}
+
+impl Fleet {
+    /// Applies a kustomization that has one project.
+    pub(super) async fn apply(cluster: &Cluster, folder: &Path) -> Result<Self> {
+        let folder = folder.display().to_string();
+        let answer = cluster.kubectl(&["apply", "--kustomize", folder.as_str(), "--output=json"], None).await?;
+        let applied: Applied = serde_json::from_str(&answer).context("read what kubectl applied")?;
+        let project = applied.items.into_iter().find(|object| object.kind == "Project");
+        let namespace = project.and_then(|project| project.metadata.namespace).context("the example has no Project")?;
+        Ok(Self { client: cluster.client(), namespace, sites: BTreeMap::new(), devices: Vec::new() })
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Reads it anew.
+    pub(super) async fn look(&mut self) -> Result<()> {
+        // From the API server's cache: it is looked at often, and late by no more than a moment.
+        let any = ListParams::default().match_any();
+        let sites = Api::<Site>::namespaced(self.client.clone(), &self.namespace).list(&any).await;
+        let devices = Api::<DeviceInstance>::namespaced(self.client.clone(), &self.namespace).list(&any).await;
+        let (sites, mut devices) = (sites.context("look at the sites")?, devices.context("look at the devices")?.items);
+        devices.sort_by_key(|device| (device.spec.site_ref.name.clone(), device.name_any()));
+        self.sites = sites.into_iter().map(|site| (site.name_any(), site)).collect();
+        self.devices = devices;
+        Ok(())
+    }
+
+    pub(super) fn devices(&self) -> &[DeviceInstance] {
+        &self.devices
+    }
+
+    /// The display name of a device's site.
+    pub(super) fn site_name<'a>(&'a self, device: &'a DeviceInstance) -> &'a str {
+        let name = &device.spec.site_ref.name;
+        self.sites.get(name).map_or(name, |site| &site.spec.display_name)
+    }
+
+    fn is_simulated(&self, device: &DeviceInstance) -> bool {
+        self.sites.get(&device.spec.site_ref.name).is_some_and(Site::is_simulated)
+    }
+
+    /// How many simulated devices are Active, and how many there are.
+    pub(super) fn simulated(&self) -> (usize, usize) {
+        let simulated = || self.devices.iter().filter(|device| self.is_simulated(device));
+        (simulated().filter(|device| device.phase() == Phase::Active).count(), simulated().count())
+    }
+
+    /// Whether all simulated devices are Active.
+    pub(super) fn is_active(&self) -> bool {
+        let (active, all) = self.simulated();
+        all > 0 && active == all
+    }
+
+    /// Whether there is a device that nobody simulates.
+    pub(super) fn has_one_for_a_person(&self) -> bool {
+        self.devices.iter().any(|device| !self.is_simulated(device))
+    }
+
+    /// A device that nobody simulates and that is ready for activation.
+    pub(super) fn one_for_a_person(&self) -> Option<DeviceInstance> {
+        let ready =
+            |device: &&DeviceInstance| device.phase() == Phase::ReadyForActivation && !self.is_simulated(device);
+        self.devices.iter().find(ready).cloned()
+    }
+
+    /// One line that says how far it is.
+    pub(super) fn in_a_line(&self) -> String {
+        let count = |phase| self.devices.iter().filter(|device| device.phase() == phase).count();
+        let (active, all) = self.simulated();
+        let (needs, ready) = (count(Phase::NeedsConfiguration), count(Phase::ReadyForActivation));
+        format!(
+            "{active} of {all} simulated devices Active; of all {} devices {needs} need configuration, {ready} are ready \
+             for activation",
+            self.devices.len()
+        )
+    }
+}
+
+/// An event as one line.
+pub(super) fn in_words(event: &Event) -> String {
+    let data = &event.detail.data;
+    let change = match data.change {
+        DeviceChange::Connectivity { current_connectivity: Connectivity::Connected, .. } => "online",
+        DeviceChange::Connectivity { current_connectivity: Connectivity::Disconnected, .. } => "offline",
+        DeviceChange::Health { current_health_status: Health::Healthy, .. } => "healthy",
+        DeviceChange::Health { current_health_status: Health::Critical, .. } => "critical",
+    };
+    let (device, site) = (&data.device_instance_name, &event.detail.metadata.site_name);
+    format!("{}  {change:<8}  {device}, {site} (asset tag {})", event.time, data.asset_tag_id)
+}
