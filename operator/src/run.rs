@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activation::code::Mint;
 use crate::backoff;
-use crate::cache::{World, watch_all};
+use crate::cache::{Kind, World, watch_all};
 use crate::clock::{Clock, SystemClock};
 use crate::context::Context;
 use crate::crypto::{self, Keys};
@@ -21,7 +21,7 @@ use crate::leader::{Elector, Leadership};
 use crate::queue::Queue;
 use crate::reconcile::{self, execute::Executor};
 use crate::settings::Settings;
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, Gauges, Metrics};
 use crate::{gateway, portal};
 
 /// How long running requests may take to end after a signal.
@@ -61,6 +61,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (elector, leadership) = Elector::new(client.clone(), &settings.namespace, settings.identity.clone());
     let election = tokio::spawn(elect(elector, shutdown.clone()));
 
+    metrics.on_read(gauges(Arc::clone(&world), leadership.clone()));
+
     let parts = Parts { settings: Arc::new(settings), client, world, metrics, leadership };
     serve(parts, listeners, sink, &shutdown).await;
 
@@ -98,6 +100,19 @@ fn readiness(
         } else {
             Err("the API server has not been read yet".to_owned())
         }
+    }
+}
+
+fn gauges(world: Arc<World>, leadership: Leadership) -> impl Fn() -> Gauges + Send + Sync + 'static {
+    move || Gauges {
+        leading: leadership.is_leading(),
+        synced: world.is_synced(),
+        unreadable: vec![
+            (Kind::Project.plural(), world.projects.unreadable_count()),
+            (Kind::Site.plural(), world.sites.unreadable_count()),
+            (Kind::ConfigTemplate.plural(), world.templates.unreadable_count()),
+            (Kind::DeviceInstance.plural(), world.devices.unreadable_count()),
+        ],
     }
 }
 

@@ -1,6 +1,5 @@
 //! Waiting for a condition instead of for time to pass.
 
-use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -22,11 +21,7 @@ pub enum Look<T> {
 /// # Errors
 ///
 /// After `limit`, one that names `what` was waited for and the last [`Look::NotYet`]; at once, whatever `look` fails with.
-pub async fn until<T, F, Fut>(what: &str, limit: Duration, mut look: F) -> Result<T>
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Result<Look<T>>>,
-{
+pub async fn until<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Result<Look<T>>) -> Result<T> {
     let end = Instant::now() + limit;
     loop {
         match look().await? {
@@ -47,7 +42,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_never_comes_is_named_with_the_last_look() {
-        let error = until::<(), _, _>("the tide", Duration::ZERO, async || Ok(Look::NotYet("low water".to_owned())))
+        let error = until::<()>("the tide", Duration::ZERO, async || Ok(Look::NotYet("low water".to_owned())))
             .await
             .expect_err("it never comes");
         assert_eq!(error.to_string(), "waited 0 s for the tide; the last look found: low water");

@@ -4,6 +4,7 @@
 mod render;
 
 use anyhow::{Result, ensure};
+use clap::Parser as _;
 use render::{chart, helm, objects, template, text};
 use serde_json::Value;
 
@@ -39,6 +40,27 @@ fn the_rights_and_policies_are_as_reviewed() -> Result<()> {
 fn the_workloads_are_as_reviewed() -> Result<()> {
     let workload = |kind: &str| ["Deployment", "Service", "PodDisruptionBudget"].contains(&kind);
     insta::assert_snapshot!("workloads", documents(&template(&[])?, workload));
+    Ok(())
+}
+
+#[test]
+fn the_programs_understand_what_they_are_started_with() -> Result<()> {
+    let mounted =
+        "portal.tls.secretName=portal-tls,operator.events.existingClaim=events,portal.names={fleet.example.org}";
+    for values in [&[SIMULATOR][..], &[SIMULATOR, mounted, "gateway.url=https://fleet.example.org:8443"]] {
+        for deployment in objects(&template(values)?)?.iter().filter(|object| text(object, "/kind") == "Deployment") {
+            let container = "/spec/template/spec/containers/0";
+            let words =
+                |member: &str| deployment.pointer(&format!("{container}/{member}")).cloned().unwrap_or_default();
+            let mut line: Vec<String> = serde_json::from_value(words("command"))?;
+            line.extend(serde_json::from_value::<Vec<String>>(words("args"))?);
+            match line[0].as_str() {
+                "fleetform" => drop(fleetform_operator::cli::Cli::try_parse_from(&line)?),
+                "fleetform-simulator" => drop(fleetform_simulator::cli::Cli::try_parse_from(&line)?),
+                other => anyhow::bail!("{other} is no program of ours"),
+            }
+        }
+    }
     Ok(())
 }
 
@@ -157,6 +179,30 @@ fn values_are_refused_with_their_path_and_what_they_may_be() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_documentation_has_every_value() -> Result<()> {
+    let page = std::fs::read_to_string(render::repository().join("docs/install.md"))?;
+    let values = objects(&std::fs::read_to_string(chart().join("values.yaml"))?)?;
+    let mut names = Vec::new();
+    collect_names(&values[0], "", &mut names);
+    let missing: Vec<_> = names.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    ensure!(!names.is_empty() && missing.is_empty(), "docs/install.md lacks: {missing:#?}");
+    Ok(())
+}
+
+/// The values that a person sets, by their paths. What a pod takes as it is has no paths of ours inside.
+fn collect_names(value: &Value, path: &str, names: &mut Vec<String>) {
+    match value.as_object().filter(|members| !members.is_empty() && !path.ends_with("resources")) {
+        None => names.push(path.to_owned()),
+        Some(members) => {
+            for (name, value) in members {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                collect_names(value, &path, names);
+            }
+        }
+    }
+}
+
 /// The rendered documents of the kinds that `keep` keeps, in helm's order.
 fn documents(rendered: &str, keep: impl Fn(&str) -> bool) -> String {
     let kind = |document: &str| {
@@ -172,7 +218,7 @@ fn difference(before: &str, after: &str) -> String {
     let mut said = String::new();
     for (title, of, without) in [("gone", &before, &after), ("new", &after, &before)] {
         for document in of.iter().filter(|document| !without.contains(document)) {
-            said += &format!("=== {title} ===\n{document}\n\n");
+            said.extend(["=== ", title, " ===\n", document, "\n\n"]);
         }
     }
     said

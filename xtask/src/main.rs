@@ -1,5 +1,6 @@
 //! `cargo xtask`: what a developer runs.
 
+mod bench;
 mod control_plane;
 mod demo;
 mod generate;
@@ -25,6 +26,8 @@ enum Task {
     Demo(demo::Args),
     /// Run every test there is, and the checks that come before.
     Test(test::Args),
+    /// Measure what a fleet costs, against what the API server can do at all.
+    Bench(bench::Args),
     /// Run a Kubernetes control plane alone, until Ctrl-C.
     ControlPlane(control_plane::Args),
     /// Print where kubectl and helm are, fetching or building what is missing.
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Bench(args) => bench::run(args),
         Task::ControlPlane(args) => control_plane::run(args),
         Task::Tools => tools::run(),
         Task::Generate => generate::run(),

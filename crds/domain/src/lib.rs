@@ -8,6 +8,7 @@ pub mod address;
 pub mod configuration;
 pub mod event;
 pub mod id;
+pub mod openapi;
 pub mod problem;
 mod schema;
 pub mod tag;

@@ -1,5 +1,6 @@
 //! Pure: problem details (RFC 9457): what gateway and portal answer when they refuse.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Media type of a problem body.
@@ -70,7 +71,7 @@ problems! {
 }
 
 /// A problem body.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// `https://fleetform.dev/problems/<code>`.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::{Confirmation, Phase, TokenText};
@@ -55,6 +56,20 @@ impl DeviceText {
     }
 }
 
+impl JsonSchema for DeviceText {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DeviceText".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "A text that a device chose.",
+            "pattern": "^[A-Za-z0-9._-]{1,64}$",
+        })
+    }
+}
+
 impl fmt::Display for DeviceText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -91,7 +106,7 @@ impl From<DeviceText> for String {
 }
 
 /// First step of an activation: which site is this code for?
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LookupRequest {
     /// From the scanned code.
@@ -101,7 +116,7 @@ pub struct LookupRequest {
 }
 
 /// The site to show to the installer, who confirms it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LookupResponse {
     /// Display name of the site.
@@ -118,7 +133,7 @@ pub struct LookupResponse {
 }
 
 /// Second step of an activation: the installer confirmed the site.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ActivationRequest {
     /// The same token.
@@ -132,7 +147,7 @@ pub struct ActivationRequest {
 }
 
 /// The device is active.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActivationResponse {
     /// Id of the association.
@@ -148,7 +163,7 @@ pub struct ActivationResponse {
 }
 
 /// The whole state of a device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CheckInRequest {
     /// Random, new at every start of the device.
@@ -172,7 +187,7 @@ pub struct CheckInRequest {
 pub const MAX_FAILED_HEALTH_CHECKS: usize = 16;
 
 /// What is wanted of the device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckInResponse {
     /// The configuration that should be in force. When it is another one than applied: fetch, apply, check in.
@@ -182,7 +197,7 @@ pub struct CheckInResponse {
 }
 
 /// A configuration, whole, as a device applies it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceConfiguration {
     /// Its version.
@@ -212,7 +227,7 @@ impl fmt::Debug for DeviceConfiguration {
 }
 
 /// A network with the secret that opens it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WifiCredentials {
     /// Name of the network.
@@ -228,7 +243,7 @@ impl fmt::Debug for WifiCredentials {
 }
 
 /// What a list of devices may be asked for, in the query string.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeviceListQuery {
     /// Only devices of this site (its name).
@@ -246,7 +261,7 @@ pub struct DeviceListQuery {
 }
 
 /// Devices, as those may see them who may not read their configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceList {
     /// To be given as `since` next time.
@@ -260,7 +275,7 @@ pub struct DeviceList {
 }
 
 /// Which device instance.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceName {
     /// Namespace.
@@ -270,7 +285,7 @@ pub struct DeviceName {
 }
 
 /// One device instance, projected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceSummary {
     /// Which one.

@@ -62,6 +62,15 @@ impl<K> Default for KindCache<K> {
     }
 }
 
+/// Drops what no decision needs and what takes most of the memory.
+pub(super) fn strip<K: Resource>(object: &mut K) {
+    let metadata = object.meta_mut();
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
 fn version_of<K: Resource>(object: &K) -> u64 {
     object.meta().resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
@@ -143,7 +152,9 @@ impl<K: Resource<DynamicType = ()>> KindCache<K> {
     }
 
     /// Takes what one of our own writes returned.
-    pub fn take_own(&self, object: K) -> Observed<K> {
+    pub fn take_own(&self, mut object: K) -> Observed<K> {
+        // The watch brings this version too, but an object that is known is not taken again.
+        strip(&mut object);
         self.observe(Ok(object))
     }
 

@@ -8,11 +8,12 @@ use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, Resource, ResourceExt as _};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use super::World;
+use super::kind::strip;
 use crate::error::brief;
 use crate::reconcile::names::SECRET_LABEL;
 use crate::telemetry::Metrics;
@@ -104,15 +105,6 @@ fn brief_watch_error(error: &watcher::Error) -> String {
         | watcher::Error::WatchFailed(error) => brief(error),
         watcher::Error::WatchError(status) => status.message.clone(),
         other @ watcher::Error::NoResourceVersion => other.to_string(),
-    }
-}
-
-/// What no decision needs and what takes most of the memory.
-fn strip<K: Resource>(object: &mut K) {
-    object.managed_fields_mut().clear();
-    object.meta_mut().managed_fields = None;
-    if let Some(annotations) = &mut object.meta_mut().annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::attempts::Try;
 use super::evidence::Known;
-use super::refusal::{failed, not_served};
+use super::refusal::failed;
 use super::{Gateway, limited, live, rotation};
 use crate::cache::Name;
 use crate::controllers::device::redeem;
@@ -75,7 +75,7 @@ impl Gateway {
             text.open(&self.context.mint.installation).ok_or_else(|| failed(ActivationFailure::QrNotRecognized))?;
         let hash = text.hash();
         limited(&self.token_rate, hash.as_str(), self.context.clock.now())?;
-        let known = Known::cached(&self.context, token, hash).map_err(|error| not_served(&error))?;
+        let known = Known::cached(&self.context, token, hash).map_err(|error| self.not_served(&error))?;
         if self.attempts.is_burned(&known.hash) {
             self.replace_burned(&known).await;
             return Err(failed(ActivationFailure::QrNotRecognized));
@@ -85,7 +85,7 @@ impl Gateway {
 
     async fn look_up(&self, request: &LookupRequest) -> Result<LookupResponse, Refusal> {
         let known = self.open(&request.token).await?;
-        let known = known.with_address(&self.context).await.map_err(|error| not_served(&error))?;
+        let known = known.with_address(&self.context).await.map_err(|error| self.not_served(&error))?;
         let now = self.context.clock.now();
         let judge = |known: &Known| {
             self.attempts.judge(&known.hash, known.token.expires, now, || {
@@ -94,8 +94,8 @@ impl Gateway {
         };
         let (known, tried) = match judge(&known) {
             Try::Judged(Err(ActivationFailure::QrNotRecognized)) if known.may_lag(now) => {
-                let known = known.refreshed(&self.context).await.map_err(|error| not_served(&error))?;
-                let known = known.with_address(&self.context).await.map_err(|error| not_served(&error))?;
+                let known = known.refreshed(&self.context).await.map_err(|error| self.not_served(&error))?;
+                let known = known.with_address(&self.context).await.map_err(|error| self.not_served(&error))?;
                 let tried = judge(&known);
                 (known, tried)
             }
@@ -156,7 +156,7 @@ impl Gateway {
             .map_err(|error| Refusal::malformed(error.to_string()))?;
         for round in 0..ROUNDS {
             if round > 0 {
-                known = known.refreshed(&self.context).await.map_err(|error| not_served(&error))?;
+                known = known.refreshed(&self.context).await.map_err(|error| self.not_served(&error))?;
             }
             let now = self.context.clock.now();
             let verdict = activation::commit(&known.evidence(now), key.sha256(), request.asset_tag_id.as_str());
@@ -210,7 +210,13 @@ impl Gateway {
             site_uid,
         };
         let patch = redeem::patch(device, association.clone(), request.asset_tag_id.as_str(), self.context.clock.now());
-        match self.context.executor.redeem(&Name::of(&**device), patch).await.map_err(|error| not_served(&error))? {
+        match self
+            .context
+            .executor
+            .redeem(&Name::of(&**device), patch)
+            .await
+            .map_err(|error| self.not_served(&error))?
+        {
             Redeemed::Won(device) => Ok(Some((device, association))),
             Redeemed::Lost => Ok(None),
         }
@@ -237,13 +243,14 @@ impl Gateway {
                     return Ok(());
                 }
                 Err(error) if error.class() == Class::Conflict => {
-                    let stored = live::site(&self.context.client, &name).await.map_err(|error| not_served(&error))?;
+                    let stored =
+                        live::site(&self.context.client, &name).await.map_err(|error| self.not_served(&error))?;
                     let stored = stored.filter(|stored| stored.metadata.uid == site.metadata.uid).ok_or_else(gone)?;
                     self.context.world.own_site(stored.clone());
                     site = Arc::new(stored);
                 }
                 Err(error) if error.class() == Class::Gone => return Err(gone()),
-                Err(error) => return Err(not_served(&error)),
+                Err(error) => return Err(self.not_served(&error)),
             }
         }
         Err(Refusal::unavailable("the site is changing; ask again"))

@@ -71,7 +71,7 @@ impl Gateway {
     fn not_available(&self, device: &DeviceInstance, error: &Error) -> Refusal {
         match error.class() {
             Class::Unavailable => tracing::debug!(device = %Name::of(device), %error, "a configuration was not read"),
-            _ => self.complain(&Name::of(device).to_string(), &error.to_string()),
+            _ => self.complain(&format!("{}: {error}", Name::of(device))),
         }
         Refusal::unavailable("the configuration is not available just now; keep the one in force and ask again")
     }

@@ -77,13 +77,6 @@ impl Gateway {
             Err(Refusal::unavailable("the gateway is starting or standing by; ask again"))
         }
     }
-
-    /// Logs what a person has to put right, at most once a minute for each `what`.
-    fn complain(&self, what: &str, why: &str) {
-        if self.complaints.take(what, self.context.clock.now()) == Allowance::Granted {
-            tracing::warn!(what, why, "a device cannot be served");
-        }
-    }
 }
 
 fn limited(limiter: &RateLimiter, key: &str, now: jiff::Timestamp) -> Result<(), Refusal> {

@@ -1,10 +1,11 @@
-//! Pure: how failures are told to devices.
+//! How failures are told to devices, and how much of them stands in the log.
 
 use fleetform_domain::activation::ActivationFailure;
 use fleetform_domain::problem::ProblemCode;
 
+use super::Gateway;
 use crate::error::{Class, Error};
-use crate::server::Refusal;
+use crate::server::{Allowance, Refusal};
 
 /// The answer to an activation that failed.
 pub(super) fn failed(failure: ActivationFailure) -> Refusal {
@@ -12,16 +13,25 @@ pub(super) fn failed(failure: ActivationFailure) -> Refusal {
     Refusal::new(code, format!("{}: {}", failure.message(), failure.remedy()))
 }
 
-/// The answer when the API server did not do what was asked. What is wrong stays in the log.
-pub(super) fn not_served(error: &Error) -> Refusal {
-    match error.class() {
-        Class::Unavailable | Class::NotLeading | Class::Conflict | Class::Gone => {
-            tracing::debug!(%error, "a device was asked to try again");
-            Refusal::unavailable("something that is needed cannot be reached just now; ask again")
+impl Gateway {
+    /// The answer when something did not let itself be read or written. What is wrong stays in the log.
+    pub(super) fn not_served(&self, error: &Error) -> Refusal {
+        match error.class() {
+            Class::Unavailable | Class::NotLeading | Class::Conflict | Class::Gone => {
+                tracing::debug!(%error, "a device was asked to try again");
+                Refusal::unavailable("something that is needed cannot be reached just now; ask again")
+            }
+            Class::Refused | Class::Unreadable => {
+                self.complain(&error.to_string());
+                failed(ActivationFailure::SystemError)
+            }
         }
-        Class::Refused | Class::Unreadable => {
-            tracing::warn!(%error, "a device cannot be served");
-            failed(ActivationFailure::SystemError)
+    }
+
+    /// Logs what a person has to put right, at most once a minute each: devices ask again and again.
+    pub(super) fn complain(&self, why: &str) {
+        if self.complaints.take(why, self.context.clock.now()) == Allowance::Granted {
+            tracing::warn!(why, "a device cannot be served");
         }
     }
 }

@@ -24,6 +24,7 @@ pub(super) async fn sweep(context: Context) {
         let now = context.clock.now();
         let (before, after) = (settled, context.table.settled(now).is_ok());
         settled = after;
+        context.metrics.devices_reporting(context.table.reporting(now));
         look(&context, now, !before && after);
     }
 }

@@ -6,7 +6,6 @@ use fleetform_crds::DeviceInstance;
 use fleetform_domain::problem::ProblemCode;
 
 use super::evidence::instance_evidence;
-use super::refusal::not_served;
 use super::{Gateway, limited, live};
 use crate::cache::Name;
 use crate::crypto::DeviceIdentity;
@@ -54,7 +53,7 @@ impl Gateway {
             || Refusal::unavailable("the gateway cannot tell yet whether the association is good; ask again");
         let known = world.device_by_uid(&identity.bond.instance).ok_or_else(unavailable)?;
         let stored =
-            live::device(&self.context.client, &Name::of(&*known)).await.map_err(|error| not_served(&error))?;
+            live::device(&self.context.client, &Name::of(&*known)).await.map_err(|error| self.not_served(&error))?;
         let stored = stored.ok_or_else(unavailable)?;
         if holds(&stored, identity) {
             world.own_device(stored.clone());

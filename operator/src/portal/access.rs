@@ -17,6 +17,7 @@ use kube::{Api, Client};
 use super::reviews::Reviews;
 use crate::clock::Clock;
 use crate::crypto::sha256_hex;
+use crate::error::brief;
 use crate::server::{Refusal, Shards};
 
 /// A review is given up after this long, retries of the client included.
@@ -176,7 +177,7 @@ pub(super) fn not_found() -> Refusal {
 async fn bounded<T>(review: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
     let why = match tokio::time::timeout(REVIEW_TIMEOUT, review).await {
         Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => brief(&error),
         Err(_) => "no answer".to_owned(),
     };
     tracing::warn!(why, "the API server did not review a token or a right");

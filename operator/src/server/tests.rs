@@ -20,6 +20,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::clock::{Clock as _, SystemClock};
 use crate::crypto::{Authority, Bond, DeviceKey, DeviceVerifier, ServingCertificate, provider};
 use crate::telemetry::Metrics;
 
@@ -72,7 +73,7 @@ fn router() -> Router {
 
 impl Server {
     async fn start(limits: Limits) -> Self {
-        let now = Timestamp::now();
+        let now = SystemClock.now();
         let pem = Authority::generate(now).unwrap();
         let authority = Arc::new(Authority::from_pem(&pem.certificate, &pem.key).unwrap());
         let shown = ServingCertificate::of_authority(Arc::clone(&authority), vec!["localhost".into()], now).unwrap();
@@ -246,7 +247,7 @@ async fn devices_are_known_by_their_certificate_even_after_its_end_and_strangers
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         server.client(&[&rustls::version::TLS13]).with_client_auth_cert(chain, key).unwrap()
     };
-    let now = Timestamp::now();
+    let now = SystemClock.now();
     let mut stream = server.dial(as_device(&server.authority, "good", now)).await.unwrap();
     assert!(ask(&mut stream, &get_of("/who")).await.ends_with("good"));
 

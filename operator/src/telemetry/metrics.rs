@@ -61,10 +61,6 @@ pub struct Gauges {
     pub synced: bool,
     /// How many objects of each kind cannot be read.
     pub unreadable: Vec<(&'static str, usize)>,
-    /// How many devices report now.
-    pub devices_reporting: usize,
-    /// How many objects wait to be reconciled.
-    pub queue_depth: usize,
 }
 
 /// How an activation request ended.
@@ -246,6 +242,11 @@ impl Metrics {
         self.check_ins.get_or_create(&Outcome { outcome }).inc();
     }
 
+    /// How many devices check in when they are due.
+    pub fn devices_reporting(&self, count: usize) {
+        self.devices_reporting.set(number(count));
+    }
+
     /// A code was handed out.
     pub fn code_handed_out(&self) {
         self.codes_handed_out.inc();
@@ -257,8 +258,6 @@ impl Metrics {
             let gauges = sample();
             self.leading.set(i64::from(gauges.leading));
             self.synced.set(i64::from(gauges.synced));
-            self.devices_reporting.set(number(gauges.devices_reporting));
-            self.queue_depth.set(number(gauges.queue_depth));
             for (kind, count) in gauges.unreadable {
                 self.unreadable.get_or_create(&Kind { kind }).set(number(count));
             }
@@ -294,13 +293,9 @@ mod tests {
         metrics.event_delivered("Device Connectivity Changed To Online");
         metrics.event_failed();
         metrics.code_handed_out();
-        metrics.on_read(|| Gauges {
-            leading: true,
-            synced: true,
-            unreadable: vec![("sites", 1)],
-            devices_reporting: 3,
-            queue_depth: 2,
-        });
+        metrics.on_read(|| Gauges { leading: true, synced: true, unreadable: vec![("sites", 1)] });
+        metrics.devices_reporting(3);
+        metrics.queue_depth(2);
         insta::assert_snapshot!(metrics.encode());
     }
 }

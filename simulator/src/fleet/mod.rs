@@ -68,8 +68,8 @@ impl Default for FleetOptions {
             max_concurrent_check_ins: 256,
             list_wait_seconds: MAX_WAIT_SECONDS - 5,
             forget_after: Duration::from_mins(10),
-            activation_backoff: Backoff::new(Duration::from_secs(1), Duration::from_mins(1)),
-            check_in_backoff: Backoff::new(Duration::from_secs(1), Duration::from_mins(1)),
+            activation_backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
+            check_in_backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
             list_backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(5)),
             seed: rand::random(),
         }
@@ -138,7 +138,14 @@ impl Fleet {
             let next = population.next_due();
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(list) = lists.recv() => population.admit(list, Instant::now()),
+                Some(list) = lists.recv() => {
+                    let before = population.status().devices(Stage::Elsewhere);
+                    population.admit(list, Instant::now());
+                    let devices = population.status().devices(Stage::Elsewhere).saturating_sub(before);
+                    if devices > 0 {
+                        tracing::info!(devices, "device instances are active with other hardware: they are left alone");
+                    }
+                }
                 Some(done) = crew.next(&self.maker) => population.finish(done, Instant::now()),
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
                 _ = sweep.tick() => self.forget(population.forget(Instant::now())).await,

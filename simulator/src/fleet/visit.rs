@@ -14,6 +14,7 @@ use super::order::{Done, Order, Outcome};
 use crate::device::{ActivationError, Device, DeviceError, Screen};
 use crate::installer::{Installer, InstallerError};
 use crate::picture;
+use crate::storage::StorageError;
 use crate::telemetry::Telemetry;
 
 /// What installers share.
@@ -100,7 +101,7 @@ impl Tools {
     async fn bring_up(&self, order: &mut Order) -> Result<bool, Trouble> {
         let device = &mut order.device;
         if matches!(device.screen(), Screen::Off | Screen::Halted(_)) {
-            device.power_on().await.map_err(ActivationError::from)?;
+            power_on(device).await?;
         }
         if device.screen() == Screen::Pending {
             match device.resume().await {
@@ -171,5 +172,16 @@ impl Tools {
 
     async fn postal_code(&self, order: &Order, fresh_since: Option<Instant>) -> Result<Arc<str>, InstallerError> {
         self.addresses.postal_code(&self.installer, &order.name.project, &order.site, fresh_since).await
+    }
+}
+
+/// A disk that cannot be read is of no use: the device is reset, as people would.
+async fn power_on(device: &mut Device) -> Result<(), ActivationError> {
+    match device.power_on().await {
+        Err(DeviceError::Storage(StorageError::Unreadable { .. }) | DeviceError::Transport(_)) => {
+            device.wipe().await?;
+            Ok(device.power_on().await.map(drop)?)
+        }
+        done => Ok(done.map(drop)?),
     }
 }

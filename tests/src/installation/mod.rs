@@ -59,7 +59,7 @@ pub struct Options {
     pub simulator: Option<SimulatorOptions>,
     /// Time between two check-ins of a device, in seconds.
     pub check_in_seconds: u32,
-    /// Values of the chart, `name=value`, beside what the simulator needs.
+    /// Values of the chart, as helm's flags: `--set=name=value`.
     pub chart_values: Vec<String>,
     /// More arguments for the operator.
     pub operator_args: Vec<String>,
@@ -125,8 +125,8 @@ impl Installation {
     pub async fn start(cluster: Cluster, options: Options) -> Result<Self> {
         fs::create_dir_all(&options.dir).with_context(|| format!("create {}", options.dir.display()))?;
         let mut values = options.chart_values.clone();
-        values.push(format!("account={ACCOUNT}"));
-        values.push(format!("simulator.enabled={}", options.simulator.is_some()));
+        values.push(format!("--set-string=account={ACCOUNT}"));
+        values.push(format!("--set=simulator.enabled={}", options.simulator.is_some()));
         chart::install(&cluster, &values).await?;
         let [gateway, portal, metrics, simulator] = free_ports()?;
         let ports = Ports { gateway, portal, metrics, simulator };

@@ -43,38 +43,37 @@ struct Case {
     documents: Vec<Value>,
 }
 
-pub(crate) async fn each_is_accepted_or_rejected_as_it_is_named(
-    cluster: &Cluster,
-    refusals: &mut Refusals,
-) -> Result<()> {
+pub(crate) async fn each_is_accepted_or_rejected_as_it_is_named(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
     let mut wrong = Vec::new();
     for folder in &FOLDERS {
-        let cases = read(folder)?;
-        wrong.extend(rejected_without_remedy(&cases));
-        for case in &cases {
+        let read = read(folder)?;
+        wrong.extend(rejected_without_remedy(&read));
+        for case in &read {
             for kind in folder.kinds {
-                match attempt(cluster, folder, *kind, case)
-                    .await
-                    .with_context(|| format!("{} ({kind:?})", case.name))?
-                {
-                    None if case.accepted => {}
-                    None => wrong.push(format!("{} is let through ({kind:?})", case.name)),
-                    Some(status) if case.accepted => {
-                        wrong.push(format!("{} is refused ({kind:?}): {}", case.name, status.message));
-                    }
-                    Some(status) => {
-                        let causes = status.details.as_ref().map_or(0, |details| details.causes.len());
-                        if causes != 1 {
-                            wrong.push(format!("{} breaks {causes} rules ({kind:?}): {}", case.name, status.message));
-                        }
-                        refusals.by_rule(&case.name, *kind, &status);
-                    }
+                let tried = attempt(cluster, folder, *kind, case).await;
+                let outcome = tried.with_context(|| format!("{} ({kind:?})", case.name))?;
+                wrong.extend(judge(case, *kind, outcome.as_ref()));
+                if let Some(status) = outcome {
+                    refusals.by_rule(&case.name, *kind, &status);
                 }
             }
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
+}
+
+/// What is wrong about an outcome, if anything is.
+fn judge(case: &Case, kind: Kind, refusal: Option<&Status>) -> Option<String> {
+    let causes = |status: &Status| status.details.as_ref().map_or(0, |details| details.causes.len());
+    let wrong = match refusal {
+        None if case.accepted => return None,
+        None => "is let through".to_owned(),
+        Some(status) if case.accepted => format!("is refused: {}", status.message),
+        Some(status) if causes(status) == 1 => return None,
+        Some(status) => format!("breaks {} rules instead of one: {}", causes(status), status.message),
+    };
+    Some(format!("{} ({kind:?}) {wrong}", case.name))
 }
 
 /// Tries a case on a kind, in a namespace of its own; what the API server said against it.

@@ -9,10 +9,10 @@ use super::Cluster;
 use crate::render::repository;
 
 pub(crate) async fn each_applies_and_applying_it_again_changes_nothing(cluster: &Cluster) -> Result<()> {
-    apply(cluster, "--filename", "examples/quickstart.yaml")?;
-    apply(cluster, "--kustomize", "examples/library/base")?;
+    apply(cluster, "--filename", "examples/quickstart.yaml").await?;
+    apply(cluster, "--kustomize", "examples/library/base").await?;
     ensure!(!fleet(cluster).await?.iter().any(|(_, simulated)| *simulated), "the production fleet is simulated");
-    apply(cluster, "--kustomize", "examples/library/overlays/demo")?;
+    apply(cluster, "--kustomize", "examples/library/overlays/demo").await?;
     let sites = fleet(cluster).await?;
     let simulated = sites.iter().filter(|(_, simulated)| *simulated).count();
     ensure!((sites.len(), simulated) == (4, 3), "sites, and whether they are simulated: {sites:?}");
@@ -29,11 +29,11 @@ pub(crate) async fn each_applies_and_applying_it_again_changes_nothing(cluster: 
     Ok(())
 }
 
-fn apply(cluster: &Cluster, how: &str, what: &str) -> Result<()> {
+async fn apply(cluster: &Cluster, how: &str, what: &str) -> Result<()> {
     let path = repository().join(what).into_os_string();
     let apply = || cluster.kubectl([std::ffi::OsString::from("apply"), how.into(), path.clone()]);
-    apply()?;
-    let again = apply()?;
+    apply().await?;
+    let again = apply().await?;
     let changed: Vec<&str> = again.lines().filter(|line| !line.ends_with(" unchanged")).collect();
     ensure!(changed.is_empty(), "{what}: applying it again changes {changed:?}");
     Ok(())

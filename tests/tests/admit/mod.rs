@@ -9,9 +9,10 @@ pub(crate) mod release;
 pub(crate) mod rights;
 pub(crate) mod workloads;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -24,11 +25,12 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams}
 use kube::core::Status;
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::render::{self, objects, text};
 
 /// How long anything that has to happen by itself may take.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 
 /// A kind of Fleetform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,23 +80,25 @@ impl Cluster {
         let file = self.plane.dir().join("chart.yaml");
         fs::write(&file, &rendered)?;
         self.ensure_namespace(render::NAMESPACE).await?;
-        self.kubectl(
-            ["apply", "--server-side", "--force-conflicts", "--filename"]
-                .map(Into::into)
-                .into_iter()
-                .chain([file.into_os_string()]),
-        )?;
-        self.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
+        let apply = ["apply", "--server-side", "--force-conflicts", "--filename"].map(OsStr::new);
+        self.kubectl(apply.into_iter().chain([file.as_os_str()])).await?;
+        self.definitions_serve().await?;
         objects(&rendered)
     }
 
+    /// Waits until the definitions serve.
+    pub(crate) async fn definitions_serve(&self) -> Result<()> {
+        self.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]).await.map(drop)
+    }
+
     /// Runs kubectl as the administrator; what it prints, unless it fails.
-    pub(crate) fn kubectl<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<String> {
+    pub(crate) async fn kubectl<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<String> {
         let arguments: Vec<_> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
         let Output { status, stdout, stderr } = Command::new(&self.kubectl)
             .env("KUBECONFIG", self.plane.kubeconfig())
             .args(&arguments)
             .output()
+            .await
             .context("run kubectl")?;
         ensure!(status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&stderr));
         Ok(String::from_utf8_lossy(&stdout).into_owned())

@@ -16,16 +16,19 @@ use crate::render;
 const CODE_TYPE: &str = "fleetform.dev/activation-qr";
 const REVISION_TYPE: &str = "fleetform.dev/configuration-revision";
 
-pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
-    their_expressions_are_well_typed(cluster).await?;
-    a_project_with_active_devices_stays(cluster, refusals).await?;
-    a_namespace_whose_project_has_active_devices_stays(cluster, refusals).await?;
-    namespaces_without_a_project_are_left_alone(cluster).await?;
-    a_site_with_devices_stays(cluster, refusals).await?;
-    a_template_with_devices_stays(cluster, refusals).await?;
-    the_garbage_collector_goes_on(cluster).await?;
-    simulation_takes_a_label_on_the_namespace(cluster, refusals).await?;
-    secrets_of_the_operator_are_its_own(cluster, refusals).await
+pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
+    tokio::try_join!(
+        their_expressions_are_well_typed(cluster),
+        a_project_with_active_devices_stays(cluster, refusals),
+        a_namespace_whose_project_has_active_devices_stays(cluster, refusals),
+        namespaces_without_a_project_are_left_alone(cluster),
+        a_site_with_devices_stays(cluster, refusals),
+        a_template_with_devices_stays(cluster, refusals),
+        the_garbage_collector_goes_on(cluster),
+        simulation_takes_a_label_on_the_namespace(cluster, refusals),
+        secrets_of_the_operator_are_its_own(cluster, refusals),
+    )?;
+    Ok(())
 }
 
 async fn their_expressions_are_well_typed(cluster: &Cluster) -> Result<()> {
@@ -45,7 +48,7 @@ async fn their_expressions_are_well_typed(cluster: &Cluster) -> Result<()> {
     .await
 }
 
-async fn a_project_with_active_devices_stays(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+async fn a_project_with_active_devices_stays(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
     let ns = cluster.namespace("project", json!({})).await?;
     let project = stored(cluster, Kind::Project, &ns, json!({ "activatedCount": 3 })).await?;
     let delete = deletion(cluster, Kind::Project, &ns, &project);
@@ -61,7 +64,7 @@ async fn a_project_with_active_devices_stays(cluster: &Cluster, refusals: &mut R
     Ok(())
 }
 
-async fn a_namespace_whose_project_has_active_devices_stays(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+async fn a_namespace_whose_project_has_active_devices_stays(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
     let ns = cluster.namespace("namespace", json!({ "fleetform.dev/project": "true" })).await?;
     let project = stored(cluster, Kind::Project, &ns, json!({ "activatedCount": 2 })).await?;
     // Each of these would be refused on its own; a namespace that goes takes them along.
@@ -79,15 +82,16 @@ async fn a_namespace_whose_project_has_active_devices_stays(cluster: &Cluster, r
 
 async fn namespaces_without_a_project_are_left_alone(cluster: &Cluster) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
-    for labels in [json!({}), json!({ "fleetform.dev/project": "true" })] {
-        let ns = cluster.namespace("without-project", labels).await?;
-        namespaces.delete(&ns, &DeleteParams::default()).await?;
-        cluster.gone("a namespace without a project", &namespaces, &ns).await?;
+    let other = cluster.namespace("unlabelled", json!({})).await?;
+    let empty = cluster.namespace("without-project", json!({ "fleetform.dev/project": "true" })).await?;
+    for ns in [&other, &empty] {
+        namespaces.delete(ns, &DeleteParams::default()).await?;
     }
-    Ok(())
+    cluster.gone("a namespace without our label", &namespaces, &other).await?;
+    cluster.gone("a namespace without a project", &namespaces, &empty).await
 }
 
-async fn a_site_with_devices_stays(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+async fn a_site_with_devices_stays(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
     let ns = cluster.namespace("site", json!({})).await?;
     let site = stored(cluster, Kind::Site, &ns, json!({ "deviceInstanceCount": 2 })).await?;
     let delete = deletion(cluster, Kind::Site, &ns, &site);
@@ -97,7 +101,7 @@ async fn a_site_with_devices_stays(cluster: &Cluster, refusals: &mut Refusals) -
     Ok(())
 }
 
-async fn a_template_with_devices_stays(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+async fn a_template_with_devices_stays(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
     let ns = cluster.namespace("template", json!({})).await?;
     let template = stored(cluster, Kind::ConfigTemplate, &ns, json!({ "devices": { "total": 1 } })).await?;
     let delete = deletion(cluster, Kind::ConfigTemplate, &ns, &template);
@@ -124,7 +128,7 @@ async fn the_garbage_collector_goes_on(cluster: &Cluster) -> Result<()> {
     cluster.gone("the owned site", &api, "example").await
 }
 
-async fn simulation_takes_a_label_on_the_namespace(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+async fn simulation_takes_a_label_on_the_namespace(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
     let ns = cluster.namespace("simulation", json!({})).await?;
     let api = cluster.api(Kind::Site, &ns);
     let mut site = example(Kind::Site)?;
@@ -159,7 +163,7 @@ async fn simulation_takes_a_label_on_the_namespace(cluster: &Cluster, refusals: 
     Ok(())
 }
 
-async fn secrets_of_the_operator_are_its_own(cluster: &Cluster, refusals: &mut Refusals) -> Result<()> {
+async fn secrets_of_the_operator_are_its_own(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
     let ns = cluster.namespace("secrets", json!({})).await?;
     let device = cluster.store(Kind::DeviceInstance, &ns, &example(Kind::DeviceInstance)?).await?;
     let operator = cluster.plane.client_for_service_account(render::NAMESPACE, "fleetform-operator").await?;

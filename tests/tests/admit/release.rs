@@ -15,7 +15,7 @@ use crate::render::{NAMESPACE, RELEASE, chart, helm};
 /// Uninstalling keeps the definitions and what is declared; installing again takes them over.
 pub(crate) async fn definitions_and_objects_outlive_the_release(cluster: &Cluster) -> Result<()> {
     install(cluster)?;
-    cluster.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
+    cluster.definitions_serve().await?;
     let ns = cluster.namespace("kept", json!({})).await?;
     cluster.store(Kind::Project, &ns, &example(Kind::Project)?).await?;
     uninstall(cluster)?;

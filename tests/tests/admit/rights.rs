@@ -21,7 +21,7 @@ pub(crate) async fn table(cluster: &Cluster) -> Result<String> {
     for name in ["operator", "simulator"] {
         let user = format!("system:serviceaccount:{NAMESPACE}:fleetform-{name}");
         for (place, namespace) in [("everywhere", elsewhere.as_str()), ("in its own namespace", NAMESPACE)] {
-            let rights = beyond(cluster, &user, "system:serviceaccount:default:default", namespace)?;
+            let rights = beyond(cluster, &user, "system:serviceaccount:default:default", namespace).await?;
             writeln!(said, "the {name} {place}:\n{}", rights.join("\n"))?;
         }
     }
@@ -35,25 +35,26 @@ pub(crate) async fn table(cluster: &Cluster) -> Result<String> {
             .create(&PostParams::default(), &binding)
             .await?;
         let granted = wait::until(&format!("the binding of {role} to be in force"), LIMIT, async || {
-            let rights = beyond(cluster, role, "nobody", &project)?;
+            let rights = beyond(cluster, role, "nobody", &project).await?;
             Ok(if rights.is_empty() { Look::NotYet("it grants nothing".to_owned()) } else { Look::Done(rights) })
         })
         .await?;
         writeln!(said, "who has fleetform-{role} in a project, there:\n{}", granted.join("\n"))?;
-        let outside = beyond(cluster, role, "nobody", &elsewhere)?;
+        let outside = beyond(cluster, role, "nobody", &elsewhere).await?;
         ensure!(outside.is_empty(), "{role} in one namespace may do this in another: {outside:?}");
     }
     Ok(said)
 }
 
 /// What `user` may do that `other` may not: resource, names and verbs.
-fn beyond(cluster: &Cluster, user: &str, other: &str, namespace: &str) -> Result<Vec<String>> {
-    let common: BTreeSet<String> = rights(cluster, other, namespace)?.into_iter().collect();
-    Ok(rights(cluster, user, namespace)?.into_iter().filter(|right| !common.contains(right)).collect())
+async fn beyond(cluster: &Cluster, user: &str, other: &str, namespace: &str) -> Result<Vec<String>> {
+    let common: BTreeSet<String> = rights(cluster, other, namespace).await?.into_iter().collect();
+    Ok(rights(cluster, user, namespace).await?.into_iter().filter(|right| !common.contains(right)).collect())
 }
 
-fn rights(cluster: &Cluster, user: &str, namespace: &str) -> Result<Vec<String>> {
-    let list = cluster.kubectl(["auth", "can-i", "--list", "--no-headers", "--namespace", namespace, "--as", user])?;
+async fn rights(cluster: &Cluster, user: &str, namespace: &str) -> Result<Vec<String>> {
+    let list =
+        cluster.kubectl(["auth", "can-i", "--list", "--no-headers", "--namespace", namespace, "--as", user]).await?;
     let words =
         |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ").replace(" []", "").replace("[] ", "");
     let mut rights: Vec<String> = list.lines().map(|line| format!("    {}", words(line))).collect();

@@ -38,14 +38,15 @@ impl Stages {
     pub(super) fn reach(&mut self, device: usize, stage: Stage, at: Instant) {
         let Some(times) = self.devices.get_mut(device) else { return };
         let first = if stage == Stage::Created { Stage::Created } else { Stage::Ready };
-        for index in first as usize..=stage as usize {
-            if times[index].is_none() {
-                times[index] = Some(at);
-                self.reached[index] += 1;
+        let steps = times.iter_mut().zip(&mut self.reached).enumerate();
+        for (step, (time, reached)) in steps.take(stage as usize + 1).skip(first as usize) {
+            if time.is_none() {
+                *time = Some(at);
+                *reached += 1;
+                if step == Stage::Confirmed as usize {
+                    self.last = self.last.max(Some(at));
+                }
             }
-        }
-        if stage == Stage::Confirmed {
-            self.last = self.last.max(Some(at));
         }
     }
 

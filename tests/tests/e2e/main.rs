@@ -1,0 +1,114 @@
+//! Fleetform from end to end: a real control plane, the chart, the operator and the simulator as programs with their own
+//! tokens, TLS, and activation codes read from their pictures.
+//!
+//! All tests share one installation and have namespaces of their own. Those that kill something run alone.
+
+mod access;
+mod activation;
+mod configuration;
+mod crash;
+mod deactivation;
+mod deletion;
+mod devices;
+mod failures;
+mod hostile;
+mod library;
+mod presence;
+mod project;
+mod race;
+mod raw;
+mod stage;
+mod upgrade;
+mod waiting;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+
+use stage::{Company, Theatre};
+
+/// Most tests wait more than they work.
+const AT_ONCE: usize = 6;
+
+macro_rules! tests {
+    ($theatre:expr, $company:expr, $($module:ident { $($test:ident,)* })*) => {
+        vec![$($({
+            let theatre = Arc::clone($theatre);
+            let name = concat!(stringify!($module), "::", stringify!($test));
+            Trial::test(name, move || theatre.perform($company, |stage| Box::pin($module::$test(stage))))
+        },)*)*]
+    };
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    let theatre = Arc::new(Theatre::new());
+    let mut trials = tests! { &theatre, Company::Welcome,
+        library {
+            the_example_fleet_goes_to_active,
+            the_quickstart_is_ready,
+        }
+        activation {
+            a_device_is_activated_by_its_picture,
+            a_device_that_lost_the_answer_gets_it_again,
+            an_expected_asset_tag_keeps_other_hardware_out,
+        }
+        failures {
+            what_the_device_decides_itself,
+            codes_that_are_not_recognized,
+            a_deleted_instance_and_a_deleted_site_are_told_apart,
+            a_wrong_zip_is_retried_and_the_fifth_burns_the_code,
+            an_address_that_cannot_be_read_is_a_system_error,
+        }
+        race {
+            of_two_devices_with_one_code_exactly_one_wins,
+            one_device_that_asks_twice_at_once_is_activated_once,
+        }
+        presence {
+            health_and_silence_become_conditions_and_events,
+            a_device_that_flaps_is_held_back,
+        }
+        configuration {
+            a_changed_template_reaches_the_device,
+            a_changed_override_reaches_the_device,
+        }
+        deactivation {
+            a_raised_epoch_ends_the_association_and_the_instance_can_be_activated_again,
+            a_mode_changes_after_deactivation_only,
+        }
+        waiting {
+            what_is_missing_is_named_and_awaited,
+        }
+        deletion {
+            an_instance_takes_its_code_along,
+            what_is_in_use_is_not_deleted,
+            a_deleted_active_instance_does_not_wipe_its_device,
+            a_namespace_goes_when_nothing_in_it_is_active,
+        }
+        access {
+            the_simulator_sees_what_an_installer_sees,
+            an_installer_sees_one_project_and_no_configuration,
+        }
+        hostile {
+            bad_requests_get_problem_bodies,
+            slow_and_many_clients_do_not_hurt_others,
+        }
+    };
+    trials.extend(tests! { &theatre, Company::Alone,
+        upgrade {
+            an_object_that_does_not_read_stops_only_itself,
+        }
+        crash {
+            an_operator_that_is_killed_in_the_middle_of_a_wave_loses_nothing,
+            an_operator_that_is_asked_to_end_hands_over_at_once,
+            a_simulator_that_is_killed_goes_on_with_its_devices,
+            an_api_server_that_dies_is_waited_for,
+        }
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Whatever runs ends before the verdict is given.
+    theatre.close();
+    conclusion.exit_code()
+}

@@ -1,0 +1,110 @@
+//! What all tests stand on: one control plane and one installation, started by the first test that needs them.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use fleetform_e2e::control_plane::Options;
+use fleetform_e2e::{Cluster, ControlPlane, Installation, installation};
+use futures::FutureExt;
+use libtest_mimic::Failed;
+use tokio::runtime::Runtime;
+use tokio::sync::{OnceCell, RwLock};
+use tokio::time::timeout;
+
+/// How long one test may take.
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// A control plane with Fleetform on it.
+pub(crate) struct Stage {
+    // Before the control plane: whoever uses the API server ends first.
+    pub(crate) installation: Installation,
+    pub(crate) plane: ControlPlane,
+}
+
+impl Stage {
+    async fn set() -> Result<Self> {
+        let plane = ControlPlane::start(Options::default()).await.context("start a control plane")?;
+        let options = installation::Options::in_dir(plane.dir().join("installation"));
+        let installation = Installation::start(Cluster::of(&plane)?, options).await.context("install Fleetform")?;
+        Ok(Self { installation, plane })
+    }
+
+    /// The cluster, as its administrator reaches it.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        self.installation.cluster()
+    }
+
+    /// A client of the administrator.
+    pub(crate) fn client(&self) -> kube::Client {
+        self.plane.kube_client()
+    }
+
+    /// What helps to understand a failure.
+    fn logs(&self) -> String {
+        let (operator, simulator) = (self.installation.operator_log_end(), self.installation.simulator_log_end());
+        format!("{operator}\n{simulator}")
+    }
+}
+
+/// Whether a test bears others beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// It does.
+    Welcome,
+    /// It breaks what others stand on.
+    Alone,
+}
+
+type Play = Pin<Box<dyn Future<Output = Result<()>>>>;
+
+/// Where tests are performed.
+pub(crate) struct Theatre {
+    runtime: Runtime,
+    stage: OnceCell<Result<Arc<Stage>, String>>,
+    peace: RwLock<()>,
+}
+
+impl Theatre {
+    pub(crate) fn new() -> Self {
+        let runtime = Runtime::new().expect("threads can be started");
+        Self { runtime, stage: OnceCell::new(), peace: RwLock::new(()) }
+    }
+
+    /// Performs one test, on a stage that is set by the first.
+    pub(crate) fn perform(&self, company: Company, play: impl FnOnce(Arc<Stage>) -> Play) -> Result<(), Failed> {
+        self.runtime.block_on(async {
+            let (_shared, _alone) = match company {
+                Company::Welcome => (Some(self.peace.read().await), None),
+                Company::Alone => (None, Some(self.peace.write().await)),
+            };
+            let stage = self.stage.get_or_init(async || Stage::set().await.map(Arc::new).map_err(|e| format!("{e:#}")));
+            let stage = stage.await.clone()?;
+            // A panic, too, is to be told with the logs.
+            let play = AssertUnwindSafe(timeout(LIMIT, play(Arc::clone(&stage)))).catch_unwind();
+            let outcome = match play.await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(anyhow!("not done after {} minutes", LIMIT.as_secs() / 60)),
+                Err(panic) => Err(anyhow!("panicked: {}", message(&*panic))),
+            };
+            outcome.map_err(|error| format!("{error:?}\n\n{}", stage.logs()).into())
+        })
+    }
+
+    /// Ends everything.
+    pub(crate) fn close(self: Arc<Self>) {
+        if let Ok(theatre) = Arc::try_unwrap(self) {
+            drop(theatre.stage);
+            theatre.runtime.shutdown_background();
+        }
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("(no text)")
+}

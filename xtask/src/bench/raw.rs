@@ -1,0 +1,186 @@
+//! The raw limit: a bare client makes the writes that a fleet needs, and nothing else happens.
+//!
+//! Fleetform is installed, so its definitions, rules and policies are checked as they are for the fleet, but the operator
+//! does not run: the bare client writes in its place and with its identity. It keeps as many requests in flight as the
+//! operator does, and makes those of one device one after the other, as each needs what the one before has made. A watch
+//! like the one that takes the times of the fleet runs here too, so that measuring costs both halves the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use fleetform_crds::DeviceInstance;
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client, ResourceExt};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::bed::Bed;
+use super::convergence::{Device, watch};
+use super::report::Sizes;
+use super::usage::Cpu;
+use super::{Settings, objects, raw_bodies};
+
+/// Who the operator says it is when it applies.
+const MANAGER: &str = "fleetform-operator";
+
+/// What the raw half found.
+pub(super) struct Raw {
+    /// From the first request to the last answer.
+    pub(super) wall: Duration,
+    pub(super) cpu: Cpu,
+    pub(super) sizes: Sizes,
+}
+
+pub(super) async fn measure(settings: &Settings) -> Result<Raw> {
+    eprintln!("the raw limit: starting a control plane …");
+    let bed = Bed::start(settings, false).await?;
+    bed.installation.terminate_operator().await?;
+    objects::make_surroundings(&bed.admin(), settings.sites()).await?;
+    let writer = Arc::new(Writer::new(&bed.admin(), &bed.operator().await?, settings.sites()));
+    // The first requests make connections; and what one device stores is looked at outside of the time that is taken.
+    let sizes = writer.measure_sizes(settings.devices()).await?;
+    let watching = tokio::spawn(watch(&bed.admin()).for_each(async |_| {}));
+    let before = bed.cpu()?;
+    eprintln!("the raw limit: writing for {} devices …", settings.devices());
+    let start = Instant::now();
+    let all = each(settings.concurrency.get(), settings.devices(), move |number| {
+        let writer = Arc::clone(&writer);
+        async move { writer.device(number).await }
+    });
+    timeout(settings.limit(), all)
+        .await
+        .map_err(|_| anyhow!("the bare client's writes were not done after {} s", settings.limit().as_secs()))??;
+    let wall = start.elapsed();
+    let cpu = bed.cpu()?.since(&before);
+    watching.abort();
+    Ok(Raw { wall, cpu, sizes })
+}
+
+/// Does it for every number below `count`, so many at a time. The first failure ends it.
+pub(super) async fn each<Fut>(
+    concurrency: usize,
+    count: usize,
+    work: impl Fn(usize) -> Fut + Send + Sync + 'static,
+) -> Result<()>
+where
+    Fut: Future<Output = Result<()>> + Send,
+{
+    let (next, work) = (Arc::new(AtomicUsize::new(0)), Arc::new(work));
+    let mut workers: JoinSet<Result<()>> = JoinSet::new();
+    for _ in 0..concurrency.min(count) {
+        let (next, work) = (Arc::clone(&next), Arc::clone(&work));
+        workers.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return Ok(());
+                }
+                work(number).await?;
+            }
+        });
+    }
+    while let Some(done) = workers.join_next().await {
+        done.context("a worker panicked")??;
+    }
+    Ok(())
+}
+
+/// Makes the writes of one device after the other.
+struct Writer {
+    /// As the user, who declares.
+    declared: Api<DeviceInstance>,
+    /// As the operator.
+    devices: Api<Device>,
+    secrets: Api<Secret>,
+    sites: usize,
+}
+
+impl Writer {
+    fn new(admin: &Client, operator: &Client, sites: usize) -> Self {
+        Self {
+            declared: Api::namespaced(admin.clone(), objects::NAMESPACE),
+            devices: Api::namespaced(operator.clone(), objects::NAMESPACE),
+            secrets: Api::namespaced(operator.clone(), objects::NAMESPACE),
+            sites,
+        }
+    }
+
+    /// All six, in the order in which a device needs them.
+    async fn device(&self, number: usize) -> Result<()> {
+        let (device, secret) = self.make_ready(number).await?;
+        self.activate(&device, &secret).await
+    }
+
+    async fn make_ready(&self, number: usize) -> Result<(Device, Secret)> {
+        let declared = objects::device(number, self.sites);
+        let created =
+            self.declared.create(&PostParams::default(), &declared).await.context("create a device instance")?;
+        let (name, uid) = (created.name_any(), created.uid().unwrap_or_default());
+        let secret = raw_bodies::secret(&name, &uid);
+        let apply = PatchParams::apply(MANAGER).force();
+        let secret = self.secrets.patch(&raw_bodies::secret_name(&name), &apply, &Patch::Apply(&secret)).await;
+        let secret = secret.context("apply the Secret of a code")?;
+        let ready = raw_bodies::ready(&name, &uid, &created.resource_version().unwrap_or_default());
+        let device = self.devices.patch_status(&name, &PatchParams::default(), &Patch::Merge(&ready)).await;
+        Ok((device.context("say that a device is ready")?, secret))
+    }
+
+    async fn activate(&self, device: &Device, secret: &Secret) -> Result<()> {
+        let (name, uid) = (device.name_any(), device.uid().unwrap_or_default());
+        let redeem = serde_json::from_value(raw_bodies::redeem(&uid)).context("make a JSON Patch")?;
+        let redeemed = self.devices.patch_status(&name, &PatchParams::default(), &Patch::Json::<()>(redeem)).await;
+        let redeemed = redeemed.context("redeem a code")?;
+        let preconditions = Some(Preconditions { uid: secret.uid(), resource_version: None });
+        let delete = DeleteParams { preconditions, ..DeleteParams::default() };
+        self.secrets.delete(&secret.name_any(), &delete).await.context("delete the Secret of a code")?;
+        let checked_in = raw_bodies::checked_in(&uid, &redeemed.resource_version().unwrap_or_default());
+        let patch = Patch::Merge(&checked_in);
+        self.devices.patch_status(&name, &PatchParams::default(), &patch).await.context("note a check-in")?;
+        Ok(())
+    }
+
+    async fn measure_sizes(&self, number: usize) -> Result<Sizes> {
+        let (device, secret) = self.make_ready(number).await?;
+        let secret_bytes = size_of(&secret)?;
+        self.activate(&device, &secret).await?;
+        Ok(Sizes { secret_bytes, device_bytes: size_of(&self.declared.get(&device.name_any()).await?)? })
+    }
+}
+
+/// Length of an object as JSON.
+pub(super) fn size_of<T: serde::Serialize>(object: &T) -> Result<usize> {
+    Ok(serde_json::to_vec(object).context("write an object as JSON")?.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use anyhow::bail;
+
+    use super::each;
+
+    #[tokio::test]
+    async fn each_number_is_worked_on_once() {
+        let sum = Arc::new(AtomicUsize::new(0));
+        let total = Arc::clone(&sum);
+        each(7, 100, move |number| {
+            let sum = Arc::clone(&total);
+            async move {
+                tokio::task::yield_now().await;
+                sum.fetch_add(number, Ordering::Relaxed);
+                Ok(())
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!(sum.load(Ordering::Relaxed), 4950);
+        let fails = each(7, 100, async |number| if number == 50 { bail!("no") } else { Ok(()) }).await;
+        assert_eq!(fails.unwrap_err().to_string(), "no");
+    }
+}
