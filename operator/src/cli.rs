@@ -168,7 +168,9 @@ fn log_to_stderr(format: LogFormat) {
         .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=error,kube_client=error"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Text => {
+            log.with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
+        }
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
 }

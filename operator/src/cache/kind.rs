@@ -30,6 +30,17 @@ struct Inner<K> {
     tombstone_order: VecDeque<Name>,
 }
 
+/// Something that another object refers to.
+#[derive(Clone, Debug)]
+pub enum Found<K> {
+    /// It is there.
+    Here(Arc<K>),
+    /// It is there, but does not read.
+    Unreadable(String),
+    /// It is not there.
+    Absent,
+}
+
 /// What an observation did to the cache.
 #[derive(Debug)]
 pub enum Observed<K> {
@@ -81,9 +92,14 @@ impl<K: Resource<DynamicType = ()>> KindCache<K> {
         self.inner.read().objects.get(name).cloned()
     }
 
-    /// Why the object of this name cannot be read, if it cannot.
-    pub fn unreadable(&self, name: &Name) -> Option<String> {
-        self.inner.read().unreadable.get(name).cloned()
+    /// The object of this name, or why there is none.
+    pub fn find(&self, name: &Name) -> Found<K> {
+        let inner = self.inner.read();
+        match (inner.objects.get(name), inner.unreadable.get(name)) {
+            (Some(object), _) => Found::Here(Arc::clone(object)),
+            (None, Some(why)) => Found::Unreadable(why.clone()),
+            (None, None) => Found::Absent,
+        }
     }
 
     /// How many objects cannot be read.

@@ -11,6 +11,6 @@ mod kind;
 mod watch;
 mod world;
 
-pub use kind::{KindCache, Observed};
+pub use kind::{Found, KindCache, Observed};
 pub use watch::watch_all;
 pub use world::{Change, Kind, Name, SecretMeta, World};

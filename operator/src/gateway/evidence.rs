@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::live;
 use crate::activation::code::StoredCode;
-use crate::cache::{Name, SecretMeta};
+use crate::cache::{Found, Name, SecretMeta};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::reconcile::names;
@@ -63,9 +63,10 @@ fn code_name(device: &DeviceInstance) -> Name {
 fn site_of(context: &Context, device: Option<&DeviceInstance>) -> Result<Option<Arc<Site>>> {
     let Some(device) = device else { return Ok(None) };
     let name = Name::new(Name::of(device).namespace, &device.spec.site_ref.name);
-    match (context.world.sites.get(&name), context.world.sites.unreadable(&name)) {
-        (None, Some(why)) => Err(Error::Unreadable { what: format!("Site {name}"), why }),
-        (site, _) => Ok(site),
+    match context.world.sites.find(&name) {
+        Found::Here(site) => Ok(Some(site)),
+        Found::Unreadable(why) => Err(Error::Unreadable { what: format!("Site {name}"), why }),
+        Found::Absent => Ok(None),
     }
 }
 

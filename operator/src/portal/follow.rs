@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fleetform_crds::DeviceInstance;
 use fleetform_domain::wire::{DeviceName, DeviceSummary};
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::feed::{Feed, Listing, Scope};
 use crate::cache::{Change, Name, World};
@@ -20,6 +20,13 @@ const BATCH: usize = 1024;
 pub(super) struct Follower {
     feed: RwLock<Feed>,
     changed: watch::Sender<()>,
+}
+
+/// How far the feed has followed.
+#[derive(Debug)]
+pub(super) struct Following {
+    changes: mpsc::UnboundedReceiver<Change>,
+    simulated: HashMap<Name, bool>,
 }
 
 impl Follower {
@@ -38,10 +45,10 @@ impl Follower {
         self.changed.subscribe()
     }
 
-    /// Follows `world` until it is dropped.
-    pub(super) async fn follow(&self, world: &World) {
+    /// Reads the whole of `world`: before that a list would pass for complete and not be.
+    pub(super) fn begin(&self, world: &World) -> Following {
         // Subscribed before anything is read, so that no change falls between.
-        let mut changes = world.subscribe();
+        let changes = world.subscribe();
         let mut simulated = HashMap::new();
         for site in world.sites.all() {
             simulated.insert(Name::of(&*site), site.is_simulated());
@@ -49,7 +56,12 @@ impl Follower {
         for device in world.devices.all() {
             self.feed.write().put(project(&device, &simulated));
         }
-        self.changed.send_replace(());
+        Following { changes, simulated }
+    }
+
+    /// Follows `world` until it is dropped.
+    pub(super) async fn follow(&self, world: &World, following: Following) {
+        let Following { mut changes, mut simulated } = following;
         let mut batch = Vec::new();
         while changes.recv_many(&mut batch, BATCH).await > 0 {
             let mut news = false;

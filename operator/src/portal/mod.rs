@@ -56,7 +56,8 @@ pub async fn serve(context: Context, listener: TcpListener, shutdown: Cancellati
     let (following, world) = (Arc::clone(&devices), Arc::clone(&context.world));
     let mut background = JoinSet::new();
     background.spawn(async move { certificate.keep_current(&*clock).await });
-    background.spawn(async move { following.follow(&world).await });
+    let begun = following.begin(&world);
+    background.spawn(async move { following.follow(&world, begun).await });
     let access = Access::new(context.client.clone(), context.settings.portal.audience.clone(), &context.clock);
     let metrics = Arc::clone(&context.metrics);
     let portal = Portal { context, shutdown: shutdown.clone(), access, devices, rotations: Shards::default() };

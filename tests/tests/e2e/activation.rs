@@ -23,7 +23,7 @@ pub(crate) async fn a_device_is_activated_by_its_picture(stage: Arc<Stage>) -> R
     ensure!(project.code_secrets().await? == ["front-door-activation-qr"]);
 
     let mut device = new_device().await?;
-    device.scan(&installer.activation_picture(&project.name("front-door")).await?)?;
+    device.scan(&code_picture(&project, &installer, "front-door").await?)?;
     ensure!(device.screen() == Screen::Zip, "it asks for the ZIP code");
     // As people write it.
     let site = device.look_up(" 98104-1193 ").await?;
@@ -45,17 +45,25 @@ pub(crate) async fn a_device_is_activated_by_its_picture(stage: Arc<Stage>) -> R
     .await?;
     let status = done.status.context("it has a status")?;
     let hardware = status.device.context("it has a device")?;
-    ensure!(hardware.asset_tag_id == device.asset_tag().as_str() && hardware.software_version.as_deref() == Some("1.0.0"));
+    ensure!(
+        hardware.asset_tag_id == device.asset_tag().as_str() && hardware.software_version.as_deref() == Some("1.0.0")
+    );
     let association = status.activation.and_then(|activation| activation.association).context("they are associated")?;
     ensure!(Some(association.id.as_str()) == device.association_id(), "both know the association by the same id");
     let configuration = device.configuration().await?.context("it is configured")?;
     ensure!(configuration.operation_mode == Some(OperationMode::Entry) && configuration.version == 1);
     ensure!(configuration.arn.ends_with("/configuration/1"), "{}", configuration.arn);
     ensure!(configuration.badge_format.is_some_and(|format| format.name == "H10301"));
-    project.until("front-door", "without a code", |d| d.status.as_ref().is_some_and(|s| s.activation.is_some())).await?;
+    project
+        .until("front-door", "without a code", |d| d.status.as_ref().is_some_and(|s| s.activation.is_some()))
+        .await?;
     fleetform_e2e::wait::until("the code's Secret to be gone", super::project::LIMIT, async || {
         let left = project.code_secrets().await?;
-        Ok(if left.is_empty() { fleetform_e2e::wait::Look::Done(()) } else { fleetform_e2e::wait::Look::NotYet(left.join(" ")) })
+        Ok(if left.is_empty() {
+            fleetform_e2e::wait::Look::Done(())
+        } else {
+            fleetform_e2e::wait::Look::NotYet(left.join(" "))
+        })
     })
     .await
 }
@@ -101,7 +109,7 @@ pub(crate) async fn a_device_that_lost_the_answer_gets_it_again(stage: Arc<Stage
     let project = Project::new(&stage, "repeat").await?;
     let installer = project.installer().await?;
     project.ready_device("side-door").await?;
-    let text = installer.activation_text(&project.name("side-door")).await?;
+    let text = code_text(&project, &installer, "side-door").await?;
     let disk = Arc::new(FailsOnce { disk: MemoryStorage::default(), saves_left: Mutex::new(Some(1)) });
     let mut device = device_with(disk).await?;
     device.scan_text(&text)?;
@@ -130,7 +138,7 @@ pub(crate) async fn an_expected_asset_tag_keeps_other_hardware_out(stage: Arc<St
     spec["activation"] = json!({ "expectedAssetTagId": ours.asset_tag().as_str() });
     project.create::<fleetform_crds::DeviceInstance>(json!({ "metadata": { "name": "vault" }, "spec": spec })).await?;
     project.until_ready_for_activation("vault").await?;
-    let text = installer.activation_text(&project.name("vault")).await?;
+    let text = code_text(&project, &installer, "vault").await?;
     let mut theirs = new_device().await?;
     theirs.scan_text(&text)?;
     theirs.look_up(ZIP).await?;

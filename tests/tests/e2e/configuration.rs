@@ -37,7 +37,8 @@ pub(crate) async fn a_changed_template_reaches_the_device(stage: Arc<Stage>) -> 
     project
         .until_any(TEMPLATE, "applied", |template: &ConfigTemplate| {
             let status = template.status.clone().unwrap_or_default();
-            (status.revision, status.devices.total, status.devices.updated, status.devices.applied) == (Some(2), 1, 1, 1)
+            (status.revision, status.devices.total, status.devices.updated, status.devices.applied)
+                == (Some(2), 1, 1, 1)
         })
         .await?;
 
@@ -67,7 +68,8 @@ pub(crate) async fn a_changed_override_reaches_the_device(stage: Arc<Stage>) -> 
     let wifi = json!({ "ssid": "doors", "credentialsSecretRef": { "name": "network" } });
     project.patch::<DeviceInstance>("door", json!({ "spec": { "configuration": { "wifi": wifi } } })).await?;
     checking_in(&project, &mut device, "door", "in force", runs(2)).await?;
-    let wifi = device.configuration().await?.and_then(|configuration| configuration.wifi).context("it joins a network")?;
+    let wifi =
+        device.configuration().await?.and_then(|configuration| configuration.wifi).context("it joins a network")?;
     ensure!((wifi.ssid.as_str(), wifi.passphrase.as_str()) == ("doors", "not-a-real-passphrase"));
     let stored = serde_json::to_string(&project.api::<DeviceInstance>().get("door").await?)?;
     ensure!(!stored.contains("not-a-real-passphrase"), "the passphrase stays in its Secret");

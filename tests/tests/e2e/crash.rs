@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use fleetform_crds::condition::ConditionType;
 use fleetform_crds::{DeviceInstance, Project as ProjectObject, Site};
 use fleetform_domain::activation::Phase;
-use fleetform_domain::transition::Connectivity;
 use fleetform_domain::event::DeviceChange;
+use fleetform_domain::transition::Connectivity;
 use fleetform_e2e::Component;
 use fleetform_e2e::installation::NAMESPACE;
 use fleetform_e2e::wait::{self, Look};
@@ -62,7 +62,9 @@ async fn until_active(project: &Project, at_least: usize) -> Result<()> {
 /// that fit each other.
 async fn reaches_its_end(project: &Project) -> Result<()> {
     let settled = |device: &DeviceInstance| {
-        [ConditionType::Active, ConditionType::Ready, ConditionType::Connected].into_iter().all(|c| condition(device, c))
+        [ConditionType::Active, ConditionType::Ready, ConditionType::Connected]
+            .into_iter()
+            .all(|c| condition(device, c))
     };
     let devices = wait::until("all to be active and connected", LIMIT, async || {
         let devices = project.devices().await?;
@@ -86,7 +88,8 @@ async fn reaches_its_end(project: &Project) -> Result<()> {
     project
         .until_any("project", "summed up", |object: &ProjectObject| {
             let status = object.status.clone().unwrap_or_default();
-            usize::try_from(status.activated_count) == Ok(WAVE) && usize::try_from(status.device_instance_count) == Ok(WAVE)
+            usize::try_from(status.activated_count) == Ok(WAVE)
+                && usize::try_from(status.device_instance_count) == Ok(WAVE)
         })
         .await?;
     events_fit(project, &devices).await
@@ -106,7 +109,8 @@ async fn events_fit(project: &Project, devices: &[DeviceInstance]) -> Result<()>
         for event in &events {
             ensure!(ids.insert(event.id), "event {} was delivered twice", event.id);
             let Some(name) = event.resources.first().and_then(|arn| arns.get(arn.as_str())) else { continue };
-            if let DeviceChange::Connectivity { current_connectivity, previous_connectivity } = event.detail.data.change {
+            if let DeviceChange::Connectivity { current_connectivity, previous_connectivity } = event.detail.data.change
+            {
                 let before = now.insert(name, current_connectivity).unwrap_or(Connectivity::Disconnected);
                 ensure!(before == previous_connectivity, "{name}: an event is missing before {event:?}");
             }

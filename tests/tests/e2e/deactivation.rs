@@ -24,7 +24,7 @@ pub(crate) async fn a_raised_epoch_ends_the_association_and_the_instance_can_be_
     let project = Project::new(&stage, "deactivation").await?;
     let installer = project.installer().await?;
     project.ready_device("door").await?;
-    let first_code = installer.activation_text(&project.name("door")).await?;
+    let first_code = code_text(&project, &installer, "door").await?;
     let disk: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
     let mut device = device_with(Arc::clone(&disk)).await?;
     device.scan_text(&first_code)?;
@@ -73,7 +73,9 @@ pub(crate) async fn a_mode_changes_after_deactivation_only(stage: Arc<Stage>) ->
     checking_in(&project, &mut device, "desk", "Ready", |instance| condition(instance, ConditionType::Ready)).await?;
 
     let from_template = json!({ "operationMode": null, "templateRef": { "name": super::project::TEMPLATE } });
-    let refused = project.patch::<DeviceInstance>("desk", json!({ "spec": { "configuration": { "operationMode": "Entry" } } })).await;
+    let refused = project
+        .patch::<DeviceInstance>("desk", json!({ "spec": { "configuration": { "operationMode": "Entry" } } }))
+        .await;
     let refused = format!("{:#}", refused.err().context("a mode changed while active")?);
     ensure!(refused.contains("deactivate it first") && refused.contains("operationMode"), "{refused}");
     // What one object alone does not show, a condition tells.
@@ -83,7 +85,8 @@ pub(crate) async fn a_mode_changes_after_deactivation_only(stage: Arc<Stage>) ->
     ensure!(why == "OperationModeFixed" && message.contains("deactivate it first"), "{why}: {message}");
     project.patch::<DeviceInstance>("desk", json!({ "spec": { "activation": { "epoch": 1 } } })).await?;
     let ready = project.until_ready_for_activation("desk").await?;
-    let mode = ready.status.and_then(|status| status.configuration).and_then(|configuration| configuration.operation_mode);
+    let mode =
+        ready.status.and_then(|status| status.configuration).and_then(|configuration| configuration.operation_mode);
     ensure!(mode.is_some_and(|mode| mode.to_string() == "Entry"), "{mode:?}");
     Ok(())
 }

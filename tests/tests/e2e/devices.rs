@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use fleetform_crds::DeviceInstance;
 use fleetform_domain::activation::ActivationFailure;
+use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{CheckInResponse, DeviceText};
 use fleetform_e2e::wait::{self, Look};
 use fleetform_simulator::device::{ActivationError, Device, DeviceError, Screen};
-use fleetform_simulator::installer::Installer;
+use fleetform_simulator::installer::{Installer, InstallerError};
 use fleetform_simulator::storage::{MemoryStorage, Storage};
 use fleetform_simulator::transport::{Network, Timeouts};
 use kube::Api;
@@ -40,7 +41,7 @@ pub(crate) async fn device_with(disk: Arc<dyn Storage>) -> Result<Device> {
 /// A new device that is activated as this instance, by its picture, runs its configuration and has checked in.
 pub(crate) async fn activated(project: &Project, installer: &Installer, name: &str) -> Result<Device> {
     let mut device = new_device().await?;
-    device.scan(&installer.activation_picture(&project.name(name)).await?)?;
+    device.scan(&code_picture(project, installer, name).await?)?;
     device.activate(ZIP).await?;
     Ok(device)
 }
@@ -122,13 +123,21 @@ async fn wait_for_end(device: &mut Device) -> Result<()> {
     }
 }
 
-/// Waits until the portal hands out a code of this activation sequence.
+/// The code of an instance as the portal hands it out, once it does: its cache may be a moment late.
 pub(crate) async fn code_text(project: &Project, installer: &Installer, name: &str) -> Result<String> {
-    wait::until(&format!("a code of {name}"), LIMIT, async || {
-        Ok(match installer.activation_text(&project.name(name)).await {
-            Ok(text) => Look::Done(text),
-            Err(error) => Look::NotYet(error.to_string()),
-        })
+    handed_out(name, async || installer.activation_text(&project.name(name)).await).await
+}
+
+/// The picture of that code.
+pub(crate) async fn code_picture(project: &Project, installer: &Installer, name: &str) -> Result<Vec<u8>> {
+    handed_out(name, async || installer.activation_picture(&project.name(name)).await).await.map(Into::into)
+}
+
+async fn handed_out<T>(name: &str, ask: impl AsyncFn() -> Result<T, InstallerError>) -> Result<T> {
+    wait::until(&format!("a code of {name}"), LIMIT, async || match ask().await {
+        Ok(code) => Ok(Look::Done(code)),
+        Err(error) if error.code() == Some(ProblemCode::NoCode) => Ok(Look::NotYet(error.to_string())),
+        Err(error) => Err(error.into()),
     })
     .await
 }

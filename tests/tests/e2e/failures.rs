@@ -28,8 +28,8 @@ pub(crate) async fn what_the_device_decides_itself(stage: Arc<Stage>) -> Result<
     let installer = project.installer().await?;
     project.ready_device("one").await?;
     project.ready_device("two").await?;
-    let one = installer.activation_picture(&project.name("one")).await?;
-    let two = installer.activation_picture(&project.name("two")).await?;
+    let one = code_picture(&project, &installer, "one").await?;
+    let two = code_picture(&project, &installer, "two").await?;
     let full = FailingStorage::new(Arc::new(MemoryStorage::default()));
     let mut device = device_with(Arc::<FailingStorage>::clone(&full)).await?;
 
@@ -56,7 +56,7 @@ pub(crate) async fn what_the_device_decides_itself(stage: Arc<Stage>) -> Result<
 
 async fn a_silent_gateway_times_out(project: &Project) -> Result<()> {
     let installer = project.installer().await?;
-    let mut code = ActivationCode::parse(&installer.activation_text(&project.name("two")).await?)?;
+    let mut code = ActivationCode::parse(&code_text(project, &installer, "two").await?)?;
     let good = code.to_text();
     let silent = TcpListener::bind("127.0.0.1:0").await?;
     code.gateway = format!("https://{}", silent.local_addr()?);
@@ -80,12 +80,13 @@ pub(crate) async fn codes_that_are_not_recognized(stage: Arc<Stage>) -> Result<(
     let project = Project::new(&stage, "not-recognized").await?;
     let installer = project.installer().await?;
     let instance = project.ready_device("door").await?;
-    let text = installer.activation_text(&project.name("door")).await?;
+    let text = code_text(&project, &installer, "door").await?;
     let mut device = new_device().await?;
 
     for nonsense in ["", "hello", "https://example.org/", "WIFI:S:library;T:WPA;P:not-a-code;;"] {
         let refused = device.scan_text(nonsense);
-        expect(&device, refused, ActivationFailure::QrNotRecognized, Screen::Scan).with_context(|| nonsense.to_owned())?;
+        expect(&device, refused, ActivationFailure::QrNotRecognized, Screen::Scan)
+            .with_context(|| nonsense.to_owned())?;
     }
     // What only looks right: another nonce, another instance, an earlier day.
     let forged = text.split_at(text.len() - 5);
@@ -130,8 +131,8 @@ pub(crate) async fn a_deleted_instance_and_a_deleted_site_are_told_apart(stage: 
     let installer = project.installer().await?;
     project.ready_device("goes").await?;
     project.ready_device("stays").await?;
-    let of_instance = installer.activation_text(&project.name("goes")).await?;
-    let of_site = installer.activation_text(&project.name("stays")).await?;
+    let of_instance = code_text(&project, &installer, "goes").await?;
+    let of_site = code_text(&project, &installer, "stays").await?;
     project.api::<DeviceInstance>().delete("goes", &DeleteParams::default()).await?;
     shows(&of_instance, ActivationFailure::DeviceInstanceDoesNotExist).await?;
 
@@ -173,7 +174,7 @@ pub(crate) async fn a_wrong_zip_is_retried_and_the_fifth_burns_the_code(stage: A
     let project = Project::new(&stage, "zip").await?;
     let installer = project.installer().await?;
     project.ready_device("door").await?;
-    let text = installer.activation_text(&project.name("door")).await?;
+    let text = code_text(&project, &installer, "door").await?;
     let mut device = new_device().await?;
     device.scan_text(&text)?;
     for wrong in ["98107", "98", "", "98104 Seattle"] {
@@ -190,7 +191,7 @@ pub(crate) async fn a_wrong_zip_is_retried_and_the_fifth_burns_the_code(stage: A
 
     // The installer gets another code, and all is well.
     let other = wait::until("another code", LIMIT, async || {
-        let now = installer.activation_text(&project.name("door")).await?;
+        let now = code_text(&project, &installer, "door").await?;
         Ok(if now == text { Look::NotYet("the same".to_owned()) } else { Look::Done(now) })
     })
     .await?;
@@ -215,7 +216,7 @@ pub(crate) async fn an_address_that_cannot_be_read_is_a_system_error(stage: Arc<
     spec["siteRef"] = json!({ "name": "vault" });
     project.create::<DeviceInstance>(json!({ "metadata": { "name": "vault" }, "spec": spec })).await?;
     project.until_ready_for_activation("vault").await?;
-    let text = installer.activation_text(&project.name("vault")).await?;
+    let text = code_text(&project, &installer, "vault").await?;
     let mut device = new_device().await?;
     device.scan_text(&text)?;
     let failed = device.look_up("98121").await;

@@ -118,9 +118,10 @@ pub(crate) async fn slow_and_many_clients_do_not_hurt_others(stage: Arc<Stage>) 
     let told = super::raw::read(&mut slow_body).await;
     let told = told.and_then(|answer| answer.problem()).context("who does not send the body")?;
     ensure!(told.code() == Some(Code::RequestTimedOut), "{told:?}");
-    for (what, mut stream) in [("silent", silent), ("noisy", noisy.into_iter().map(to_io).collect())]
-        .into_iter()
-        .filter_map(|(what, streams): (_, Vec<std::io::Result<TcpStream>>)| Some((what, streams.into_iter().next()?.ok()?)))
+    for (what, mut stream) in
+        [("silent", silent), ("noisy", noisy.into_iter().map(to_io).collect())].into_iter().filter_map(
+            |(what, streams): (_, Vec<std::io::Result<TcpStream>>)| Some((what, streams.into_iter().next()?.ok()?)),
+        )
     {
         is_let_go(&mut stream).await.with_context(|| what.to_owned())?;
     }

@@ -186,7 +186,9 @@ async fn it_reads_well(library: &Project) -> Result<()> {
         ("site.spec.address.postalCode", "FIELD: postalCode"),
     ] {
         let explained = cluster.kubectl(&["explain", field], None).await?;
-        ensure!(explained.contains(words), "kubectl explain {field} does not say `{words}`:\n{explained}");
+        // It breaks lines where it likes.
+        let flat = explained.split_whitespace().collect::<Vec<_>>().join(" ");
+        ensure!(flat.contains(words), "kubectl explain {field} does not say `{words}`:\n{explained}");
     }
     Ok(())
 }
@@ -194,7 +196,8 @@ async fn it_reads_well(library: &Project) -> Result<()> {
 pub(crate) async fn the_quickstart_is_ready(stage: Arc<Stage>) -> Result<()> {
     let file = example("quickstart.yaml").display().to_string();
     stage.cluster().kubectl(&["apply", "--filename", file.as_str()], None).await?;
-    let wait = ["wait", "--namespace=quickstart", "--for=condition=Ready", "deviceinstance/front-desk", "--timeout=60s"];
+    let wait =
+        ["wait", "--namespace=quickstart", "--for=condition=Ready", "deviceinstance/front-desk", "--timeout=60s"];
     stage.cluster().kubectl(&wait, None).await?;
     let quickstart = Project { stage, namespace: "quickstart".to_owned() };
     let device = quickstart.until_ready_for_activation("front-desk").await?;

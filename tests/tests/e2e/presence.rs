@@ -32,7 +32,8 @@ pub(crate) async fn health_and_silence_become_conditions_and_events(stage: Arc<S
     ensure!(why == "ChecksFailed", "{sick:#?}");
     ensure!(condition(&sick, ConditionType::Ready), "nothing is left for the operator to do");
     device.set_failed_health_checks(Vec::new());
-    checking_in(&project, &mut device, "door", "healthy", |instance| condition(instance, ConditionType::Healthy)).await?;
+    checking_in(&project, &mut device, "door", "healthy", |instance| condition(instance, ConditionType::Healthy))
+        .await?;
 
     let silent = project
         .until("door", "disconnected", |instance| {

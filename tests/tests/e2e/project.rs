@@ -47,7 +47,9 @@ impl Project {
     /// A namespace that may be simulated, with a Project, a site, a template and an installer.
     pub(crate) async fn new(stage: &Arc<Stage>, prefix: &str) -> Result<Self> {
         let project = Self::empty(stage, prefix).await?;
-        project.create::<ProjectObject>(json!({ "metadata": { "name": "project" }, "spec": { "displayName": prefix } })).await?;
+        project
+            .create::<ProjectObject>(json!({ "metadata": { "name": "project" }, "spec": { "displayName": prefix } }))
+            .await?;
         project.create::<Site>(json!({ "metadata": { "name": SITE }, "spec": site() })).await?;
         project.create::<ConfigTemplate>(json!({ "metadata": { "name": TEMPLATE }, "spec": template(0) })).await?;
         project.hire().await?;
@@ -65,7 +67,8 @@ impl Project {
 
     async fn hire(&self) -> Result<()> {
         self.create::<ServiceAccount>(json!({ "metadata": { "name": INSTALLER } })).await?;
-        let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "fleetform-installer" });
+        let role =
+            json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "fleetform-installer" });
         let subject = json!({ "kind": "ServiceAccount", "name": INSTALLER, "namespace": self.namespace });
         let binding = json!({ "metadata": { "name": INSTALLER }, "roleRef": role, "subjects": [subject] });
         self.create::<RoleBinding>(binding).await.map(drop)

@@ -34,7 +34,7 @@ pub(crate) async fn of_two_devices_with_one_code_exactly_one_wins(stage: Arc<Sta
 
 async fn fight(project: &Project, installer: &Installer, name: &str) -> Result<()> {
     project.until_ready_for_activation(name).await?;
-    let text = installer.activation_text(&project.name(name)).await?;
+    let text = code_text(project, installer, name).await?;
     let mut one = about_to_confirm(&text).await?;
     let mut other = about_to_confirm(&text).await?;
     let (first, second) = tokio::join!(one.confirm(), other.confirm());
@@ -69,10 +69,12 @@ pub(crate) async fn one_device_that_asks_twice_at_once_is_activated_once(stage: 
     for round in 0..10 {
         let name = format!("door-{round}");
         project.ready_device(&name).await?;
-        let text = installer.activation_text(&project.name(&name)).await?;
+        let text = code_text(&project, &installer, &name).await?;
         let disk: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
         let tag = format!("twice-{round}");
-        let new = |seed| Device::new(tag.as_str().try_into().expect("a tag"), disk.clone(), Network::new(Timeouts::default()), seed);
+        let new = |seed| {
+            Device::new(tag.as_str().try_into().expect("a tag"), disk.clone(), Network::new(Timeouts::default()), seed)
+        };
         let mut first = new(1);
         first.power_on().await?;
         first.scan_text(&text)?;

@@ -17,7 +17,9 @@ pub(crate) async fn what_is_missing_is_named_and_awaited(stage: Arc<Stage>) -> R
     let namespace = project.namespace.clone();
     waits(&project, "ProjectNotFound", &format!("namespace {namespace} has no Project")).await?;
 
-    project.create::<ProjectObject>(json!({ "metadata": { "name": "project" }, "spec": { "displayName": "P" } })).await?;
+    project
+        .create::<ProjectObject>(json!({ "metadata": { "name": "project" }, "spec": { "displayName": "P" } }))
+        .await?;
     waits(&project, "SiteNotFound", &format!("spec.siteRef: there is no Site {SITE}")).await?;
 
     project.create::<Site>(json!({ "metadata": { "name": SITE }, "spec": site() })).await?;
@@ -28,7 +30,10 @@ pub(crate) async fn what_is_missing_is_named_and_awaited(stage: Arc<Stage>) -> R
     project.create::<ConfigTemplate>(json!({ "metadata": { "name": TEMPLATE }, "spec": bare })).await?;
     let stalled = project.until("door", "stalled", |device| condition(device, ConditionType::Stalled)).await?;
     let (why, message) = reason(&stalled, ConditionType::Ready, "False").unwrap_or_default();
-    ensure!(why == "ConfigurationIncomplete" && message.contains("spec.configuration.operationMode"), "{why}: {message}");
+    ensure!(
+        why == "ConfigurationIncomplete" && message.contains("spec.configuration.operationMode"),
+        "{why}: {message}"
+    );
 
     project.patch::<ConfigTemplate>(TEMPLATE, json!({ "spec": template(0) })).await?;
     project.until_ready_for_activation("door").await.map(drop)

@@ -1,11 +1,14 @@
 //! The activation code of a device that waits for a person, as that person gets it: from the portal, with an installer's
 //! token.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
-use fleetform_crds::DeviceInstance;
-use fleetform_domain::wire::DeviceName;
+use fleetform_domain::activation::Phase;
+use fleetform_domain::wire::{DeviceListQuery, DeviceSummary};
 use fleetform_e2e::Installation;
-use kube::ResourceExt;
+use fleetform_e2e::wait::{self, Look};
+use fleetform_simulator::installer::{Installer, InstallerError};
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde_json::json;
@@ -13,21 +16,40 @@ use serde_json::json;
 /// Who fetches it.
 const INSTALLER: &str = "demo-installer";
 
-/// Makes an installer who may fetch codes in this namespace and nothing more, has them fetch the code of `device`, and
-/// draws it.
-pub(super) async fn invitation(installation: &Installation, device: &DeviceInstance) -> Result<String> {
-    let namespace = device.namespace().context("a device instance has a namespace")?;
-    let name = DeviceName { project: namespace.clone(), name: device.name_any() };
-    hire(installation, &namespace).await.context("make an installer")?;
-    let installer = installation.installer(&namespace, INSTALLER).await?;
-    let address = installer.site_address(&namespace, &device.spec.site_ref.name).await;
-    let address = address.context("ask the portal for the address of the site")?;
-    let text = installer.activation_text(&name).await.context("ask the portal for an activation code")?;
-    let picture = draw(&text)?;
-    let (display_name, tag) = (&device.spec.display_name, &address.postal_code);
-    Ok(format!(
-        "\nOne more device waits for a person: {display_name}. Its device scans this code; the ZIP code is {tag}.\n\n{picture}\n"
-    ))
+/// How long the device may take to be ready for activation, with all that comes before.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// Makes an installer who may fetch codes in this namespace and nothing more, has them fetch the code of a device that nobody
+/// simulates, once there is one, and draws it.
+pub(super) async fn invitation(installation: &Installation, namespace: &str) -> Result<String> {
+    hire(installation, namespace).await.context("make an installer")?;
+    let installer = installation.installer(namespace, INSTALLER).await?;
+    let query = DeviceListQuery { simulated: Some(false), ..DeviceListQuery::default() };
+    let (device, text) = wait::until("a code for a person", LIMIT, async || {
+        Ok(match code(&installer, namespace, &query).await {
+            Ok(Some(found)) => Look::Done(found),
+            Ok(None) => Look::NotYet("there is no device for a person".to_owned()),
+            Err(error) => Look::NotYet(error.to_string()),
+        })
+    })
+    .await?;
+    let address = installer.site_address(namespace, &device.site).await;
+    let zip = address.context("ask the portal for the address of the site")?.postal_code;
+    let (name, picture) = (&device.display_name, draw(&text)?);
+    Ok(format!("\nOne more device waits for a person: {name}. It scans this code; the ZIP code is {zip}.\n\n{picture}\n"))
+}
+
+async fn code(
+    installer: &Installer,
+    namespace: &str,
+    query: &DeviceListQuery,
+) -> Result<Option<(DeviceSummary, String)>, InstallerError> {
+    let list = installer.project_devices(namespace, query).await?;
+    let Some(device) = list.items.into_iter().find(|device| device.phase == Phase::ReadyForActivation) else {
+        return Ok(None);
+    };
+    let text = installer.activation_text(&device.id).await?;
+    Ok(Some((device, text)))
 }
 
 async fn hire(installation: &Installation, namespace: &str) -> Result<()> {

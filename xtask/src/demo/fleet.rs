@@ -92,18 +92,6 @@ impl Fleet {
         all > 0 && active == all
     }
 
-    /// Whether there is a device that nobody simulates.
-    pub(super) fn has_one_for_a_person(&self) -> bool {
-        self.devices.iter().any(|device| !self.is_simulated(device))
-    }
-
-    /// A device that nobody simulates and that is ready for activation.
-    pub(super) fn one_for_a_person(&self) -> Option<DeviceInstance> {
-        let ready =
-            |device: &&DeviceInstance| device.phase() == Phase::ReadyForActivation && !self.is_simulated(device);
-        self.devices.iter().find(ready).cloned()
-    }
-
     /// One line that says how far it is.
     pub(super) fn in_a_line(&self) -> String {
         let count = |phase| self.devices.iter().filter(|device| device.phase() == phase).count();

@@ -122,8 +122,10 @@ async fn follow(
     started: Instant,
 ) -> Result<()> {
     screen.say(&pointers(args, fleet.namespace()));
-    let mut told = 0;
+    let namespace = fleet.namespace().to_owned();
+    let mut invitation = Box::pin(code::invitation(installation, &namespace));
     let mut invited = false;
+    let mut told = 0;
     let mut done = false;
     loop {
         installation.ensure_running()?;
@@ -133,28 +135,33 @@ async fn follow(
             screen.say(&fleet::in_words(event));
         }
         told = events.len();
-        if !invited && let Some(device) = fleet.one_for_a_person() {
-            screen.say(&code::invitation(installation, &device).await?);
-            invited = true;
-        }
         screen.show(fleet, started.elapsed());
-        if !done && fleet.is_active() && (invited || !fleet.has_one_for_a_person()) {
+        if !done && fleet.is_active() {
             done = true;
             let seconds = started.elapsed().as_secs_f64();
             let (active, all) = fleet.simulated();
             let summary = format!("{active} of {all} simulated devices are Active after {seconds:.1} s");
-            screen.say(&summary);
             if args.exit_when_active {
+                if !invited {
+                    screen.say(&invitation.await?);
+                }
+                screen.say(&summary);
                 return Ok(());
             }
-            screen.say("Ctrl-C ends everything.");
+            screen.say(&format!("{summary}. Ctrl-C ends everything."));
         }
         if args.exit_when_active && started.elapsed() > PATIENCE {
             let (active, all) = fleet.simulated();
             let logs = format!("{}\n{}", installation.operator_log_end(), installation.simulator_log_end());
             bail!("{active} of {all} simulated devices are Active after {} minutes; {logs}", PATIENCE.as_secs() / 60);
         }
-        sleep(INTERVAL).await;
+        tokio::select! {
+            text = &mut invitation, if !invited => {
+                screen.say(&text?);
+                invited = true;
+            }
+            () = sleep(INTERVAL) => {}
+        }
     }
 }
 

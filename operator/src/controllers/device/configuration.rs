@@ -7,7 +7,7 @@ use fleetform_domain::configuration::{Configuration, DeviceType};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::plan::Found;
+use crate::cache::Found;
 use crate::controllers::Obstacle;
 
 /// The configuration that spec and template make together.

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::reconcile::names;
 use crate::reconcile::plan::Action;
-use plan::{Facts, Found};
+use plan::Facts;
 
 /// Brings the device instance of this name to where it should be.
 pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration>> {
@@ -25,13 +25,12 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let template = device.template_name().map(in_namespace);
     let now = context.clock.now();
     let code = world.secrets.get(&in_namespace(&names::code_secret(&name.name)));
-    let found_template = template.as_ref().map(|name| Found::look(&world.templates, name));
     let facts = Facts {
         installation: &context.settings.installation,
         mint: &context.mint,
         project: project.as_deref(),
-        site: Found::look(&world.sites, &site),
-        template: found_template,
+        site: world.sites.find(&site),
+        template: template.as_ref().map(|name| world.templates.find(name)),
         code: code.as_deref().and_then(StoredCode::read),
         liveness: device.association().map(|association| context.table.liveness(&association.id, now)),
         nonce: context.clock.random(),

@@ -1,45 +1,21 @@
 //! Pure: what to do about a device instance.
 
-use std::sync::Arc;
-
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
 use fleetform_crds::device_instance::{ActivationStatus, ConfigurationStatus};
 use fleetform_crds::{ConfigTemplate, DeviceInstance, DeviceInstanceStatus, Project, Site};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::id::{Installation, ResourceId};
 use jiff::Timestamp;
-use kube::Resource;
 use uuid::Uuid;
 
 use super::configuration::{self, Missing, Wanted};
 use super::presence;
 use crate::activation::code::{Mint, StoredCode};
-use crate::cache::{KindCache, Name};
+use crate::cache::Found;
 use crate::controllers::{Obstacle, grace_left, no_project};
 use crate::gateway::table::Liveness;
 use crate::reconcile::plan::{Action, Plan};
 use crate::reconcile::{names, status};
-
-/// Something that is referred to.
-#[derive(Clone, Debug)]
-pub enum Found<K> {
-    /// It is there.
-    Here(Arc<K>),
-    /// It is there, but does not read.
-    Unreadable(String),
-    /// It is not there.
-    Absent,
-}
-
-impl<K: Resource<DynamicType = ()>> Found<K> {
-    /// Looks for it in the cache.
-    pub fn look(cache: &KindCache<K>, name: &Name) -> Self {
-        match cache.get(name) {
-            Some(object) => Self::Here(object),
-            None => cache.unreadable(name).map_or(Self::Absent, Self::Unreadable),
-        }
-    }
-}
 
 /// What a device instance's plan depends on.
 #[derive(Debug)]

@@ -10,9 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::plan::{Facts, Found, plan};
+use super::plan::{Facts, plan};
 use super::redeem;
 use crate::activation::code::{Mint, StoredCode};
+use crate::cache::Found;
 use crate::controllers::fixtures;
 use crate::gateway::table::{Liveness, Report};
 use crate::reconcile::plan::{Action, Plan};

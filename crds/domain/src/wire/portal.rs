@@ -1,0 +1,91 @@
+//! Pure: what the portal answers to people, and to who plays them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::activation::Phase;
+use crate::configuration::DeviceType;
+
+/// Portal: `GET` → [`DeviceList`]; see [`DeviceListQuery`].
+pub const DEVICE_LIST_PATH: &str = "/v1/device-instances";
+
+/// Portal: `POST` → the code as `image/png`, or as `text/plain` where the request accepts that.
+pub fn activation_code_path(project: &str, name: &str) -> String {
+    format!("/v1/projects/{project}/device-instances/{name}/activation-qr-code")
+}
+
+/// Portal: the devices of one project.
+pub fn project_device_list_path(project: &str) -> String {
+    format!("/v1/projects/{project}/device-instances")
+}
+
+/// Portal: `GET` → [`PostalAddress`](crate::address::PostalAddress) of one site, which the installer checks and whose ZIP
+/// code they type.
+pub fn site_address_path(project: &str, site: &str) -> String {
+    format!("/v1/projects/{project}/sites/{site}/address")
+}
+
+/// What a list of devices may be asked for, in the query string.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeviceListQuery {
+    /// Only devices of this site (its name).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// Only devices of sites that are simulated, or only of those that are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<bool>,
+    /// Only what changed since the list of this version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// How long to wait for a change when there is none since, in seconds, 0 to 60.
+    #[serde(default)]
+    pub wait_seconds: u32,
+}
+
+/// Devices, as those may see them who may not read their configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceList {
+    /// To be given as `since` next time.
+    pub version: String,
+    /// Whether this is the whole list; otherwise what changed since the version asked for.
+    pub complete: bool,
+    /// Devices, or those that changed.
+    pub items: Vec<DeviceSummary>,
+    /// Devices that are gone, or no longer of those asked for. Empty in a complete list.
+    pub removed: Vec<DeviceName>,
+}
+
+/// Which device instance.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceName {
+    /// Namespace.
+    pub project: String,
+    /// Name.
+    pub name: String,
+}
+
+/// One device instance, projected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceSummary {
+    /// Which one.
+    #[serde(flatten)]
+    pub id: DeviceName,
+    /// UID: another one means another instance of the same name.
+    pub uid: String,
+    /// Display name.
+    pub display_name: String,
+    /// Name of its site.
+    pub site: String,
+    /// What it is.
+    pub device_type: DeviceType,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Rises each time the instance becomes ready for activation.
+    pub activation_sequence: i64,
+    /// Whether the simulator plays the devices of its site.
+    pub simulated: bool,
+}

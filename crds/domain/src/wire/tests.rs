@@ -1,0 +1,100 @@
+//! The messages of version 1, as they stand on the wire.
+
+use super::*;
+use crate::activation::Phase;
+use crate::configuration::DeviceType;
+
+#[test]
+fn texts_of_devices_are_bounded() {
+    assert!(DeviceText::try_from("0000195169").is_ok());
+    for bad in ["", "a b", "ä", "a\n", &"x".repeat(65)] {
+        assert_eq!(DeviceText::try_from(bad), Err(InvalidDeviceText), "{bad:?}");
+    }
+}
+
+#[test]
+fn the_messages_of_version_1() {
+    let token = TokenText::from("dG9rZW4".to_owned());
+    let confirmation = Confirmation::from("Y29uZmlybQ".to_owned());
+    insta::assert_json_snapshot!("lookup_request", LookupRequest { token: token.clone(), postal_code: "98104".into() });
+    insta::assert_json_snapshot!(
+        "lookup_response",
+        LookupResponse {
+            site_name: "Central Library".into(),
+            city: "Seattle".into(),
+            state_or_region: Some("WA".into()),
+            device_instance_name: "Main entrance".into(),
+            confirmation: confirmation.clone(),
+        }
+    );
+    insta::assert_json_snapshot!(
+        "activation_request",
+        ActivationRequest {
+            token,
+            confirmation,
+            asset_tag_id: "0000195169".try_into().unwrap(),
+            certificate_request: "-----BEGIN CERTIFICATE REQUEST-----\n…".into(),
+        }
+    );
+    insta::assert_json_snapshot!(
+        "activation_response",
+        ActivationResponse {
+            association_id: "5e2e8ad4-6a1c-4f0e-9f43-0f8d2f0f4d11".into(),
+            certificate: "-----BEGIN CERTIFICATE-----\n…".into(),
+            ca_certificates: vec!["-----BEGIN CERTIFICATE-----\n…".into()],
+            desired_configuration_version: 1,
+            next_check_in_seconds: 60,
+        }
+    );
+    insta::assert_json_snapshot!(
+        "check_in_request",
+        CheckInRequest {
+            boot_id: "b1".try_into().unwrap(),
+            counter: 1,
+            software_version: "1.0.0".try_into().unwrap(),
+            applied_configuration_version: Some(1),
+            failed_health_checks: vec!["storage".try_into().unwrap()],
+            wait_seconds: 0,
+        }
+    );
+    insta::assert_json_snapshot!(
+        "check_in_response",
+        CheckInResponse { desired_configuration_version: 2, next_check_in_seconds: 60 }
+    );
+    insta::assert_json_snapshot!(
+        "device_list",
+        DeviceList {
+            version: "3c9f.17".into(),
+            complete: false,
+            items: vec![DeviceSummary {
+                id: DeviceName { project: "library".into(), name: "central-main-entrance".into() },
+                uid: "0f5e6c1e-0000-4000-8000-000000000001".into(),
+                display_name: "Main entrance".into(),
+                site: "central".into(),
+                device_type: DeviceType::Reader,
+                phase: Phase::ReadyForActivation,
+                activation_sequence: 1,
+                simulated: true,
+            }],
+            removed: vec![DeviceName { project: "library".into(), name: "ballard-desk".into() }],
+        }
+    );
+    insta::assert_json_snapshot!(
+        "device_configuration",
+        DeviceConfiguration {
+            version: 1,
+            arn: "arn:aws:one:us-east-1:123456789012:device-instance/12345678901234/configuration/1".into(),
+            device_instance_name: "Main entrance".into(),
+            operation_mode: Some(OperationMode::Entry),
+            wifi: Some(WifiCredentials { ssid: "library-doors".into(), passphrase: "correct horse".into() }),
+            control_panel: Some(ControlPanel { osdp: Some(crate::configuration::Osdp::default()), wiegand: None }),
+            badge_format: Some(BadgeFormat::standard_26_bit()),
+        }
+    );
+}
+
+#[test]
+fn secrets_do_not_show_in_debug_output() {
+    let wifi = WifiCredentials { ssid: "doors".into(), passphrase: "correct horse".into() };
+    assert!(!format!("{wifi:?}").contains("horse"));
+}
