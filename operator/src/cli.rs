@@ -51,6 +51,9 @@ struct RunArguments {
     /// The operator's own namespace, where its lease and its keys are.
     #[arg(long, env = "POD_NAMESPACE", default_value = "fleetform-system")]
     namespace: String,
+    /// A namespace that holds a project; no other is looked at. May be repeated. Left out: all namespaces.
+    #[arg(long = "watch-namespace", env = "FLEETFORM_WATCH_NAMESPACES", value_delimiter = ',')]
+    watch_namespaces: Vec<String>,
     /// Name of this process in the lease; must differ between processes. Left out: random.
     #[arg(long, env = "POD_NAME")]
     identity: Option<String>,
@@ -116,6 +119,7 @@ impl RunArguments {
         Ok(Settings {
             installation,
             namespace: self.namespace,
+            watch_namespaces: self.watch_namespaces,
             identity,
             gateway: GatewaySettings {
                 listen: self.gateway_listen,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activation::code::Mint;
 use crate::backoff;
-use crate::cache::{Kind, World, watch_all};
+use crate::cache::{Kind, Scope, World, watch_all};
 use crate::clock::{Clock, SystemClock};
 use crate::context::Context;
 use crate::crypto::{self, Keys};
@@ -49,7 +49,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         ending.cancel();
     });
     let metrics = Arc::new(Metrics::new());
-    let world = Arc::new(World::default());
+    let world = Arc::new(World::new(Scope::of(&settings.watch_namespaces)));
     let health = tokio::spawn(telemetry::serve(
         metrics_listener,
         Arc::clone(&metrics),

@@ -14,6 +14,8 @@ pub struct Settings {
     pub installation: Installation,
     /// The operator's own namespace: its lease, keys and published certificate stand there.
     pub namespace: String,
+    /// The namespaces that hold projects; all when there is none here.
+    pub watch_namespaces: Vec<String>,
     /// Name of this process in the lease.
     pub identity: String,
     /// The device listener.

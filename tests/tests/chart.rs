@@ -47,7 +47,7 @@ fn the_workloads_are_as_reviewed() -> Result<()> {
 fn the_programs_understand_what_they_are_started_with() -> Result<()> {
     let mounted =
         "portal.tls.secretName=portal-tls,operator.events.existingClaim=events,portal.names={fleet.example.org}";
-    for values in [&[SIMULATOR][..], &[SIMULATOR, mounted, "gateway.url=https://fleet.example.org:8443"]] {
+    for values in [&[SIMULATOR][..], &[SIMULATOR, WATCH, mounted, "gateway.url=https://fleet.example.org:8443"]] {
         for deployment in objects(&template(values)?)?.iter().filter(|object| text(object, "/kind") == "Deployment") {
             let container = "/spec/template/spec/containers/0";
             let words =

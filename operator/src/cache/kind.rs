@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use parking_lot::RwLock;
 
-use super::Name;
+use super::{Name, Scope};
 
 /// Most deleted names that are remembered, so that a late answer to a write does not bring an object back.
 const KEPT_TOMBSTONES: usize = 4096;
@@ -18,14 +17,14 @@ const KEPT_TOMBSTONES: usize = 4096;
 #[derive(Debug)]
 pub struct KindCache<K> {
     inner: RwLock<Inner<K>>,
-    synced: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Inner<K> {
     objects: BTreeMap<Name, Arc<K>>,
     unreadable: HashMap<Name, String>,
-    relist: Option<HashSet<Name>>,
+    relists: HashMap<Scope, HashSet<Name>>,
+    listed: HashSet<Scope>,
     tombstones: HashMap<Name, u64>,
     tombstone_order: VecDeque<Name>,
 }
@@ -65,11 +64,12 @@ impl<K> Default for KindCache<K> {
         let inner = Inner {
             objects: BTreeMap::new(),
             unreadable: HashMap::new(),
-            relist: None,
+            relists: HashMap::new(),
+            listed: HashSet::new(),
             tombstones: HashMap::new(),
             tombstone_order: VecDeque::new(),
         };
-        Self { inner: RwLock::new(inner), synced: AtomicBool::new(false) }
+        Self { inner: RwLock::new(inner) }
     }
 }
 
@@ -134,29 +134,29 @@ impl<K: Resource<DynamicType = ()>> KindCache<K> {
         self.len() == 0
     }
 
-    /// Whether the first list has been read whole.
-    pub fn is_synced(&self) -> bool {
-        self.synced.load(Ordering::Acquire)
+    /// Whether the first list of each of so many watches has been read whole.
+    pub fn is_synced(&self, watches: usize) -> bool {
+        self.inner.read().listed.len() >= watches
     }
 
-    /// Takes what a watch delivered; returns what changed. A relist ends with the objects that are gone.
-    pub fn take(&self, event: Event<DeserializeGuard<K>>) -> Vec<Observed<K>> {
+    /// Takes what the watch of `scope` delivered; returns what changed. A relist ends with the objects that are gone.
+    pub fn take(&self, scope: &Scope, event: Event<DeserializeGuard<K>>) -> Vec<Observed<K>> {
         match event {
             Event::Init => {
-                self.inner.write().relist = Some(HashSet::new());
+                self.inner.write().relists.insert(scope.clone(), HashSet::new());
                 Vec::new()
             }
             Event::InitApply(object) => {
                 let name = Name::of(&object);
                 let observed = self.observe(object.0.map_err(|invalid| (name.clone(), invalid.error)));
-                if let Some(seen) = &mut self.inner.write().relist {
+                if let Some(seen) = self.inner.write().relists.get_mut(scope) {
                     seen.insert(name);
                 }
                 vec![observed]
             }
             Event::InitDone => {
-                let observed = self.end_relist();
-                self.synced.store(true, Ordering::Release);
+                let observed = self.end_relist(scope);
+                self.inner.write().listed.insert(scope.clone());
                 observed
             }
             Event::Apply(object) => {
@@ -222,13 +222,14 @@ impl<K: Resource<DynamicType = ()>> KindCache<K> {
         inner.objects.remove(name).map_or(Observed::Known, |old| Observed::Gone { old })
     }
 
-    fn end_relist(&self) -> Vec<Observed<K>> {
+    fn end_relist(&self, scope: &Scope) -> Vec<Observed<K>> {
         let missing: Vec<(Name, u64)> = {
             let mut inner = self.inner.write();
-            let Some(seen) = inner.relist.take() else { return Vec::new() };
-            inner.unreadable.retain(|name, _| seen.contains(name));
+            let Some(seen) = inner.relists.remove(scope) else { return Vec::new() };
+            let gone = |name: &Name| scope.covers(name) && !seen.contains(name);
+            inner.unreadable.retain(|name, _| !gone(name));
             let objects = inner.objects.iter();
-            objects.filter(|(name, _)| !seen.contains(*name)).map(|(n, o)| (n.clone(), version_of(&**o))).collect()
+            objects.filter(|(name, _)| gone(name)).map(|(n, o)| (n.clone(), version_of(&**o))).collect()
         };
         missing.iter().map(|(name, version)| self.remove(name, *version)).collect()
     }
@@ -261,34 +262,47 @@ mod tests {
     #[test]
     fn an_object_never_goes_back_to_an_older_version() {
         let cache = KindCache::default();
-        cache.take(Event::Apply(good("a", 5)));
+        cache.take(&Scope::All, Event::Apply(good("a", 5)));
         assert!(matches!(cache.take_own(map("a", 9)), Observed::Changed { .. }));
-        assert!(matches!(cache.take(Event::Apply(good("a", 7)))[0], Observed::Known));
+        assert!(matches!(cache.take(&Scope::All, Event::Apply(good("a", 7)))[0], Observed::Known));
         assert_eq!(names(&cache), [("a".into(), 9)]);
     }
 
     #[test]
     fn a_late_answer_does_not_bring_a_deleted_object_back() {
         let cache = KindCache::default();
-        cache.take(Event::Apply(good("a", 5)));
-        cache.take(Event::Delete(good("a", 12)));
+        cache.take(&Scope::All, Event::Apply(good("a", 5)));
+        cache.take(&Scope::All, Event::Delete(good("a", 12)));
         assert!(matches!(cache.take_own(map("a", 10)), Observed::Known));
         assert!(cache.is_empty());
-        cache.take(Event::Apply(good("a", 13)));
+        cache.take(&Scope::All, Event::Apply(good("a", 13)));
         assert_eq!(cache.len(), 1, "a new object of the same name is taken");
     }
 
     #[test]
     fn a_relist_ends_with_what_is_gone() {
         let cache = KindCache::default();
-        cache.take(Event::Apply(good("a", 1)));
-        cache.take(Event::Apply(good("b", 2)));
-        cache.take(Event::Init);
-        cache.take(Event::InitApply(good("b", 2)));
-        assert!(!cache.is_synced());
-        let observed = cache.take(Event::InitDone);
+        cache.take(&Scope::All, Event::Apply(good("a", 1)));
+        cache.take(&Scope::All, Event::Apply(good("b", 2)));
+        cache.take(&Scope::All, Event::Init);
+        cache.take(&Scope::All, Event::InitApply(good("b", 2)));
+        assert!(!cache.is_synced(1));
+        let observed = cache.take(&Scope::All, Event::InitDone);
         assert!(matches!(&observed[..], [Observed::Gone { .. }]));
         assert_eq!(names(&cache), [("b".into(), 2)]);
-        assert!(cache.is_synced());
+        assert!(cache.is_synced(1));
+    }
+
+    #[test]
+    fn a_relist_of_one_namespace_leaves_the_others_alone() {
+        let (cache, n, m) = (KindCache::default(), Scope::Namespace("n".into()), Scope::Namespace("m".into()));
+        cache.take(&n, Event::Apply(good("a", 1)));
+        cache.take(&m, Event::Init);
+        cache.take(&m, Event::InitDone);
+        assert_eq!(cache.len(), 1);
+        assert!(cache.is_synced(1) && !cache.is_synced(2));
+        cache.take(&n, Event::Init);
+        cache.take(&n, Event::InitDone);
+        assert!(cache.is_empty() && cache.is_synced(2));
     }
 }

@@ -1,19 +1,18 @@
 //! The watches that feed the cache. They recover by themselves; a lost API server is waited for.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use super::World;
 use super::kind::strip;
+use super::{Scope, World};
 use crate::error::brief;
 use crate::reconcile::names::SECRET_LABEL;
 use crate::telemetry::Metrics;
@@ -21,13 +20,23 @@ use crate::telemetry::Metrics;
 /// Load balancers drop watches that are idle for longer, silently.
 const WATCH_TIMEOUT_SECONDS: u32 = 195;
 
-/// Watches every kind into `world`, in every namespace, until it is dropped.
+/// Watches every kind into `world`, in each of its scopes, until it is dropped.
 pub fn watch_all(client: &Client, world: &Arc<World>, metrics: &Arc<Metrics>) -> JoinSet<()> {
     let mut watches = JoinSet::new();
+    for scope in world.scopes() {
+        watch_scope(&mut watches, scope, client, world, metrics);
+    }
+    watches
+}
+
+fn watch_scope(watches: &mut JoinSet<()>, scope: &Scope, client: &Client, world: &Arc<World>, metrics: &Arc<Metrics>) {
     macro_rules! watch {
         ($take:ident, $plural:literal) => {{
-            let (world, metrics) = (Arc::clone(world), Arc::clone(metrics));
-            watches.spawn(follow(Api::all(client.clone()), $plural, metrics, move |event| world.$take(event)));
+            let (world, metrics, scope) = (Arc::clone(world), Arc::clone(metrics), scope.clone());
+            let api = within(client, &scope);
+            watches.spawn(async move {
+                consume(watcher(api, config()), $plural, &metrics, |event| world.$take(&scope, event)).await;
+            });
         }};
     }
     watch!(take_project, "projects");
@@ -35,30 +44,28 @@ pub fn watch_all(client: &Client, world: &Arc<World>, metrics: &Arc<Metrics>) ->
     watch!(take_template, "configtemplates");
     watch!(take_device, "deviceinstances");
 
-    let (world, metrics) = (Arc::clone(world), Arc::clone(metrics));
+    let (world, metrics, scope) = (Arc::clone(world), Arc::clone(metrics), scope.clone());
     // Metadata only: what the Secrets say is never in memory longer than one request.
-    let secrets: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
+    let secrets: Api<PartialObjectMeta<Secret>> = within(client, &scope);
     let config = config().labels(SECRET_LABEL);
     watches.spawn(async move {
         let events = watcher(secrets, config);
-        consume(events, "secrets", &metrics, |event| world.take_secret(guarded(event))).await;
+        consume(events, "secrets", &metrics, |event| world.take_secret(&scope, guarded(event))).await;
     });
-    watches
+}
+
+fn within<K>(client: &Client, scope: &Scope) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match scope {
+        Scope::All => Api::all(client.clone()),
+        Scope::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
+    }
 }
 
 fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_TIMEOUT_SECONDS)
-}
-
-async fn follow<K>(
-    api: Api<DeserializeGuard<K>>,
-    plural: &'static str,
-    metrics: Arc<Metrics>,
-    take: impl FnMut(watcher::Event<DeserializeGuard<K>>) + Send,
-) where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
-{
-    consume(watcher(api, config()), plural, &metrics, take).await;
 }
 
 async fn consume<K>(

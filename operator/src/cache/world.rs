@@ -72,6 +72,30 @@ impl std::fmt::Display for Name {
     }
 }
 
+/// What one watch sees.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Every namespace.
+    All,
+    /// This one.
+    Namespace(String),
+}
+
+impl Scope {
+    /// What is to be watched when these namespaces are named; all of them when none is.
+    pub fn of(namespaces: &[String]) -> Vec<Self> {
+        if namespaces.is_empty() { vec![Self::All] } else { namespaces.iter().cloned().map(Self::Namespace).collect() }
+    }
+
+    /// Whether an object of this name is seen.
+    pub fn covers(&self, name: &Name) -> bool {
+        match self {
+            Self::All => true,
+            Self::Namespace(namespace) => name.namespace == *namespace,
+        }
+    }
+}
+
 /// Something that happened to an object. What it was before is not said: who cares looks at the cache.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -115,8 +139,9 @@ pub enum Change {
 }
 
 /// The cache of everything.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct World {
+    scopes: Vec<Scope>,
     /// Projects.
     pub projects: KindCache<Project>,
     /// Sites.
@@ -134,13 +159,35 @@ pub struct World {
 }
 
 impl World {
+    /// An empty cache of what these watches see.
+    pub fn new(scopes: Vec<Scope>) -> Self {
+        Self {
+            scopes,
+            projects: KindCache::default(),
+            sites: KindCache::default(),
+            templates: KindCache::default(),
+            devices: KindCache::default(),
+            secrets: KindCache::default(),
+            by_uid: RwLock::default(),
+            by_association: RwLock::default(),
+            waiting: Mutex::default(),
+            subscribers: Mutex::default(),
+        }
+    }
+
+    /// What is watched.
+    pub fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+
     /// Whether every kind has been listed once.
     pub fn is_synced(&self) -> bool {
-        self.projects.is_synced()
-            && self.sites.is_synced()
-            && self.templates.is_synced()
-            && self.devices.is_synced()
-            && self.secrets.is_synced()
+        let watches = self.scopes.len();
+        self.projects.is_synced(watches)
+            && self.sites.is_synced(watches)
+            && self.templates.is_synced(watches)
+            && self.devices.is_synced(watches)
+            && self.secrets.is_synced(watches)
     }
 
     /// The device instance with this UID.
@@ -181,29 +228,29 @@ impl World {
         }
     }
 
-    pub(super) fn take_project(&self, event: Event<DeserializeGuard<Project>>) {
-        let changes: Vec<Change> = self.projects.take(event).iter().filter_map(project_change).collect();
+    pub(super) fn take_project(&self, scope: &Scope, event: Event<DeserializeGuard<Project>>) {
+        let changes: Vec<Change> = self.projects.take(scope, event).iter().filter_map(project_change).collect();
         self.publish(&changes);
     }
 
-    pub(super) fn take_site(&self, event: Event<DeserializeGuard<Site>>) {
-        let changes: Vec<Change> = self.sites.take(event).iter().filter_map(site_change).collect();
+    pub(super) fn take_site(&self, scope: &Scope, event: Event<DeserializeGuard<Site>>) {
+        let changes: Vec<Change> = self.sites.take(scope, event).iter().filter_map(site_change).collect();
         self.publish(&changes);
     }
 
-    pub(super) fn take_template(&self, event: Event<DeserializeGuard<ConfigTemplate>>) {
-        let changes: Vec<Change> = self.templates.take(event).iter().filter_map(template_change).collect();
+    pub(super) fn take_template(&self, scope: &Scope, event: Event<DeserializeGuard<ConfigTemplate>>) {
+        let changes: Vec<Change> = self.templates.take(scope, event).iter().filter_map(template_change).collect();
         self.publish(&changes);
     }
 
-    pub(super) fn take_device(&self, event: Event<DeserializeGuard<DeviceInstance>>) {
-        let observed = self.devices.take(event);
+    pub(super) fn take_device(&self, scope: &Scope, event: Event<DeserializeGuard<DeviceInstance>>) {
+        let observed = self.devices.take(scope, event);
         let changes: Vec<Change> = observed.iter().filter_map(|observed| self.index(observed)).collect();
         self.publish(&changes);
     }
 
-    pub(super) fn take_secret(&self, event: Event<DeserializeGuard<SecretMeta>>) {
-        let changes: Vec<Change> = self.secrets.take(event).iter().filter_map(secret_change).collect();
+    pub(super) fn take_secret(&self, scope: &Scope, event: Event<DeserializeGuard<SecretMeta>>) {
+        let changes: Vec<Change> = self.secrets.take(scope, event).iter().filter_map(secret_change).collect();
         self.publish(&changes);
     }
 

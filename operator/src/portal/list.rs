@@ -45,15 +45,19 @@ impl Portal {
         if query.wait_seconds > MAX_WAIT_SECONDS {
             return Err(Refusal::malformed(format!("query: waitSeconds: 0 to {MAX_WAIT_SECONDS}")));
         }
-        let right = Right {
-            verb: "get",
-            resource: "sites",
-            subresource: "devices",
-            namespace: project.clone(),
-            name: query.site.clone(),
+        let watched = &self.context.settings.watch_namespaces;
+        // Where only some namespaces are looked at, all of these is all there is.
+        let namespaces: Vec<Option<String>> = if project.is_none() && !watched.is_empty() {
+            watched.iter().cloned().map(Some).collect()
+        } else {
+            vec![project.clone()]
         };
-        if !self.access.allows(&caller, right).await? {
-            return Err(not_found());
+        for namespace in namespaces {
+            let name = query.site.clone();
+            let right = Right { verb: "get", resource: "sites", subresource: "devices", namespace, name };
+            if !self.access.allows(&caller, right).await? {
+                return Err(not_found());
+            }
         }
         if !self.context.world.is_synced() {
             return Err(Refusal::unavailable("the API server has not been read yet; ask again"));

@@ -11,7 +11,7 @@ use fleetform_simulator::device::Screen;
 use fleetform_simulator::storage::{MemoryStorage, Record, Storage, StorageError};
 use serde_json::json;
 
-use super::devices::{checking_in, device_with, expect, new_device};
+use super::devices::{checking_in, code_picture, code_text, device_with, expect, new_device};
 use super::project::{Project, SITE_NAME, ZIP, condition, reader};
 use super::stage::Stage;
 
@@ -54,18 +54,7 @@ pub(crate) async fn a_device_is_activated_by_its_picture(stage: Arc<Stage>) -> R
     ensure!(configuration.operation_mode == Some(OperationMode::Entry) && configuration.version == 1);
     ensure!(configuration.arn.ends_with("/configuration/1"), "{}", configuration.arn);
     ensure!(configuration.badge_format.is_some_and(|format| format.name == "H10301"));
-    project
-        .until("front-door", "without a code", |d| d.status.as_ref().is_some_and(|s| s.activation.is_some()))
-        .await?;
-    fleetform_e2e::wait::until("the code's Secret to be gone", super::project::LIMIT, async || {
-        let left = project.code_secrets().await?;
-        Ok(if left.is_empty() {
-            fleetform_e2e::wait::Look::Done(())
-        } else {
-            fleetform_e2e::wait::Look::NotYet(left.join(" "))
-        })
-    })
-    .await
+    project.until_codes_are(&[]).await
 }
 
 /// A disk that fails at the save of this number, once.

@@ -23,11 +23,7 @@ pub(crate) async fn an_instance_takes_its_code_along(stage: Arc<Stage>) -> Resul
     project.ready_device("door").await?;
     project.ready_device("other").await?;
     project.api::<DeviceInstance>().delete("door", &DeleteParams::default()).await?;
-    wait::until("the code's Secret to be collected", LIMIT, async || {
-        let left = project.code_secrets().await?;
-        Ok(if left == ["other-activation-qr"] { Look::Done(()) } else { Look::NotYet(left.join(" ")) })
-    })
-    .await?;
+    project.until_codes_are(&["other-activation-qr"]).await?;
     // Made again at once, it is another instance with a code of its own.
     project.api::<DeviceInstance>().delete("other", &DeleteParams::default()).await?;
     let again = project.ready_device("other").await?;

@@ -164,6 +164,15 @@ impl Project {
         Ok(self.api::<Secret>().list_metadata(&selected).await?.iter().map(ResourceExt::name_any).collect())
     }
 
+    /// Waits until these are the Secrets that hold an activation code, and no other.
+    pub(crate) async fn until_codes_are(&self, names: &[&str]) -> Result<()> {
+        wait::until(&format!("the codes to be {names:?}"), LIMIT, async || {
+            let stored = self.code_secrets().await?;
+            Ok(if stored == names { Look::Done(()) } else { Look::NotYet(format!("{stored:?}")) })
+        })
+        .await
+    }
+
     /// Somebody who may fetch codes of this project and nothing more.
     pub(crate) async fn installer(&self) -> Result<Installer> {
         let installer = self.stage.installation.installer(&self.namespace, INSTALLER).await?;

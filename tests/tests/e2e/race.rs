@@ -8,7 +8,7 @@ use fleetform_simulator::device::Device;
 use fleetform_simulator::installer::Installer;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::devices::{failure, new_device};
+use super::devices::{code_text, failure, new_device};
 use super::project::{Project, ZIP};
 use super::stage::Stage;
 

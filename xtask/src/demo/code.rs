@@ -36,7 +36,9 @@ pub(super) async fn invitation(installation: &Installation, namespace: &str) -> 
     let address = installer.site_address(namespace, &device.site).await;
     let zip = address.context("ask the portal for the address of the site")?.postal_code;
     let (name, picture) = (&device.display_name, draw(&text)?);
-    Ok(format!("\nOne more device waits for a person: {name}. It scans this code; the ZIP code is {zip}.\n\n{picture}\n"))
+    Ok(format!(
+        "\nOne more device waits for a person: {name}. It scans this code; the ZIP code is {zip}.\n\n{picture}\n"
+    ))
 }
 
 async fn code(
