@@ -58,6 +58,11 @@ pub const KEPT_VERSIONS: usize = 10;
     .field_path(".spec.configuration.operationMode")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(
+    "self.deviceType == 'Reader' || !has(self.configuration) || \
+     !(has(self.configuration.operationMode) || has(self.configuration.controlPanel) || \
+       has(self.configuration.badgeFormat))"
+).message("spec.configuration: operationMode, controlPanel and badgeFormat are for deviceType Reader only: remove them"))]
 pub struct DeviceInstanceSpec {
     /// The Site where the device is. Fixed while a device is associated.
     pub site_ref: LocalReference,

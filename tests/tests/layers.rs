@@ -27,7 +27,7 @@ fn code(text: &str) -> String {
     before_tests.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// Files of `room` outside `allowed` in whose code one of `words` stands.
+/// Files of `room` outside `allowed` in whose code one of `words` stands. Asking the executor to write is no trespass.
 fn trespassers(room: &str, words: &[&str], allowed: &[&str]) -> Vec<String> {
     let files = sources(&root().join(room));
     assert!(!files.is_empty(), "{room} has sources");
@@ -35,7 +35,7 @@ fn trespassers(room: &str, words: &[&str], allowed: &[&str]) -> Vec<String> {
         .iter()
         .filter(|(path, _)| !allowed.iter().any(|place| path.to_string_lossy().contains(place)))
         .flat_map(|(path, text)| {
-            let code = code(text);
+            let code = code(text).replace("executor.patch_status(", "");
             let found = words.iter().filter(move |word| code.contains(**word));
             found.map(|word| format!("{}: {word}", path.display())).collect::<Vec<_>>()
         })
@@ -88,7 +88,7 @@ fn plans_are_pure() {
 #[test]
 fn only_the_executor_writes_to_the_api_server() {
     let writes = [".patch(", ".patch_status(", ".create(&", ".replace(", ".delete(&"];
-    let allowed = ["reconcile/execute.rs", "leader.rs", "crypto/keys.rs", "controllers/"];
+    let allowed = ["reconcile/execute.rs", "leader.rs", "crypto/keys.rs"];
     let found: Vec<String> = trespassers("operator/src", &writes, &allowed)
         .into_iter()
         // Token and access reviews are creates that store nothing.
