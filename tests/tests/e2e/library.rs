@@ -192,15 +192,3 @@ async fn it_reads_well(library: &Project) -> Result<()> {
     }
     Ok(())
 }
-
-pub(crate) async fn the_quickstart_is_ready(stage: Arc<Stage>) -> Result<()> {
-    let file = example("quickstart.yaml").display().to_string();
-    stage.cluster().kubectl(&["apply", "--filename", file.as_str()], None).await?;
-    let wait =
-        ["wait", "--namespace=quickstart", "--for=condition=Ready", "deviceinstance/front-desk", "--timeout=60s"];
-    stage.cluster().kubectl(&wait, None).await?;
-    let quickstart = Project { stage, namespace: "quickstart".to_owned() };
-    let device = quickstart.until_ready_for_activation("front-desk").await?;
-    ensure!(device.phase() == Phase::ReadyForActivation, "it waits for its device");
-    Ok(())
-}

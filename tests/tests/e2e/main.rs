@@ -10,6 +10,7 @@ mod crash;
 mod deactivation;
 mod deletion;
 mod devices;
+mod docs;
 mod failures;
 mod hostile;
 mod library;
@@ -48,7 +49,9 @@ fn main() -> ExitCode {
     let mut trials = tests! { &theatre, Company::Welcome,
         library {
             the_example_fleet_goes_to_active,
-            the_quickstart_is_ready,
+        }
+        docs {
+            the_first_page_works_as_it_stands,
         }
         activation {
             a_device_is_activated_by_its_picture,

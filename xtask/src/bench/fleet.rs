@@ -10,7 +10,7 @@ use fleetform_e2e::Installation;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval};
 
 use super::audit_log::AuditLog;
 use super::bed::Bed;
@@ -20,9 +20,6 @@ use super::stages::{Latency, Stage};
 use super::steady::{self, Steady};
 use super::usage::{Cpu, metric};
 use super::{Settings, objects, raw, raw_bodies};
-
-/// How long the operator is left alone before its memory without devices is looked at.
-const QUIET: Duration = Duration::from_secs(2);
 
 /// Between two looks at how many connections are open.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -51,7 +48,7 @@ pub(super) async fn measure(settings: &Settings) -> Result<Fleet> {
     let (admin, installation) = (bed.admin(), &bed.installation);
     objects::make_surroundings(&admin, settings.sites()).await?;
     surroundings_are_ready(installation).await?;
-    sleep(QUIET).await;
+    bed.calm_down().await?;
     let at_zero_kib = installation.operator_rss_kib()?;
 
     let connections = Connections::watch(installation);
@@ -65,6 +62,7 @@ pub(super) async fn measure(settings: &Settings) -> Result<Fleet> {
     let steady = steady::measure(settings, &bed, &mut audit, start).await?;
     let memory = Memory {
         at_zero_kib,
+        at_rest_kib: installation.operator_rss_kib()?,
         peak_kib: installation.operator_peak_rss_kib()?,
         simulator_peak_kib: installation.simulator_peak_rss_kib()?,
         most_connections: connections.most(),

@@ -26,15 +26,20 @@ impl Profile {
 
     /// Builds what is measured. When the running program is of the other profile it is replaced by itself in this one.
     pub(super) fn enter(self) -> Result<()> {
-        let mut build = vec!["build", "--package=fleetform-operator", "--package=fleetform-simulator"];
+        let is_own = self == Self::own();
+        if is_own && self == Self::Dev {
+            return workspace::build_programs();
+        }
+        // All in one go, also the second time: built apart, packages would be built twice with different features.
+        let mut build = vec!["build"];
+        build.extend(["--package=fleetform-operator", "--package=fleetform-simulator", "--package=xtask"]);
         if self == Self::Release {
             build.push("--release");
         }
-        if self == Self::own() {
-            return workspace::cargo(&build);
-        }
-        build.push("--package=xtask");
         workspace::cargo(&build)?;
+        if is_own {
+            return Ok(());
+        }
         let own = env::current_exe().context("find the running program")?;
         let program = self.twin(&own).with_context(|| format!("{} is in no folder of cargo's", own.display()))?;
         // Comes back only when it failed.

@@ -43,6 +43,7 @@ pub(super) async fn measure(settings: &Settings) -> Result<Raw> {
     let writer = Arc::new(Writer::new(&bed.admin(), &bed.operator().await?, settings.sites()));
     // The first requests make connections; and what one device stores is looked at outside of the time that is taken.
     let sizes = writer.measure_sizes(settings.devices()).await?;
+    bed.calm_down().await?;
     let watching = tokio::spawn(watch(&bed.admin()).for_each(async |_| {}));
     let before = bed.cpu()?;
     eprintln!("the raw limit: writing for {} devices …", settings.devices());

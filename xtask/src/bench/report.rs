@@ -40,6 +40,9 @@ pub(super) struct Sizes {
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Memory {
     pub(super) at_zero_kib: u64,
+    /// After the steady state.
+    pub(super) at_rest_kib: u64,
+    /// The most there ever was.
     pub(super) peak_kib: u64,
     pub(super) simulator_peak_kib: u64,
     /// Most connections of devices that were seen open at once.
@@ -79,6 +82,8 @@ pub(super) struct Report {
     pub(super) active_p99_ms: u64,
     pub(super) confirmed_p50_ms: u64,
     pub(super) confirmed_p99_ms: u64,
+    /// Of all processes together, b/a: what the ratio would be on a machine that does nothing else and is full in both halves.
+    pub(super) cpu_ratio: f64,
     /// Of each process in each half.
     pub(super) cpu_seconds: BTreeMap<&'static str, Cpu>,
     pub(super) raw_sizes: Sizes,
@@ -125,6 +130,7 @@ impl Report {
             active_p99_ms,
             confirmed_p50_ms,
             confirmed_p99_ms,
+            cpu_ratio: fleet.cpu.total() / raw.cpu.total(),
             cpu_seconds: [("raw", raw.cpu.clone()), ("convergence", fleet.cpu)].into(),
             raw_sizes: raw.sizes,
             fleet_sizes: fleet.sizes,
@@ -216,6 +222,7 @@ pub(super) mod tests {
             operator_kib_per_device: 10.24,
             memory: Memory {
                 at_zero_kib: 12_288,
+                at_rest_kib: 20_480,
                 peak_kib: 22_528,
                 simulator_peak_kib: 40_960,
                 most_connections: 64,
@@ -227,6 +234,7 @@ pub(super) mod tests {
             active_p99_ms: 9050,
             confirmed_p50_ms: 90,
             confirmed_p99_ms: 300,
+            cpu_ratio: 1.288,
             cpu_seconds: [
                 ("raw", Cpu([("benchmark", 2.0), ("kube-apiserver", 18.0)].into())),
                 ("convergence", Cpu([("benchmark", 1.5), ("kube-apiserver", 21.0), ("operator", 3.25)].into())),

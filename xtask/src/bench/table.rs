@@ -54,6 +54,7 @@ fn speed(rows: &mut Rows, report: &Report) {
     rows.plain("created → ready for activation, p50 / p99", latency(report.ready_p50_ms, report.ready_p99_ms));
     rows.plain("ready for activation → active, p50 / p99", latency(report.active_p50_ms, report.active_p99_ms));
     rows.plain("active → configured, p50 / p99", latency(report.confirmed_p50_ms, report.confirmed_p99_ms));
+    rows.plain("processor time of all processes, b/a", format!("{:.2}", report.cpu_ratio));
     for (half, cpu) in [("raw", "a"), ("convergence", "b")] {
         let Some(used) = report.cpu_seconds.get(half) else { continue };
         for (process, seconds) in &used.0 {
@@ -93,7 +94,10 @@ fn memory(rows: &mut Rows, report: &Report) {
     let memory = &report.memory;
     let measured = format!("{:.1} KiB", report.operator_kib_per_device);
     rows.target("operator's memory per device", measured, format!("≤ {MEMORY_TARGET} KiB"));
-    rows.plain("  without devices / peak", format!("{} / {} KiB", memory.at_zero_kib, memory.peak_kib));
+    rows.plain(
+        "  without devices / peak / at rest",
+        format!("{} / {} / {} KiB", memory.at_zero_kib, memory.peak_kib, memory.at_rest_kib),
+    );
     rows.plain("  simulator, peak", format!("{} KiB", memory.simulator_peak_kib));
     let connections = format!("{} / {}", memory.most_connections, memory.connections_at_rest);
     rows.plain("apart: open gateway connections, most / at rest", connections);

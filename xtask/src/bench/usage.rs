@@ -23,6 +23,11 @@ impl Cpu {
         Self(used.collect())
     }
 
+    /// All of them together, in seconds.
+    pub(super) fn total(&self) -> f64 {
+        self.0.values().sum()
+    }
+
     /// What was used since `before`.
     pub(super) fn since(&self, before: &Self) -> Self {
         let used = |name| before.0.get(name).copied().unwrap_or_default();
@@ -58,7 +63,9 @@ mod tests {
     fn what_was_used_is_a_difference() {
         let before = Cpu([("operator", 1.5)].into());
         let after = Cpu([("operator", 4.0), ("simulator", 1.0)].into());
-        assert_eq!(after.since(&before), Cpu([("operator", 2.5), ("simulator", 1.0)].into()));
+        let used = after.since(&before);
+        assert_eq!(used, Cpu([("operator", 2.5), ("simulator", 1.0)].into()));
+        assert!((used.total() - 3.5).abs() < 1e-9);
     }
 
     #[test]
