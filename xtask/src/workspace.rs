@@ -34,11 +34,12 @@ pub(crate) fn try_cargo<S: AsRef<OsStr>>(args: &[S]) -> Result<ExitStatus> {
 
 /// Builds operator and simulator in the profile that this program was built in.
 pub(crate) fn build_programs() -> Result<()> {
-    let mut args = vec!["build", "--package=fleetform-operator", "--package=fleetform-simulator"];
-    if !cfg!(debug_assertions) {
-        args.push("--release");
+    if cfg!(debug_assertions) {
+        // With all of the workspace, of whose packages this program was built: so nothing is built twice.
+        cargo(&["build", "--workspace", "--bins"])
+    } else {
+        cargo(&["build", "--package=fleetform-operator", "--package=fleetform-simulator", "--release"])
     }
-    cargo(&args)
 }
 
 fn words<S: AsRef<OsStr>>(args: &[S]) -> String {

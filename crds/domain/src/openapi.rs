@@ -86,7 +86,7 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
     let code = Operation::new("createDeviceActivationQrCode", "The activation code of one device instance.")
         .by("kubernetesToken")
         .with_path(&["project", "name"])
-        .answers_with(json!({
+        .answers_with(&json!({
             "image/png": { "schema": { "type": "string", "contentMediaType": "image/png" } },
             "text/plain": { "schema": { "type": "string" } },
         }))
@@ -151,10 +151,10 @@ impl Operation {
 
     fn answers<T: JsonSchema>(self, generator: &mut SchemaGenerator) -> Self {
         let schema = generator.subschema_for::<T>();
-        self.answers_with(json!({ "application/json": { "schema": schema } }))
+        self.answers_with(&json!({ "application/json": { "schema": schema } }))
     }
 
-    fn answers_with(mut self, content: Value) -> Self {
+    fn answers_with(mut self, content: &Value) -> Self {
         self.0["responses"]["200"] = json!({ "description": "Done.", "content": content });
         self
     }

@@ -73,8 +73,9 @@ async fn reaches_its_end(project: &Project) -> Result<()> {
     };
     let devices = wait::until("all to be active and connected", LIMIT, async || {
         let devices = project.devices().await?;
-        let done = devices.iter().filter(|device| settled(device)).count();
-        Ok(if done == WAVE { Look::Done(devices) } else { Look::NotYet(format!("{done} of {}", devices.len())) })
+        let open: Vec<_> = devices.iter().filter(|device| !settled(device)).collect();
+        let done = open.is_empty() && devices.len() == WAVE;
+        Ok(if done { Look::Done(devices) } else { Look::NotYet(format!("not yet are: {open:#?}")) })
     })
     .await?;
     project.until_codes_are(&[]).await?;

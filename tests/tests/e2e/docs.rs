@@ -41,7 +41,9 @@ pub(crate) async fn the_first_page_works_as_it_stands(stage: Arc<Stage>) -> Resu
         }
         let said = stage.cluster().kubectl(&command, None).await?;
         if command.starts_with(&["get".to_owned(), "fleetform".to_owned()]) {
-            for line in ["deviceinstance.fleetform.dev/front-desk", "project.fleetform.dev/project", "ReadyForActivation"] {
+            for line in
+                ["deviceinstance.fleetform.dev/front-desk", "project.fleetform.dev/project", "ReadyForActivation"]
+            {
                 ensure!(said.contains(line), "{command:?} does not show {line}:\n{said}");
             }
         }

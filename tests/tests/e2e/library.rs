@@ -182,7 +182,7 @@ async fn it_reads_well(library: &Project) -> Result<()> {
     }
     for (field, words) in [
         ("deviceinstance.spec.activation.epoch", "raise it to deactivate the device"),
-        ("deviceinstance.status.phase", "`ReadyForActivation`"),
+        ("deviceinstance.status.phase", "ReadyForActivation"),
         ("site.spec.address.postalCode", "FIELD: postalCode"),
     ] {
         let explained = cluster.kubectl(&["explain", field], None).await?;

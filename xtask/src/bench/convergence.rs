@@ -83,11 +83,11 @@ pub(super) async fn converge(
     let mut stages = Stages::new(settings.devices());
     match follow(settings, installation, &mut stages, on_ready).await {
         Ok(wall) => Ok(Converged { wall, stages }),
-        Err(error) => Err(error.context(format!(
-            "the fleet did not come up: {stages}\n{}\n{}",
+        Err(error) => Err(anyhow!(
+            "the fleet did not come up: {error:#}\n{stages}\n{}\n{}",
             installation.operator_log_end(),
             installation.simulator_log_end()
-        ))),
+        )),
     }
 }
 

@@ -26,18 +26,13 @@ impl Profile {
 
     /// Builds what is measured. When the running program is of the other profile it is replaced by itself in this one.
     pub(super) fn enter(self) -> Result<()> {
-        let is_own = self == Self::own();
-        if is_own && self == Self::Dev {
-            return workspace::build_programs();
-        }
         // All in one go, also the second time: built apart, packages would be built twice with different features.
-        let mut build = vec!["build"];
-        build.extend(["--package=fleetform-operator", "--package=fleetform-simulator", "--package=xtask"]);
+        let mut build = vec!["build", "--workspace", "--bins"];
         if self == Self::Release {
             build.push("--release");
         }
         workspace::cargo(&build)?;
-        if is_own {
+        if self == Self::own() {
             return Ok(());
         }
         let own = env::current_exe().context("find the running program")?;

@@ -2,11 +2,14 @@
 //!
 //! Fleetform is installed, so its definitions, rules and policies are checked as they are for the fleet, but the operator
 //! does not run: the bare client writes in its place and with its identity. It keeps as many requests in flight as the
-//! operator does, and makes those of one device one after the other, as each needs what the one before has made. A watch
-//! like the one that takes the times of the fleet runs here too, so that measuring costs both halves the same.
+//! operator does: first it creates all device instances, as the user of a fleet does; then it makes the operator's writes,
+//! those of one device one after the other, as each needs what the one before has made. (With the Secret of a device right
+//! after the device, the garbage collector would see it before its owner and ask the API server for that, once or twice for
+//! each device, which it does not have to for the fleet.) A watch like the one that takes the times of the fleet runs here
+//! too, so that measuring costs both halves the same.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -48,17 +51,36 @@ pub(super) async fn measure(settings: &Settings) -> Result<Raw> {
     let before = bed.cpu()?;
     eprintln!("the raw limit: writing for {} devices …", settings.devices());
     let start = Instant::now();
-    let all = each(settings.concurrency.get(), settings.devices(), move |number| {
-        let writer = Arc::clone(&writer);
-        async move { writer.device(number).await }
-    });
-    timeout(settings.limit(), all)
+    timeout(settings.limit(), write_all(settings, writer))
         .await
         .map_err(|_| anyhow!("the bare client's writes were not done after {} s", settings.limit().as_secs()))??;
     let wall = start.elapsed();
     let cpu = bed.cpu()?.since(&before);
     watching.abort();
     Ok(Raw { wall, cpu, sizes })
+}
+
+async fn write_all(settings: &Settings, writer: Arc<Writer>) -> Result<()> {
+    let (concurrency, devices) = (settings.concurrency.get(), settings.devices());
+    let created: Arc<Vec<OnceLock<DeviceInstance>>> = Arc::new((0..devices).map(|_| OnceLock::new()).collect());
+    let (user, all) = (Arc::clone(&writer), Arc::clone(&created));
+    each(concurrency, devices, move |number| {
+        let (user, all) = (Arc::clone(&user), Arc::clone(&all));
+        async move {
+            let _ = all[number].set(user.create(number).await?);
+            Ok(())
+        }
+    })
+    .await?;
+    each(concurrency, devices, move |number| {
+        let (operator, all) = (Arc::clone(&writer), Arc::clone(&created));
+        async move {
+            let created = all[number].get().context("a device instance was not created")?;
+            let (device, secret) = operator.make_ready(created).await?;
+            operator.activate(&device, &secret).await
+        }
+    })
+    .await
 }
 
 /// Does it for every number below `count`, so many at a time. The first failure ends it.
@@ -110,16 +132,12 @@ impl Writer {
         }
     }
 
-    /// All six, in the order in which a device needs them.
-    async fn device(&self, number: usize) -> Result<()> {
-        let (device, secret) = self.make_ready(number).await?;
-        self.activate(&device, &secret).await
+    async fn create(&self, number: usize) -> Result<DeviceInstance> {
+        let declared = objects::device(number, self.sites);
+        self.declared.create(&PostParams::default(), &declared).await.context("create a device instance")
     }
 
-    async fn make_ready(&self, number: usize) -> Result<(Device, Secret)> {
-        let declared = objects::device(number, self.sites);
-        let created =
-            self.declared.create(&PostParams::default(), &declared).await.context("create a device instance")?;
+    async fn make_ready(&self, created: &DeviceInstance) -> Result<(Device, Secret)> {
         let (name, uid) = (created.name_any(), created.uid().unwrap_or_default());
         let secret = raw_bodies::secret(&name, &uid);
         let apply = PatchParams::apply(MANAGER).force();
@@ -145,7 +163,7 @@ impl Writer {
     }
 
     async fn measure_sizes(&self, number: usize) -> Result<Sizes> {
-        let (device, secret) = self.make_ready(number).await?;
+        let (device, secret) = self.make_ready(&self.create(number).await?).await?;
         let secret_bytes = size_of(&secret)?;
         self.activate(&device, &secret).await?;
         Ok(Sizes { secret_bytes, device_bytes: size_of(&self.declared.get(&device.name_any()).await?)? })
