@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use fleetform_e2e::{assets, tools};
 
 use crate::workspace;
@@ -26,9 +26,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     tools::helm()?;
     // Tests and programs in one go: built apart, packages would be built twice with different features.
     workspace::cargo(&["build", "--workspace", "--all-targets"])?;
-    let mut test = vec!["test", "--workspace", "--"];
-    test.extend(args.args.iter().map(String::as_str));
-    if workspace::try_cargo(&test)?.success() { Ok(()) } else { bail!("tests failed") }
+    // Examples in the documentation first, so that the last lines tell of the tests.
+    for targets in ["--doc", "--all-targets"] {
+        let mut test = vec!["test", "--workspace", targets, "--"];
+        test.extend(args.args.iter().map(String::as_str));
+        ensure!(workspace::try_cargo(&test)?.success(), "tests failed");
+    }
+    Ok(())
 }
 
 /// Licences, sources and known vulnerabilities of packages, where the tool for it is installed.
