@@ -11,6 +11,9 @@ const MAX_SIDE: u32 = 4096;
 /// Most memory that unpacking a picture may take, in bytes.
 const MAX_UNPACKED: usize = 64 * 1024 * 1024;
 
+/// From how many sides a picture is looked at.
+const SIDES: usize = 4;
+
 /// The text of the one QR code in a PNG picture.
 ///
 /// # Errors
@@ -18,16 +21,16 @@ const MAX_UNPACKED: usize = 64 * 1024 * 1024;
 /// [`ActivationFailure::UnableToReadQr`] when the bytes are no picture or no code can be read in it,
 /// [`ActivationFailure::MultipleQrCodes`] when more than one can.
 pub fn read(png: &[u8]) -> Result<String, ActivationFailure> {
-    let picture = Grey::from_png(png).ok_or(ActivationFailure::UnableToReadQr)?;
-    let (width, height) = (picture.width, picture.height);
-    let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| picture.pixels[y * width + x]);
-    // A grid that cannot be decoded is a pattern that only looks like a code, or a code too blurred to count.
-    let mut texts = prepared.detect_grids().into_iter().filter_map(|grid| grid.decode().ok());
-    match (texts.next(), texts.next()) {
-        (Some((_, text)), None) => Ok(text),
-        (Some(_), Some(_)) => Err(ActivationFailure::MultipleQrCodes),
-        (None, _) => Err(ActivationFailure::UnableToReadQr),
+    let mut picture = Grey::from_png(png).ok_or(ActivationFailure::UnableToReadQr)?;
+    // The reader mistakes about one clean code in ten thousand. Held another way, it reads that one too.
+    for _ in 0..SIDES {
+        match picture.codes().as_slice() {
+            [] => picture = picture.turned(),
+            [text] => return Ok(text.clone()),
+            _ => return Err(ActivationFailure::MultipleQrCodes),
+        }
     }
+    Err(ActivationFailure::UnableToReadQr)
 }
 
 /// A picture in 256 greys, row by row; 0 is black.
@@ -62,6 +65,23 @@ impl Grey {
         let rows = bytes.chunks_exact(frame.line_size).take(height);
         let pixels: Vec<u8> = rows.flat_map(|row| row.chunks_exact(samples).take(width).map(grey)).collect();
         (pixels.len() == width * height && !pixels.is_empty()).then_some(Self { width, height, pixels })
+    }
+
+    /// The texts of the codes that can be read as it is held.
+    fn codes(&self) -> Vec<String> {
+        let (width, height) = (self.width, self.height);
+        let mut prepared =
+            rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| self.pixels[y * width + x]);
+        // A grid that cannot be decoded is a pattern that only looks like a code, or a code too blurred to count.
+        prepared.detect_grids().into_iter().filter_map(|grid| grid.decode().ok()).map(|(_, text)| text).collect()
+    }
+
+    /// A quarter turn further.
+    fn turned(&self) -> Self {
+        let (width, height) = (self.height, self.width);
+        let pixel = |x: usize, y: usize| self.pixels[(self.height - 1 - x) * self.width + y];
+        let pixels = (0..height).flat_map(|y| (0..width).map(move |x| pixel(x, y))).collect();
+        Self { width, height, pixels }
     }
 
     /// Packs the picture.
@@ -131,6 +151,23 @@ pub(crate) mod tests {
         let picture = Grey::from_png(&draw(TEXT)).unwrap();
         assert_eq!(Grey::from_png(&picture.to_png()), Some(picture.clone()));
         assert_eq!(read(&picture.to_png()), Ok(TEXT.to_owned()));
+    }
+
+    #[test]
+    fn a_code_that_the_reader_mistakes_is_read_from_another_side() {
+        let mistaken = "https://127.0.0.1:29529#v1._CdyiDkHcKgqkkLy7_bAtLbCASGa7SOS9y6sNI9DUkg.AX1djEwj4Eq8uBn0kpbsMErQQD\
+                        Hkx6hO6Y4MRwHVu5dTAAAAAAAAAAEAAAAAawPAt1BxeF2sirIXKqOsir1wkUdweouNoqYiz3v7IWd90zsI";
+        let picture = draw(mistaken);
+        assert!(Grey::from_png(&picture).unwrap().codes().is_empty(), "then the second look is no longer needed");
+        assert_eq!(read(&picture), Ok(mistaken.to_owned()));
+    }
+
+    #[test]
+    fn a_quarter_turn_turns_every_pixel() {
+        let picture = Grey { width: 3, height: 2, pixels: vec![1, 2, 3, 4, 5, 6] };
+        let turned = Grey { width: 2, height: 3, pixels: vec![4, 1, 5, 2, 6, 3] };
+        assert_eq!(picture.turned(), turned);
+        assert_eq!((0..4).fold(picture.clone(), |now, _| now.turned()), picture);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: every test there is.
 
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use fleetform_e2e::{assets, tools};
 
 use crate::workspace;
@@ -28,9 +28,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     workspace::cargo(&["build", "--workspace", "--all-targets"])?;
     // Examples in the documentation first, so that the last lines tell of the tests.
     for targets in ["--doc", "--all-targets"] {
-        let mut test = vec!["test", "--workspace", targets, "--"];
+        let mut test = vec!["test", "--workspace", "--no-fail-fast", targets, "--"];
         test.extend(args.args.iter().map(String::as_str));
-        ensure!(workspace::try_cargo(&test)?.success(), "tests failed");
+        let status = workspace::try_cargo(&test)?;
+        if !status.success() {
+            // What failed, the last lines say themselves.
+            process::exit(status.code().unwrap_or(1));
+        }
     }
     Ok(())
 }

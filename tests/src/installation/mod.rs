@@ -66,12 +66,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// In this folder, with the simulator, devices that check in every two seconds, and otherwise what the chart says.
+    /// In this folder, with the simulator, devices that check in every three seconds, and otherwise what the chart says.
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
             simulator: Some(SimulatorOptions::default()),
-            check_in_seconds: 2,
+            check_in_seconds: 3,
             chart_values: Vec::new(),
             operator_args: Vec::new(),
         }

@@ -169,12 +169,18 @@ pub(crate) async fn an_operator_that_is_asked_to_end_hands_over_at_once(stage: A
     let mut device = activated(&project, &installer, "door").await?;
     checking_in(&project, &mut device, "door", "Ready", |instance| condition(instance, ConditionType::Ready)).await?;
 
-    // A request that waits is answered, not cut off.
+    // A request that waits is answered, not cut off. It is being handled as soon as what it reports is stored.
+    device.set_software_version("2.0.0".try_into()?);
     let waiting = tokio::spawn(async move {
         let answer = device.check_in_waiting(60).await;
         (device, answer)
     });
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    project
+        .until("door", "known by its new version", |instance| {
+            let hardware = instance.status.as_ref().and_then(|status| status.device.as_ref());
+            hardware.is_some_and(|hardware| hardware.software_version.as_deref() == Some("2.0.0"))
+        })
+        .await?;
     let asked = Instant::now();
     let ended = stage.installation.terminate_operator().await?;
     ensure!(ended.success(), "it ended with {ended}");

@@ -73,8 +73,15 @@ fn prepare(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// A folder for this cluster alone, as it was left: simulated devices keep their keys there, without which they would have to
+/// be activated again.
+fn folder_of_context(context: &str) -> PathBuf {
+    let name: String = context.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    workspace::root().join("target/demo-contexts").join(name)
+}
+
 /// `target/demo`, empty.
-fn folder() -> Result<PathBuf> {
+fn fresh_folder() -> Result<PathBuf> {
     let dir = workspace::root().join("target/demo");
     let lock = dir.join("lock");
     if let Ok(held) = File::open(&lock)
@@ -91,15 +98,15 @@ fn folder() -> Result<PathBuf> {
 }
 
 async fn demonstrate(args: &Args) -> Result<()> {
-    let dir = folder()?;
     let mut screen = Screen::new();
-    let (plane, cluster) = if let Some(context) = &args.context {
-        (None, Cluster::of_context(context).await?)
+    let (dir, plane, cluster) = if let Some(context) = &args.context {
+        (folder_of_context(context), None, Cluster::of_context(context).await?)
     } else {
         screen.say("Starting a control plane ...");
+        let dir = fresh_folder()?;
         let plane = ControlPlane::start(Options { dir: Some(dir.clone()), ..Options::default() }).await?;
         let cluster = Cluster::of(&plane)?;
-        (Some(plane), cluster)
+        (dir, Some(plane), cluster)
     };
     screen.say("Installing the chart; starting operator and simulator with their own tokens ...");
     let installation = Installation::start(cluster, installation::Options::in_dir(dir)).await?;
@@ -126,7 +133,7 @@ async fn follow(
     let mut invitation = Box::pin(code::invitation(installation, &namespace));
     let mut invited = false;
     let mut told = 0;
-    let mut done = false;
+    let mut done = None;
     loop {
         installation.ensure_running()?;
         fleet.look().await?;
@@ -135,10 +142,10 @@ async fn follow(
             screen.say(&fleet::in_words(event));
         }
         told = events.len();
-        screen.show(fleet, started.elapsed());
-        if !done && fleet.is_active() {
-            done = true;
-            let seconds = started.elapsed().as_secs_f64();
+        screen.show(fleet, done.unwrap_or_else(|| started.elapsed()));
+        if done.is_none() && fleet.is_active() {
+            let took = *done.insert(started.elapsed());
+            let seconds = took.as_secs_f64();
             let (active, all) = fleet.simulated();
             let summary = format!("{active} of {all} simulated devices are Active after {seconds:.1} s");
             if args.exit_when_active {

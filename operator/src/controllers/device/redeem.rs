@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{plan, presence};
 
-/// The patch that associates `device` with the hardware `asset_tag`. It tests UID, epoch, phase and sequence, so two
+/// The patch that associates `device` with the hardware `asset_tag`. It tests UID, epoch, site, phase and sequence, so two
 /// gateways or two devices can never both win, and unrelated edits do not get in the way. What it writes is what the
 /// reconciler would write next, so no write follows it.
 ///
@@ -36,6 +36,7 @@ pub fn patch(device: &DeviceInstance, association: Association, asset_tag: &str,
     let operations = json!([
         { "op": "test", "path": "/metadata/uid", "value": device.metadata.uid },
         { "op": "test", "path": "/spec/activation/epoch", "value": epoch },
+        { "op": "test", "path": "/spec/siteRef/name", "value": device.spec.site_ref.name },
         { "op": "test", "path": "/status/phase", "value": Phase::ReadyForActivation },
         { "op": "test", "path": "/status/activation/sequence", "value": sequence },
         { "op": "replace", "path": "/status/phase", "value": Phase::Active },
