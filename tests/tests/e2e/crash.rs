@@ -145,7 +145,9 @@ async fn nothing_was_made_twice(project: &Project) -> Result<()> {
     wait::until("the audit log to tell of every Secret", LIMIT, async || {
         let counted = secrets_made_and_deleted(project)?;
         ensure!(counted.0 <= expected.0 && counted.1 <= expected.1, "{counted:?} Secrets were made and deleted");
-        Ok(if counted == expected { Look::Done(()) } else { Look::NotYet(format!("{counted:?}")) })
+        // A delete whose client was killed under way is carried out, but not logged as answered; that the codes are gone is
+        // asked of the API server itself.
+        Ok(if counted.0 == expected.0 { Look::Done(()) } else { Look::NotYet(format!("{counted:?}")) })
     })
     .await
 }
