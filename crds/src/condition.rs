@@ -102,10 +102,16 @@ reasons! {
     Activated,
     /// The namespace has no Project.
     ProjectNotFound,
+    /// The Project is there, but does not read.
+    ProjectUnreadable,
     /// The site that is referred to is missing.
     SiteNotFound,
+    /// The site that is referred to is there, but does not read.
+    SiteUnreadable,
     /// The template that is referred to is missing.
     TemplateNotFound,
+    /// The template that is referred to is there, but does not read.
+    TemplateUnreadable,
     /// Required parts of the configuration are missing.
     ConfigurationIncomplete,
     /// The operation mode cannot change while the device is active.
@@ -190,6 +196,14 @@ pub fn merge(
             }
         })
         .collect()
+}
+
+/// The statement that a person has to change something, if it was not made before for the same reason.
+pub fn new_stall<'a>(current: &[Condition], statements: &'a [Statement]) -> Option<&'a Statement> {
+    let stalled = statements.iter().find(|statement| statement.condition == ConditionType::Stalled)?;
+    let type_ = ConditionType::Stalled.as_str();
+    let told = current.iter().any(|known| known.type_ == type_ && known.reason == stalled.reason.as_str());
+    (!told).then_some(stalled)
 }
 
 /// The value of a condition, if it stands.

@@ -12,6 +12,7 @@ use crate::gateway::table::DeviceTable;
 use crate::leader::Leadership;
 use crate::queue::Queue;
 use crate::reconcile::execute::Executor;
+use crate::server::Shards;
 use crate::settings::Settings;
 use crate::telemetry::Metrics;
 
@@ -32,6 +33,8 @@ pub struct Context {
     pub executor: Executor,
     /// Whether this process holds the lease.
     pub leadership: Leadership,
+    /// Held while the count of a site's active devices is looked at and stored: the count keeps the address from being edited.
+    pub site_locks: Arc<Shards>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Makes activation codes.

@@ -29,6 +29,20 @@ pub enum Error {
         /// What was tried.
         what: String,
     },
+    /// Somebody else's object has the name that is needed.
+    #[error("{what}: an object of this name is there that Fleetform did not make")]
+    NameTaken {
+        /// What was tried.
+        what: String,
+    },
+    /// A mistake in Fleetform itself.
+    #[error("{what}: a mistake in Fleetform itself: {why}; please report it")]
+    Panicked {
+        /// What was tried.
+        what: String,
+        /// What the panic said.
+        why: String,
+    },
     /// Something that is stored does not read.
     #[error("{what}: {why}")]
     Unreadable {
@@ -54,6 +68,8 @@ pub enum Class {
     NotLeading,
     /// Stored data does not read.
     Unreadable,
+    /// A mistake in Fleetform itself.
+    Internal,
 }
 
 impl Class {
@@ -66,6 +82,7 @@ impl Class {
             Self::Unavailable => "unavailable",
             Self::NotLeading => "not-leading",
             Self::Unreadable => "unreadable",
+            Self::Internal => "internal",
         }
     }
 }
@@ -90,6 +107,8 @@ impl Error {
             },
             Self::TimedOut { .. } => Class::Unavailable,
             Self::NotLeading { .. } => Class::NotLeading,
+            Self::NameTaken { .. } => Class::Refused,
+            Self::Panicked { .. } => Class::Internal,
             Self::Unreadable { .. } => Class::Unreadable,
         }
     }

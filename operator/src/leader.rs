@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::error::{Class, Error, Result};
 
@@ -17,33 +18,47 @@ pub const LEASE: &str = "fleetform-operator";
 /// A lease that was not renewed for so long may be taken.
 pub const DURATION: Duration = Duration::from_secs(15);
 
-/// The holder gives up when it could not renew for so long: before anybody else may take the lease.
+/// The holder counts on the lease for so long after it renewed it: less than anybody else has to wait for it, so that a write
+/// that is on its way arrives before.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Time between two tries.
 pub const RETRY: Duration = Duration::from_secs(2);
 
-/// Whether this process holds the lease.
+/// Whether this process holds the lease: until when it may count on that.
 #[derive(Clone, Debug)]
-pub struct Leadership(watch::Receiver<bool>);
+pub struct Leadership(watch::Receiver<Option<Instant>>);
 
 impl Leadership {
-    /// Whether it does now.
+    /// For how long nobody else can hold the lease; `None` when this process does not hold it.
+    pub fn time_left(&self) -> Option<Duration> {
+        let until = (*self.0.borrow())?;
+        Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
+    /// Whether this process holds the lease now.
     pub fn is_leading(&self) -> bool {
-        *self.0.borrow()
+        self.time_left().is_some()
     }
 
     /// Waits until it does.
     pub async fn leading(&mut self) {
-        // The sender lives as long as the process; an error here means that it ends.
-        if self.0.wait_for(|leading| *leading).await.is_err() {
-            std::future::pending::<()>().await;
+        while !self.is_leading() {
+            // The sender lives as long as the process; an error here means that it ends.
+            if self.0.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 
     /// Waits until it does no longer.
     pub async fn lost(&mut self) {
-        let _ = self.0.wait_for(|leading| !*leading).await;
+        while let Some(left) = self.time_left() {
+            tokio::select! {
+                changed = self.0.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(left) => {}
+            }
+        }
     }
 }
 
@@ -98,35 +113,33 @@ pub fn claim(lease: Option<Lease>, me: &str, decision: &Decision, now: Timestamp
 pub struct Elector {
     api: Api<Lease>,
     me: String,
-    leading: watch::Sender<bool>,
-    seen: Option<(String, tokio::time::Instant)>,
+    until: watch::Sender<Option<Instant>>,
+    seen: Option<(String, Instant)>,
 }
 
 impl Elector {
     /// An elector, and what others ask.
     pub fn new(client: Client, namespace: &str, me: String) -> (Self, Leadership) {
-        let (leading, receiver) = watch::channel(false);
+        let (until, receiver) = watch::channel(None);
         let api = Api::namespaced(client, namespace);
-        (Self { api, me, leading, seen: None }, Leadership(receiver))
+        (Self { api, me, until, seen: None }, Leadership(receiver))
     }
 
     /// Holds the lease as long as it can, until it is dropped. A lost API server is waited for.
     pub async fn run(&mut self) {
-        let mut renewed = tokio::time::Instant::now();
         loop {
-            let tried = tokio::time::Instant::now();
+            // Counted from before the request: whoever waits for the lease to end counts from when it was stored.
+            let tried = Instant::now();
             match tokio::time::timeout(RENEW_DEADLINE / 2, self.try_once()).await {
-                Ok(Ok(true)) => {
-                    renewed = tried;
-                    self.set(true);
-                }
-                Ok(Ok(false)) => self.set(false),
+                Ok(Ok(true)) => self.set(Some(tried + RENEW_DEADLINE)),
+                Ok(Ok(false)) => self.set(None),
                 Ok(Err(error)) if error.class() == Class::Conflict => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the lease cannot be renewed just now"),
                 Err(_) => tracing::warn!("the lease cannot be renewed just now: the API server does not answer"),
             }
-            if renewed.elapsed() >= RENEW_DEADLINE {
-                self.set(false);
+            let ended = (*self.until.borrow()).is_some_and(|until| until <= Instant::now());
+            if ended {
+                self.set(None);
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -134,8 +147,8 @@ impl Elector {
 
     /// Gives the lease up, so that the next process need not wait for its end.
     pub async fn release(&mut self) {
-        let led = self.leading.send_replace(false);
-        if !led {
+        let led = self.until.send_replace(None);
+        if led.is_none() {
             return;
         }
         let release = async {
@@ -155,10 +168,10 @@ impl Elector {
         }
     }
 
-    fn set(&self, leading: bool) {
-        let changed = self.leading.send_if_modified(|now| std::mem::replace(now, leading) != leading);
-        if changed {
-            tracing::info!(leading, identity = self.me, "leadership changed");
+    fn set(&self, until: Option<Instant>) {
+        let before = self.until.send_replace(until);
+        if before.is_some() != until.is_some() {
+            tracing::info!(leading = until.is_some(), identity = self.me, "leadership changed");
         }
     }
 
@@ -166,7 +179,7 @@ impl Elector {
         let failed = |error| Error::kube(format!("hold the Lease {LEASE}"), error);
         let lease = self.api.get_opt(LEASE).await.map_err(failed)?;
         let version = lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone()).unwrap_or_default();
-        let now = tokio::time::Instant::now();
+        let now = Instant::now();
         let since = match &self.seen {
             Some((seen, since)) if *seen == version => *since,
             _ => {
@@ -212,6 +225,22 @@ mod tests {
     #[test]
     fn the_holder_gives_up_before_others_may_take() {
         assert!(RENEW_DEADLINE + RETRY < DURATION);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leadership_ends_by_itself_when_nobody_renews_it() {
+        let (until, receiver) = watch::channel(None);
+        let mut leadership = Leadership(receiver);
+        assert!(!leadership.is_leading());
+        until.send_replace(Some(Instant::now() + RENEW_DEADLINE));
+        leadership.leading().await;
+        assert_eq!(leadership.time_left(), Some(RENEW_DEADLINE));
+        let began = Instant::now();
+        leadership.lost().await;
+        assert!(began.elapsed() >= RENEW_DEADLINE && !leadership.is_leading());
+        until.send_replace(Some(Instant::now() + RENEW_DEADLINE));
+        until.send_replace(None);
+        assert_eq!(leadership.time_left(), None);
     }
 
     #[test]

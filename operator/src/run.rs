@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use fleetform_crds::DeviceInstance;
 use kube::Client;
 use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::activation::code::Mint;
@@ -26,6 +28,9 @@ use crate::{gateway, portal};
 
 /// How long running requests may take to end after a signal.
 const DRAIN: Duration = Duration::from_secs(12);
+
+/// Longer than any look at an object can take.
+const STUCK_AFTER: Duration = Duration::from_mins(2);
 
 /// Runs until SIGTERM or SIGINT. An API server that is away, at the start or later, is waited for.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
@@ -50,25 +55,44 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     });
     let metrics = Arc::new(Metrics::new());
     let world = Arc::new(World::new(Scope::of(&settings.watch_namespaces)));
+    let queue = Arc::new(Queue::default());
+    let (elector, leadership) = Elector::new(client.clone(), &settings.namespace, settings.identity.clone());
     let health = tokio::spawn(telemetry::serve(
         metrics_listener,
         Arc::clone(&metrics),
         readiness(Arc::clone(&world), shutdown.clone()),
-        || Ok(()),
+        liveness(Arc::clone(&queue), leadership.clone()),
         shutdown.clone(),
     ));
-    let _watches = watch_all(&client, &world, &metrics);
-    let (elector, leadership) = Elector::new(client.clone(), &settings.namespace, settings.identity.clone());
-    let election = tokio::spawn(elect(elector, shutdown.clone()));
-
     metrics.on_read(gauges(Arc::clone(&world), leadership.clone()));
+    let mut watches = watch_all(&client, &world, &metrics);
+    // The lease is kept until what runs has ended: whoever takes it next must not meet our last writes.
+    let drained = CancellationToken::new();
+    let election = tokio::spawn(elect(elector, drained.clone()));
 
-    let parts = Parts { settings: Arc::new(settings), client, world, metrics, leadership };
-    serve(parts, listeners, sink, &shutdown).await;
-
+    let parts = Parts { settings: Arc::new(settings), client, world, metrics, leadership, queue };
+    let outcome = tokio::select! {
+        outcome = serve(parts, listeners, sink, &shutdown) => outcome,
+        ended = watches.join_next() => Err(ended_early("a watch of the API server", ended)),
+    };
+    shutdown.cancel();
+    drained.cancel();
     election.await.context("the election ended by itself")?.release().await;
     let _ = tokio::time::timeout(Duration::from_secs(1), health).await;
-    Ok(())
+    outcome
+}
+
+/// What is to be said when a part of the process has ended that should not have: half an operator is worse than one that is
+/// started again.
+fn ended_early<T>(what: &str, ended: Option<Result<T, JoinError>>) -> anyhow::Error {
+    match ended {
+        Some(Err(error)) if error.is_panic() => {
+            anyhow::anyhow!(
+                "{what} ended by a mistake in Fleetform itself, so the process ends: please report what stands above"
+            )
+        }
+        _ => anyhow::anyhow!("{what} ended by itself, so the process ends"),
+    }
 }
 
 struct Listeners {
@@ -82,6 +106,7 @@ struct Parts {
     world: Arc<World>,
     metrics: Arc<Metrics>,
     leadership: Leadership,
+    queue: Arc<Queue>,
 }
 
 async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -103,6 +128,18 @@ fn readiness(
     }
 }
 
+/// Alive is who works off what is to be done. Every step of a look is bounded in time, so workers that take nothing for so
+/// long never will again.
+fn liveness(queue: Arc<Queue>, leadership: Leadership) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+    move || {
+        let untouched = queue.untouched_for();
+        if leadership.is_leading() && untouched > STUCK_AFTER {
+            return Err(format!("objects have waited for {} s and no worker took one", untouched.as_secs()));
+        }
+        Ok(())
+    }
+}
+
 fn gauges(world: Arc<World>, leadership: Leadership) -> impl Fn() -> Gauges + Send + Sync + 'static {
     move || Gauges {
         leading: leadership.is_leading(),
@@ -116,41 +153,54 @@ fn gauges(world: Arc<World>, leadership: Leadership) -> impl Fn() -> Gauges + Se
     }
 }
 
-async fn elect(mut elector: Elector, shutdown: CancellationToken) -> Elector {
-    // The lease is kept until what runs has ended: whoever takes it next must not meet our last writes.
-    let drained = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    };
+async fn elect(mut elector: Elector, drained: CancellationToken) -> Elector {
     tokio::select! {
         () = elector.run() => {}
-        () = drained => {}
+        () = drained.cancelled() => {}
     }
     elector
 }
 
-/// Everything that only the holder of the lease does, until `shutdown`; then running requests are finished.
-async fn serve(parts: Parts, listeners: Listeners, sink: JsonLines, shutdown: &CancellationToken) {
-    let Some(context) = shutdown.run_until_cancelled(prepare(parts)).await else { return };
-    let _reconciling = reconcile::start(&context);
+/// Everything that only the holder of the lease does, until `shutdown`; then running requests are finished. An error when a
+/// part of it could not begin or ended early.
+async fn serve(
+    parts: Parts,
+    listeners: Listeners,
+    sink: JsonLines,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(context) = shutdown.run_until_cancelled(prepare(parts)).await else { return Ok(()) };
+    let mut reconciling = reconcile::start(&context);
     context.table.serve_from(context.clock.now());
-    let gateway = tokio::spawn(gateway::serve(context.clone(), listeners.gateway, shutdown.clone()));
-    let portal = tokio::spawn(portal::serve(context.clone(), listeners.portal, shutdown.clone()));
-    let events = tokio::spawn(events::deliver(context.clone(), sink));
+    let mut listening = JoinSet::new();
+    listening.spawn(gateway::serve(context.clone(), listeners.gateway, shutdown.clone()));
+    listening.spawn(portal::serve(context.clone(), listeners.portal, shutdown.clone()));
+    let mut following = JoinSet::new();
+    following.spawn(events::deliver(context.clone(), sink));
+    following.spawn(follow_leadership(context));
     tracing::info!("serving");
-    shutdown.run_until_cancelled(follow_leadership(context)).await;
-    let drained = async {
-        let _ = tokio::join!(gateway, portal);
+    let outcome = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        ended = listening.join_next() => match ended {
+            Some(Ok(Err(error))) => Err(error),
+            // A listener that sees the signal first is no surprise.
+            Some(Ok(Ok(()))) if shutdown.is_cancelled() => Ok(()),
+            ended => Err(ended_early("a listener", ended)),
+        },
+        ended = reconciling.join_next() => Err(ended_early("a worker", ended)),
+        ended = following.join_next() => Err(ended_early("the delivery of events or the watch over the lease", ended)),
     };
+    shutdown.cancel();
+    let drained = async { while listening.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("some requests were not finished in time");
     }
-    events.abort();
+    outcome
 }
 
 /// Waits for the lease and for the first full read of the API server, and loads the keys.
 async fn prepare(parts: Parts) -> Context {
-    let Parts { settings, client, world, metrics, mut leadership } = parts;
+    let Parts { settings, client, world, metrics, mut leadership, queue } = parts;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     leadership.leading().await;
     while !world.is_synced() {
@@ -158,7 +208,8 @@ async fn prepare(parts: Parts) -> Context {
     }
     let mut failures = 0;
     let Keys { authority, activation_key } = loop {
-        match crypto::load_or_create(&client, &settings.namespace, &*clock).await {
+        let associated = world.devices.all().iter().filter(|device| is_associated(device)).count();
+        match crypto::load_or_create(&client, &settings.namespace, &*clock, associated).await {
             Ok(keys) => break keys,
             Err(error) => {
                 failures += 1;
@@ -186,8 +237,13 @@ async fn prepare(parts: Parts) -> Context {
         metrics,
         mint: Arc::new(mint),
         authority: Arc::new(authority),
-        queue: Arc::new(Queue::default()),
+        queue,
+        site_locks: Arc::default(),
     }
+}
+
+fn is_associated(device: &DeviceInstance) -> bool {
+    device.association().is_some_and(|association| association.epoch == device.spec.activation.epoch)
 }
 
 /// Whoever led meanwhile heard what devices reported; we did not. So the table starts over with each term.

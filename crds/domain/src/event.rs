@@ -95,8 +95,6 @@ pub struct Subject<'a> {
     pub arn: &'a Arn,
     /// Display name of the device instance.
     pub device_instance_name: &'a str,
-    /// Asset tag of the hardware.
-    pub asset_tag_id: &'a str,
     /// Display name of the site.
     pub site_name: &'a str,
     /// ARN of the site.
@@ -145,7 +143,7 @@ pub fn transition_event(here: &Installation, subject: &Subject<'_>, transition: 
             metadata: SiteMetadata { site_name: subject.site_name.into(), site_arn: subject.site_arn.clone() },
             data: DeviceData {
                 change,
-                asset_tag_id: subject.asset_tag_id.into(),
+                asset_tag_id: transition.asset_tag_id.clone(),
                 device_instance_name: subject.device_instance_name.into(),
             },
         },
@@ -169,12 +167,11 @@ mod tests {
             uid: "0f5e6c1e-0000-4000-8000-000000000001",
             arn: &device,
             device_instance_name: "Device name",
-            asset_tag_id: "0000195169",
             site_name: "Site name",
             site_arn: &site,
         };
         let time = "2022-10-22T18:43:48.250Z".parse().unwrap();
-        transition_event(&here, &subject, &Transition { sequence: 7, time, change })
+        transition_event(&here, &subject, &Transition { sequence: 7, time, asset_tag_id: "0000195169".into(), change })
     }
 
     #[test]

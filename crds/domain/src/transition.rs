@@ -34,6 +34,10 @@ pub struct Transition {
     /// When the change was seen (RFC 3339).
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub time: Timestamp,
+    /// Asset tag of the hardware that changed: by the time its event is delivered another one may be in its place.
+    #[schemars(length(max = 64))]
+    #[serde(default)]
+    pub asset_tag_id: String,
     /// What changed to what.
     #[serde(flatten)]
     pub change: Change,
@@ -118,11 +122,16 @@ pub fn allowance(transitions: &[Transition], now: Timestamp) -> Allowance {
     Allowance::Flapping { until: oldest_that_counts + hour }
 }
 
-/// Adds `changes` at `now` to the record and drops what exceeds [`KEPT_TRANSITIONS`].
-pub fn record(transitions: &mut Vec<Transition>, changes: impl IntoIterator<Item = Change>, now: Timestamp) {
+/// Adds `changes` of the hardware `asset_tag` at `now` to the record and drops what exceeds [`KEPT_TRANSITIONS`].
+pub fn record(
+    transitions: &mut Vec<Transition>,
+    changes: impl IntoIterator<Item = Change>,
+    asset_tag: &str,
+    now: Timestamp,
+) {
     for change in changes {
         let sequence = transitions.last().map_or(0, |last| last.sequence) + 1;
-        transitions.push(Transition { sequence, time: now, change });
+        transitions.push(Transition { sequence, time: now, asset_tag_id: asset_tag.to_owned(), change });
     }
     let surplus = transitions.len().saturating_sub(KEPT_TRANSITIONS);
     transitions.drain(..surplus);
@@ -145,7 +154,7 @@ mod tests {
         let mut transitions = Vec::new();
         for n in 0..6 {
             assert_eq!(allowance(&transitions, at(n * 60)), Allowance::Granted);
-            record(&mut transitions, [lost(), lost()], at(n * 60));
+            record(&mut transitions, [lost(), lost()], "1", at(n * 60));
         }
         assert_eq!(allowance(&transitions, at(360)), Allowance::Flapping { until: at(3600) });
         assert_eq!(allowance(&transitions, at(3600)), Allowance::Granted);
@@ -155,7 +164,7 @@ mod tests {
     fn sequences_go_on_when_old_transitions_are_dropped() {
         let mut transitions = Vec::new();
         for n in 0..50 {
-            record(&mut transitions, [lost()], at(n));
+            record(&mut transitions, [lost()], "1", at(n));
         }
         assert_eq!(transitions.len(), KEPT_TRANSITIONS);
         assert_eq!(transitions.last().unwrap().sequence, 50);
@@ -163,10 +172,11 @@ mod tests {
 
     #[test]
     fn a_transition_is_flat_json() {
-        let json = serde_json::to_value(Transition { sequence: 1, time: at(0), change: lost() }).unwrap();
+        let transition = Transition { sequence: 1, time: at(0), asset_tag_id: "0000195169".into(), change: lost() };
+        let json = serde_json::to_value(transition).unwrap();
         assert_eq!(
             json,
-            serde_json::json!({"sequence": 1, "time": "2023-11-14T22:13:20Z", "kind": "Connectivity",
+            serde_json::json!({"sequence": 1, "time": "2023-11-14T22:13:20Z", "assetTagId": "0000195169", "kind": "Connectivity",
                 "previous": "CONNECTED", "current": "DISCONNECTED"})
         );
     }

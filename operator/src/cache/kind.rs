@@ -23,10 +23,20 @@ pub struct KindCache<K> {
 struct Inner<K> {
     objects: BTreeMap<Name, Arc<K>>,
     unreadable: HashMap<Name, String>,
-    relists: HashMap<Scope, HashSet<Name>>,
+    relists: HashMap<Scope, Relist>,
+    /// The newest version that was ever seen.
+    newest: u64,
     listed: HashSet<Scope>,
     tombstones: HashMap<Name, u64>,
     tombstone_order: VecDeque<Name>,
+}
+
+/// A list that is being read.
+#[derive(Debug)]
+struct Relist {
+    seen: HashSet<Name>,
+    /// The newest version that had been seen when the list was asked for. What the list says is not older.
+    began_at: u64,
 }
 
 /// Something that another object refers to.
@@ -65,6 +75,7 @@ impl<K> Default for KindCache<K> {
             objects: BTreeMap::new(),
             unreadable: HashMap::new(),
             relists: HashMap::new(),
+            newest: 0,
             listed: HashSet::new(),
             tombstones: HashMap::new(),
             tombstone_order: VecDeque::new(),
@@ -143,14 +154,19 @@ impl<K: Resource<DynamicType = ()>> KindCache<K> {
     pub fn take(&self, scope: &Scope, event: Event<DeserializeGuard<K>>) -> Vec<Observed<K>> {
         match event {
             Event::Init => {
-                self.inner.write().relists.insert(scope.clone(), HashSet::new());
+                let mut inner = self.inner.write();
+                let began_at = inner.newest;
+                inner.relists.insert(scope.clone(), Relist { seen: HashSet::new(), began_at });
                 Vec::new()
             }
             Event::InitApply(object) => {
                 let name = Name::of(&object);
+                if let Ok(listed) = &object.0 {
+                    self.notice_restore(scope, &name, version_of(listed));
+                }
                 let observed = self.observe(object.0.map_err(|invalid| (name.clone(), invalid.error)));
-                if let Some(seen) = self.inner.write().relists.get_mut(scope) {
-                    seen.insert(name);
+                if let Some(relist) = self.inner.write().relists.get_mut(scope) {
+                    relist.seen.insert(name);
                 }
                 vec![observed]
             }
@@ -180,12 +196,28 @@ impl<K: Resource<DynamicType = ()>> KindCache<K> {
         self.remove(name, version)
     }
 
+    /// A list that says less of an object than was known before the list was asked for comes from a store that went back: it
+    /// was restored from a backup. Then what it says counts, and what was remembered of the lost future does not.
+    fn notice_restore(&self, scope: &Scope, name: &Name, listed: u64) {
+        let mut inner = self.inner.write();
+        let began_at = inner.relists.get(scope).map_or(0, |relist| relist.began_at);
+        let known = inner.objects.get(name).map(|known| version_of(&**known));
+        let known = known.max(inner.tombstones.get(name).copied()).unwrap_or(0);
+        if listed < known && known <= began_at {
+            tracing::warn!(object = %name, "the API server went back in time, as after the restore of a backup");
+            inner.objects.remove(name);
+            inner.tombstones.clear();
+            inner.tombstone_order.clear();
+        }
+    }
+
     fn observe(&self, object: Result<K, (Name, String)>) -> Observed<K> {
         let mut inner = self.inner.write();
         match object {
             Ok(object) => {
                 let name = Name::of(&object);
                 let version = version_of(&object);
+                inner.newest = inner.newest.max(version);
                 let newest = inner.objects.get(&name).map(|known| version_of(&**known));
                 let deleted = inner.tombstones.get(&name).copied();
                 if newest.is_some_and(|newest| newest >= version) || deleted.is_some_and(|deleted| deleted >= version) {
@@ -207,6 +239,7 @@ impl<K: Resource<DynamicType = ()>> KindCache<K> {
     fn remove(&self, name: &Name, version: u64) -> Observed<K> {
         let mut inner = self.inner.write();
         inner.unreadable.remove(name);
+        inner.newest = inner.newest.max(version);
         if inner.tombstones.insert(name.clone(), version).is_none() {
             inner.tombstone_order.push_back(name.clone());
         }
@@ -223,15 +256,14 @@ impl<K: Resource<DynamicType = ()>> KindCache<K> {
     }
 
     fn end_relist(&self, scope: &Scope) -> Vec<Observed<K>> {
-        let missing: Vec<(Name, u64)> = {
-            let mut inner = self.inner.write();
-            let Some(seen) = inner.relists.remove(scope) else { return Vec::new() };
-            let gone = |name: &Name| scope.covers(name) && !seen.contains(name);
-            inner.unreadable.retain(|name, _| !gone(name));
-            let objects = inner.objects.iter();
-            objects.filter(|(name, _)| gone(name)).map(|(n, o)| (n.clone(), version_of(&**o))).collect()
-        };
-        missing.iter().map(|(name, version)| self.remove(name, *version)).collect()
+        let mut inner = self.inner.write();
+        let Some(relist) = inner.relists.remove(scope) else { return Vec::new() };
+        let gone = |name: &Name| scope.covers(name) && !relist.seen.contains(name);
+        inner.unreadable.retain(|name, _| !gone(name));
+        let missing: Vec<Name> = inner.objects.keys().filter(|name| gone(name)).cloned().collect();
+        // No tombstones: after a restore an object of the name may come again with a smaller version, and what was made after
+        // the list was asked for is brought back by the watch.
+        missing.iter().filter_map(|name| inner.objects.remove(name)).map(|old| Observed::Gone { old }).collect()
     }
 }
 
@@ -291,6 +323,33 @@ mod tests {
         assert!(matches!(&observed[..], [Observed::Gone { .. }]));
         assert_eq!(names(&cache), [("b".into(), 2)]);
         assert!(cache.is_synced(1));
+    }
+
+    #[test]
+    fn a_store_that_was_restored_from_a_backup_is_believed() {
+        let cache = KindCache::default();
+        cache.take(&Scope::All, Event::Apply(good("kept", 50)));
+        cache.take(&Scope::All, Event::Apply(good("made-since", 60)));
+        cache.take(&Scope::All, Event::Delete(good("deleted-since", 70)));
+        cache.take(&Scope::All, Event::Init);
+        cache.take(&Scope::All, Event::InitApply(good("kept", 20)));
+        cache.take(&Scope::All, Event::InitApply(good("deleted-since", 10)));
+        cache.take(&Scope::All, Event::InitDone);
+        assert_eq!(names(&cache), [("deleted-since".into(), 10), ("kept".into(), 20)]);
+        cache.take(&Scope::All, Event::Apply(good("kept", 31)));
+        cache.take(&Scope::All, Event::Apply(good("made-since", 32)));
+        assert_eq!(names(&cache), [("deleted-since".into(), 10), ("kept".into(), 31), ("made-since".into(), 32)]);
+    }
+
+    #[test]
+    fn a_list_that_was_asked_for_before_our_own_write_does_not_undo_it() {
+        let cache = KindCache::default();
+        cache.take(&Scope::All, Event::Apply(good("a", 50)));
+        cache.take(&Scope::All, Event::Init);
+        cache.take_own(map("a", 60));
+        cache.take(&Scope::All, Event::InitApply(good("a", 50)));
+        cache.take(&Scope::All, Event::InitDone);
+        assert_eq!(names(&cache), [("a".into(), 60)]);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use kube::runtime::watcher::Event;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
-use super::{KindCache, Observed};
+use super::{Found, KindCache, Observed};
+use crate::reconcile::names;
 
 /// Metadata of a Secret that the operator made. Its contents are never cached.
 pub type SecretMeta = PartialObjectMeta<Secret>;
@@ -129,13 +130,22 @@ pub enum Change {
         /// Names of its templates.
         templates: Vec<String>,
     },
-    /// A Secret of ours appeared, changed or went; the device instance it belongs to, if it is a code.
+    /// A Secret of ours appeared, changed or went.
     Secret {
         /// Which one.
         name: Name,
-        /// The instance that owns it.
-        owner: Option<String>,
+        /// What it was made for, if that can be told.
+        of: Option<SecretOf>,
     },
+}
+
+/// What a Secret of ours was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretOf {
+    /// It is a code of the device instance of this name.
+    Device(String),
+    /// It is a revision of the template with this UID.
+    Template(String),
 }
 
 /// The cache of everything.
@@ -203,8 +213,8 @@ impl World {
     }
 
     /// The project of a namespace.
-    pub fn project(&self, namespace: &str) -> Option<Arc<Project>> {
-        self.projects.get(&Name::new(namespace, fleetform_crds::project::NAME))
+    pub fn project(&self, namespace: &str) -> Found<Project> {
+        self.projects.find(&Name::new(namespace, fleetform_crds::project::NAME))
     }
 
     /// All changes from now on.
@@ -364,6 +374,9 @@ fn template_change(observed: &Observed<ConfigTemplate>) -> Option<Change> {
 fn secret_change(observed: &Observed<SecretMeta>) -> Option<Change> {
     let (Observed::Changed { new: secret, .. } | Observed::Gone { old: secret }) = observed else { return None };
     let owners = secret.metadata.owner_references.iter().flatten();
-    let owner = owners.into_iter().find(|owner| owner.kind == "DeviceInstance").map(|owner| owner.name.clone());
-    Some(Change::Secret { name: Name::of(&**secret), owner })
+    let device = owners.into_iter().find(|owner| owner.kind == "DeviceInstance");
+    let template = secret.metadata.labels.as_ref().and_then(|labels| labels.get(names::TEMPLATE_LABEL));
+    let of = device.map(|owner| SecretOf::Device(owner.name.clone()));
+    let of = of.or_else(|| template.map(|uid| SecretOf::Template(uid.clone())));
+    Some(Change::Secret { name: Name::of(&**secret), of })
 }

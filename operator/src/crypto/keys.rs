@@ -42,17 +42,19 @@ impl fmt::Debug for Keys {
 }
 
 /// The installation's keys, made if there are none yet. A Secret that does not read is an error that names it: to make
-/// another one in its place would cut off every device.
-pub async fn load_or_create(client: &Client, namespace: &str, clock: &dyn Clock) -> Result<Keys> {
+/// another one in its place would cut off every device. So is one that is missing while `associated` devices count on it.
+pub async fn load_or_create(client: &Client, namespace: &str, clock: &dyn Clock, associated: usize) -> Result<Keys> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let stored = secret(&secrets, AUTHORITY_SECRET, || {
-        let pem = Authority::generate(clock.now())?;
+        missing(namespace, AUTHORITY_SECRET, associated)?;
+        let pem = Authority::generate(clock.now()).map_err(|error| unusable(AUTHORITY_SECRET, &error))?;
         let data = [("tls.crt", pem.certificate.into_bytes()), ("tls.key", pem.key.into_bytes())];
         Ok(new_secret(AUTHORITY_SECRET, "kubernetes.io/tls", data))
     })
     .await?;
     let authority = read_authority(&stored).map_err(|why| unreadable(namespace, AUTHORITY_SECRET, &why))?;
     let stored = secret(&secrets, ACTIVATION_KEY_SECRET, || {
+        missing(namespace, ACTIVATION_KEY_SECRET, associated)?;
         Ok(new_secret(ACTIVATION_KEY_SECRET, "Opaque", [("key", clock.key().to_vec())]))
     })
     .await?;
@@ -63,12 +65,12 @@ pub async fn load_or_create(client: &Client, namespace: &str, clock: &dyn Clock)
 
 /// The Secret of this name; the one that `new` makes when there is none. Of several processes that start together, one
 /// creates it and the others read it.
-async fn secret(api: &Api<Secret>, name: &str, new: impl FnOnce() -> Result<Secret, CryptoError>) -> Result<Secret> {
+async fn secret(api: &Api<Secret>, name: &str, new: impl FnOnce() -> Result<Secret>) -> Result<Secret> {
     let reading = || format!("read the Secret {name}");
     if let Some(stored) = bounded(reading(), api.get_opt(name)).await? {
         return Ok(stored);
     }
-    let made = new().map_err(|error| Error::Unreadable { what: format!("Secret {name}"), why: error.to_string() })?;
+    let made = new()?;
     match bounded(format!("create the Secret {name}"), api.create(&PostParams::default(), &made)).await {
         Err(error) if error.class() == Class::Conflict => bounded(reading(), api.get(name)).await,
         created => {
@@ -107,6 +109,25 @@ fn read_key(secret: &Secret) -> Result<[u8; 32], String> {
 fn member<'a>(secret: &'a Secret, key: &str) -> Result<&'a [u8], String> {
     let data = secret.data.as_ref().and_then(|data| data.get(key));
     data.map(|bytes| bytes.0.as_slice()).ok_or_else(|| format!("it has no {key}"))
+}
+
+fn unusable(name: &str, error: &CryptoError) -> Error {
+    Error::Unreadable { what: format!("Secret {name}"), why: error.to_string() }
+}
+
+/// A key that devices count on is not made anew.
+fn missing(namespace: &str, name: &str, associated: usize) -> Result<()> {
+    if associated == 0 {
+        return Ok(());
+    }
+    let devices = if associated == 1 { "1 device counts".to_owned() } else { format!("{associated} devices count") };
+    Err(Error::Unreadable {
+        what: format!("Secret {namespace}/{name}"),
+        why: format!(
+            "it does not exist, but {devices} on it: restore it from a backup. If it is lost, deactivate every active device \
+             (raise spec.activation.epoch); then a new one is made, and they have to be activated again"
+        ),
+    })
 }
 
 fn unreadable(namespace: &str, name: &str, why: &str) -> Error {
@@ -160,5 +181,15 @@ mod tests {
         let error = unreadable("ns", ACTIVATION_KEY_SECRET, &short).to_string();
         assert!(error.starts_with("Secret ns/fleetform-activation-key: its key has 31 bytes"), "{error}");
         assert_eq!(read_key(&secret).unwrap_err(), "it has no key");
+    }
+
+    #[test]
+    fn a_key_that_devices_count_on_is_not_made_anew() {
+        assert!(missing("ns", AUTHORITY_SECRET, 0).is_ok());
+        let error = missing("ns", AUTHORITY_SECRET, 40).unwrap_err().to_string();
+        assert!(
+            error.starts_with("Secret ns/fleetform-authority: it does not exist, but 40 devices count on it"),
+            "{error}"
+        );
     }
 }

@@ -16,6 +16,8 @@ use crate::settings::EventSink;
 #[derive(Debug)]
 pub struct JsonLines {
     file: Option<File>,
+    /// Where an attempt began that failed: what it left behind is cut off before the next one.
+    torn_at: Option<u64>,
     held: Option<HashSet<Uuid>>,
 }
 
@@ -27,13 +29,13 @@ struct Held {
 impl JsonLines {
     /// Opens the sink. A half line that a crash left at the end of a file is ended, so that the next line is whole.
     pub async fn open(sink: &EventSink) -> io::Result<Self> {
-        let EventSink::File(path) = sink else { return Ok(Self { file: None, held: None }) };
+        let EventSink::File(path) = sink else { return Ok(Self { file: None, torn_at: None, held: None }) };
         let (held, ends_in_line) = read(path).await?;
         let mut file = OpenOptions::new().create(true).append(true).open(path).await?;
         if !ends_in_line {
             file.write_all(b"\n").await?;
         }
-        Ok(Self { file: Some(file), held: Some(held) })
+        Ok(Self { file: Some(file), torn_at: None, held: Some(held) })
     }
 
     /// Ids of the events that the sink held when it was opened, if it can tell.
@@ -41,7 +43,8 @@ impl JsonLines {
         self.held.take()
     }
 
-    /// Writes the events and makes sure that they stay.
+    /// Writes the events and makes sure that they stay. What an attempt that failed left behind is cut off first, so that no
+    /// line is half of one and half of another.
     pub async fn write(&mut self, events: impl Iterator<Item = &Event>) -> io::Result<()> {
         let mut lines = Vec::new();
         for event in events {
@@ -53,9 +56,15 @@ impl JsonLines {
             out.write_all(&lines).await?;
             return out.flush().await;
         };
+        if let Some(length) = self.torn_at {
+            file.set_len(length).await?;
+        }
+        self.torn_at = Some(file.metadata().await?.len());
         file.write_all(&lines).await?;
         file.flush().await?;
-        file.sync_data().await
+        file.sync_data().await?;
+        self.torn_at = None;
+        Ok(())
     }
 }
 
@@ -83,5 +92,16 @@ mod tests {
         sink.write(std::iter::empty()).await.unwrap();
         drop(sink);
         assert!(std::fs::read_to_string(&path).unwrap().ends_with("{\"id\":\"0f5e\n"));
+    }
+
+    #[tokio::test]
+    async fn what_a_failed_attempt_left_is_cut_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.jsonl");
+        let mut sink = JsonLines::open(&EventSink::File(path.clone())).await.unwrap();
+        std::fs::write(&path, "{\"whole\":1}\n{\"half\":").unwrap();
+        sink.torn_at = Some(12);
+        sink.write(std::iter::empty()).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"whole\":1}\n");
     }
 }

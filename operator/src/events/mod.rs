@@ -10,6 +10,7 @@ use std::time::Duration;
 use fleetform_crds::DeviceInstance;
 use fleetform_domain::event::{Event, Subject, transition_event, transition_event_id};
 use fleetform_domain::id::ResourceId;
+use fleetform_domain::transition::Transition;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
@@ -24,19 +25,30 @@ const OVERLAP: SignedDuration = SignedDuration::from_secs(60);
 const BATCH: usize = 256;
 
 /// Which transitions have been delivered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Cursor {
-    /// Sequence of the last delivered transition, by UID.
-    delivered: HashMap<String, i64>,
-    /// Ids of events that the sink already held at the start.
-    held: Option<HashSet<Uuid>>,
-    /// What was recorded before counts as delivered, when the sink cannot tell.
-    since: Timestamp,
+    /// UID and sequence of the last delivered transition, by name.
+    delivered: HashMap<Name, (String, i64)>,
 }
 
 impl Cursor {
-    fn new(held: Option<HashSet<Uuid>>, started: Timestamp) -> Self {
-        Self { delivered: HashMap::new(), held, since: started - OVERLAP }
+    /// Where delivery goes on after a start: what the sink holds, or what was recorded a while ago where it cannot tell, counts
+    /// as delivered.
+    fn after_start(devices: &[Arc<DeviceInstance>], held: Option<&HashSet<Uuid>>, started: Timestamp) -> Self {
+        let since = started - OVERLAP;
+        let mut cursor = Self::default();
+        for device in devices {
+            let (Some(uid), Some(status)) = (device.metadata.uid.as_deref(), device.status.as_ref()) else { continue };
+            let told = |transition: &Transition| match held {
+                Some(held) => held.contains(&transition_event_id(uid, transition)),
+                None => transition.time < since,
+            };
+            // Delivered in order, so what comes before one that was delivered was delivered too.
+            if let Some(last) = status.transitions.iter().rev().find(|transition| told(transition)) {
+                cursor.delivered.insert(Name::of(&**device), (uid.to_owned(), last.sequence));
+            }
+        }
+        cursor
     }
 
     /// The events of `device` that are still to be delivered, with their sequences.
@@ -44,14 +56,9 @@ impl Cursor {
         let (Some(uid), Some(status)) = (device.metadata.uid.as_deref(), device.status.as_ref()) else {
             return Vec::new();
         };
-        let delivered = self.delivered.get(uid).copied().unwrap_or(0);
-        let fresh = status.transitions.iter().filter(|transition| {
-            transition.sequence > delivered
-                && match &self.held {
-                    Some(held) => !held.contains(&transition_event_id(uid, transition)),
-                    None => transition.time >= self.since,
-                }
-        });
+        let delivered = self.delivered.get(&Name::of(device)).filter(|(known, _)| known == uid);
+        let delivered = delivered.map_or(0, |(_, sequence)| *sequence);
+        let fresh = status.transitions.iter().filter(|transition| transition.sequence > delivered);
         let here = &context.settings.installation;
         let id = ResourceId::of(uid);
         let arn = status.arn.clone().unwrap_or_else(|| here.device_instance_arn(&id));
@@ -64,7 +71,6 @@ impl Cursor {
             uid,
             arn: &arn,
             device_instance_name: &device.spec.display_name,
-            asset_tag_id: status.device.as_ref().map(|device| device.asset_tag_id.as_str()).unwrap_or_default(),
             site_name: site.as_ref().map_or(&device.spec.site_ref.name, |site| &site.spec.display_name),
             site_arn: &site_arn,
         };
@@ -75,8 +81,10 @@ impl Cursor {
 /// Delivers events until it is dropped. A sink that fails is tried again; nothing is passed over.
 pub async fn deliver(context: Context, mut sink: JsonLines) {
     let mut changes = context.world.subscribe();
-    let mut cursor = Cursor::new(sink.held(), context.clock.now());
-    let mut pending: Vec<Name> = context.world.devices.all().iter().map(|device| Name::of(&**device)).collect();
+    let devices = context.world.devices.all();
+    let mut cursor = Cursor::after_start(&devices, sink.held().as_ref(), context.clock.now());
+    let mut pending: Vec<Name> = devices.iter().map(|device| Name::of(&**device)).collect();
+    drop(devices);
     loop {
         for batch in pending.chunks(BATCH) {
             deliver_batch(&context, &mut sink, &mut cursor, batch).await;
@@ -104,27 +112,29 @@ fn device_of(change: Change) -> Option<Name> {
 }
 
 async fn deliver_batch(context: &Context, sink: &mut JsonLines, cursor: &mut Cursor, names: &[Name]) {
-    let devices: Vec<Arc<DeviceInstance>> = names.iter().filter_map(|name| context.world.devices.get(name)).collect();
-    let events: Vec<(String, i64, Event)> = devices
-        .iter()
-        .flat_map(|device| {
-            let uid = device.metadata.uid.clone().unwrap_or_default();
-            cursor.pending(context, device).into_iter().map(move |(sequence, event)| (uid.clone(), sequence, event))
-        })
-        .collect();
+    let mut events: Vec<(&Name, String, i64, Event)> = Vec::new();
+    for name in names {
+        let Some(device) = context.world.devices.get(name) else {
+            cursor.delivered.remove(name);
+            continue;
+        };
+        let uid = device.metadata.uid.clone().unwrap_or_default();
+        let pending = cursor.pending(context, &device).into_iter();
+        events.extend(pending.map(|(sequence, event)| (name, uid.clone(), sequence, event)));
+    }
     if events.is_empty() {
         return;
     }
     let mut failures = 0;
-    while let Err(error) = sink.write(events.iter().map(|(_, _, event)| event)).await {
+    while let Err(error) = sink.write(events.iter().map(|(_, _, _, event)| event)).await {
         failures += 1;
         context.metrics.event_failed();
         let delay = crate::backoff::delay(failures).min(Duration::from_secs(10));
         tracing::warn!(%error, "events were not delivered; tried again in {delay:?}");
         tokio::time::sleep(delay).await;
     }
-    for (uid, sequence, event) in events {
+    for (name, uid, sequence, event) in events {
         context.metrics.event_delivered(&event.detail_type);
-        cursor.delivered.insert(uid, sequence);
+        cursor.delivered.insert(name.clone(), (uid, sequence));
     }
 }

@@ -137,7 +137,8 @@ impl Gateway {
             return;
         }
         let name = Name::of(&**device);
-        match rotation::rotate(&self.context, device, None).await {
+        let replace = async { rotation::rotate(&self.context, &rotation::current(&self.context, device)?, None).await };
+        match replace.await {
             Ok(_) => tracing::warn!(device = %name, "five wrong ZIP codes: the activation code was replaced"),
             Err(error) => {
                 self.attempts.rotation_failed(&known.hash);
@@ -227,10 +228,8 @@ impl Gateway {
         let counts = |site: &Site| site.status.as_ref().is_some_and(|status| status.activated_count > 0);
         let name = Name::of(site);
         let gone = || failed(ActivationFailure::SiteNotFound);
-        if counts(site) {
-            return Ok(());
-        }
-        let _only_one = self.sites.lock(&name).await;
+        // A count that is being lowered just now is not relied on.
+        let _only_one = self.context.site_locks.lock(&name).await;
         let mut site = self.context.world.sites.get(&name).ok_or_else(gone)?;
         for _ in 0..ROUNDS {
             confirmed(&site)?;

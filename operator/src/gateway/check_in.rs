@@ -16,6 +16,7 @@ use super::Gateway;
 use super::table::Report;
 use super::trust::holds;
 use crate::cache::{Kind, Name, World};
+use crate::controllers::device::presence;
 use crate::crypto::DeviceIdentity;
 use crate::queue::Key;
 use crate::server::{Json, Peer, Refusal};
@@ -49,12 +50,8 @@ fn checked(request: &CheckInRequest) -> Result<(), Refusal> {
 fn shows(status: &DeviceInstanceStatus, report: &Report) -> bool {
     let health = if report.failed_health_checks.is_empty() { Health::Healthy } else { Health::Critical };
     let configuration = status.configuration.as_ref();
-    // A version that never was is not noted down, and need not be.
-    let noted = report.applied.is_none_or(|applied| {
-        configuration.is_none_or(|configuration| {
-            configuration.applied == Some(applied) || configuration.history.iter().all(|v| v.version != applied)
-        })
-    });
+    let noted = configuration
+        .is_none_or(|configuration| configuration.applied == presence::applied(configuration, report.applied));
     let software = status.device.as_ref().and_then(|device| device.software_version.as_deref());
     noted
         && status.connectivity == Some(Connectivity::Connected)
@@ -82,7 +79,7 @@ impl Gateway {
         let shown = device.status.as_ref().is_some_and(|status| shows(status, &report));
         let news = self.context.table.take(&identity.bond.association, report);
         if news || !shown {
-            self.context.queue.add(Key::new(Kind::DeviceInstance, Name::of(&*device)));
+            self.context.queue.add_urgent(Key::new(Kind::DeviceInstance, Name::of(&*device)));
         }
         let desired =
             if wait.is_zero() { desired(&device)? } else { self.wait(&identity, &device, applied, wait).await? };
@@ -173,7 +170,12 @@ mod tests {
     fn a_report_that_is_stored_already_is_no_news() {
         assert!(shows(&status(Some(2), "CONNECTED", "HEALTHY", "1.0"), &report(Some(2), &[])));
         assert!(shows(&status(Some(2), "CONNECTED", "CRITICAL", "1.0"), &report(Some(2), &["storage"])));
-        assert!(shows(&status(Some(2), "CONNECTED", "HEALTHY", "1.0"), &report(Some(9), &[])), "there is no version 9");
+        assert!(
+            !shows(&status(Some(2), "CONNECTED", "HEALTHY", "1.0"), &report(Some(9), &[])),
+            "there is no version 9"
+        );
+        assert!(!shows(&status(Some(2), "CONNECTED", "HEALTHY", "1.0"), &report(None, &[])), "it runs none any more");
+        assert!(shows(&status(None, "CONNECTED", "HEALTHY", "1.0"), &report(Some(9), &[])), "it never did run one");
         assert!(!shows(&status(Some(1), "CONNECTED", "HEALTHY", "1.0"), &report(Some(2), &[])));
         assert!(!shows(&status(Some(2), "DISCONNECTED", "HEALTHY", "1.0"), &report(Some(2), &[])));
         assert!(!shows(&status(Some(2), "CONNECTED", "HEALTHY", "1.0"), &report(Some(2), &["storage"])));

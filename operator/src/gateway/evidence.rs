@@ -8,7 +8,7 @@ use fleetform_domain::address::PostalAddress;
 use jiff::Timestamp;
 
 use super::live;
-use crate::activation::code::StoredCode;
+use crate::activation::code::CodeSecretMeta;
 use crate::cache::{Found, Name, SecretMeta};
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -50,8 +50,8 @@ pub(super) fn instance_evidence(device: &DeviceInstance) -> InstanceEvidence<'_>
 
 /// The code that a Secret's metadata tells of, if it belongs to this very instance.
 fn code_of(device: &DeviceInstance, secret: Option<&SecretMeta>) -> Option<LiveCode> {
-    let stored = StoredCode::read(secret?)?;
-    (stored.owner_uid == device.metadata.uid).then_some(stored.live)
+    let secret = CodeSecretMeta::read(secret?)?;
+    secret.code_of(device.metadata.uid.as_deref()).map(|code| code.live.clone())
 }
 
 fn code_name(device: &DeviceInstance) -> Name {

@@ -20,6 +20,7 @@ mod trust;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::Router;
 use axum::routing::{get, post};
 use fleetform_domain::wire::{ACTIVATION_PATH, CHECK_IN_PATH, CONFIGURATION_PATH, LOOKUP_PATH};
@@ -33,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::crypto::{CryptoError, DeviceVerifier, ServingCertificate, provider};
 use crate::server::{
-    self, Allowance, Application, Limits, RateLimiter, Refusal, Shards, Transport, method_not_allowed, path_not_found,
+    self, Allowance, Application, Limits, RateLimiter, Refusal, Transport, method_not_allowed, path_not_found,
 };
 use attempts::ZipAttempts;
 use revisions::Revisions;
@@ -51,7 +52,6 @@ struct Gateway {
     association_rate: RateLimiter,
     /// One line a minute about each thing that people have to put right.
     complaints: RateLimiter,
-    sites: Shards,
     revisions: Revisions,
 }
 
@@ -64,7 +64,6 @@ impl Gateway {
             token_rate: RateLimiter::new(20, Duration::from_secs(1), KEPT_RATES),
             association_rate: RateLimiter::new(20, Duration::from_millis(500), KEPT_RATES),
             complaints: RateLimiter::new(1, Duration::from_mins(1), 1024),
-            sites: Shards::default(),
             revisions: Revisions::default(),
         }
     }
@@ -86,17 +85,11 @@ fn limited(limiter: &RateLimiter, key: &str, now: jiff::Timestamp) -> Result<(),
     }
 }
 
-/// Serves devices until `shutdown`; then waiting requests are answered and running ones finished. Without a certificate to
-/// show the process is asked to end.
-pub async fn serve(context: Context, listener: TcpListener, shutdown: CancellationToken) {
-    let (tls, certificate) = match tls(&context) {
-        Ok(made) => made,
-        Err(error) => {
-            tracing::error!(%error, "the gateway cannot serve: check --gateway-url and --gateway-name");
-            shutdown.cancel();
-            return;
-        }
-    };
+/// Serves devices until `shutdown`; then waiting requests are answered and running ones finished. An error when there is no
+/// certificate to show.
+pub async fn serve(context: Context, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let (tls, certificate) =
+        tls(&context).context("the gateway cannot serve: check --gateway-url and --gateway-name")?;
     let clock = Arc::clone(&context.clock);
     let mut background = JoinSet::new();
     background.spawn(async move { certificate.keep_current(&*clock).await });
@@ -108,6 +101,7 @@ pub async fn serve(context: Context, listener: TcpListener, shutdown: Cancellati
         route,
     };
     server::serve(listener, Transport::Tls(Arc::new(tls)), application, Limits::default(), shutdown).await;
+    Ok(())
 }
 
 fn router(gateway: Arc<Gateway>) -> Router {

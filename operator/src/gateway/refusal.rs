@@ -21,7 +21,7 @@ impl Gateway {
                 tracing::debug!(%error, "a device was asked to try again");
                 Refusal::unavailable("something that is needed cannot be reached just now; ask again")
             }
-            Class::Refused | Class::Unreadable => {
+            Class::Refused | Class::Unreadable | Class::Internal => {
                 self.complain(&error.to_string());
                 failed(ActivationFailure::SystemError)
             }

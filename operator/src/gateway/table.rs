@@ -13,6 +13,9 @@ const CHANGES_PER_HOUR: u32 = 30;
 /// Longest time between the first write of an activation and its last.
 const REDEEM_TAKES: SignedDuration = SignedDuration::from_secs(45);
 
+/// More sites than this are remembered only while a code of theirs may be being redeemed.
+const KEPT_REDEEMS: usize = 1024;
+
 /// What a device reported last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -181,7 +184,11 @@ impl DeviceTable {
     /// A code of this site is about to be redeemed: while that may be going on, the stored count of its active devices
     /// must not be lowered to 0.
     pub fn begin_redeem(&self, site_uid: &str, now: Timestamp) {
-        self.redeeming.lock().insert(site_uid.to_owned(), now);
+        let mut redeeming = self.redeeming.lock();
+        if redeeming.len() >= KEPT_REDEEMS && !redeeming.contains_key(site_uid) {
+            redeeming.retain(|_, since| now.duration_since(*since) < REDEEM_TAKES);
+        }
+        redeeming.insert(site_uid.to_owned(), now);
     }
 
     /// Whether a code of this site may be being redeemed.

@@ -18,10 +18,17 @@ use super::reviews::Reviews;
 use crate::clock::Clock;
 use crate::crypto::sha256_hex;
 use crate::error::brief;
-use crate::server::{Refusal, Shards};
+use crate::server::{Allowance, Peer, RateLimiter, Refusal, Shards};
 
 /// A review is given up after this long, retries of the client included.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Tokens of one address that are reviewed at once, and then one in each [`REVIEW_INTERVAL`]. Good tokens are reviewed once in
+/// ten seconds each, so this is room for some hundred people behind one address.
+const REVIEW_BURST: u32 = 100;
+
+/// See [`REVIEW_BURST`].
+const REVIEW_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Most answers of each kind that are remembered.
 const KEPT: usize = 16 * 1024;
@@ -62,6 +69,8 @@ pub(super) struct Access {
     clock: Arc<dyn Clock>,
     users: Reviews<String, Option<Arc<UserInfo>>>,
     rights: Reviews<(String, Right), bool>,
+    /// Reviews of tokens, by who sends them: garbage must not reach the API server without end.
+    review_rate: RateLimiter,
     asking: Shards,
 }
 
@@ -79,12 +88,13 @@ impl Access {
             clock: Arc::clone(clock),
             users: Reviews::new(KEPT),
             rights: Reviews::new(KEPT),
+            review_rate: RateLimiter::new(REVIEW_BURST, REVIEW_INTERVAL, KEPT),
             asking: Shards::default(),
         }
     }
 
     /// Who asks. The token must be made for our audience: one that was made for something else is no proof to us.
-    pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    pub(super) async fn authenticate(&self, headers: &HeaderMap, peer: &Peer) -> Result<Caller, Refusal> {
         let token = bearer(headers).ok_or_else(|| {
             let detail = "send a Kubernetes token made for the portal's audience, as Authorization: Bearer";
             Refusal::new(ProblemCode::NotAuthenticated, detail)
@@ -92,7 +102,7 @@ impl Access {
         let token_sha256 = sha256_hex(token.as_bytes());
         let user = match self.users.get(&token_sha256, self.clock.now()) {
             Some(user) => user,
-            None => self.review_token(token, &token_sha256).await?,
+            None => self.review_token(token, &token_sha256, peer).await?,
         };
         let user = user.ok_or_else(|| {
             let detail = format!("the token is not good, has ended, or is not made for the audience {}", self.audience);
@@ -101,7 +111,10 @@ impl Access {
         Ok(Caller { token_sha256, user })
     }
 
-    async fn review_token(&self, token: &str, sha256: &String) -> Result<Option<Arc<UserInfo>>, Refusal> {
+    async fn review_token(&self, token: &str, sha256: &String, peer: &Peer) -> Result<Option<Arc<UserInfo>>, Refusal> {
+        if let Allowance::Wait(seconds) = self.review_rate.take(&peer.address.ip().to_string(), self.clock.now()) {
+            return Err(Refusal::rate_limited(seconds));
+        }
         let _one_asks = self.asking.lock(sha256).await;
         if let Some(user) = self.users.get(sha256, self.clock.now()) {
             return Ok(user);

@@ -11,18 +11,14 @@ use axum::response::{IntoResponse, Response};
 use fleetform_crds::DeviceInstance;
 use fleetform_domain::activation::Phase;
 use fleetform_domain::problem::ProblemCode;
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
 
 use super::Portal;
 use super::access::{Caller, Right, not_found};
 use super::media::{Form, wanted};
-use crate::activation::code::StoredCode;
 use crate::activation::picture;
 use crate::cache::Name;
 use crate::error::{Class, Error};
-use crate::gateway::{live, rotation};
-use crate::reconcile::names;
+use crate::gateway::rotation;
 use crate::server::{Peer, Refusal};
 
 /// `POST /v1/projects/{project}/device-instances/{name}/activation-qr-code`.
@@ -32,9 +28,9 @@ pub(super) async fn hand_out(
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let caller = portal.access.authenticate(&headers).await?;
+    let caller = portal.access.authenticate(&headers, &peer).await?;
     let Path((project, name)) = path.map_err(|_| not_found())?;
-    let name = Name::new(project, name);
+    let name = object_name(project, name).ok_or_else(not_found)?;
     let form = wanted(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
     let outcome = portal.hand_out(&caller, &name, form).await;
     audit(&portal, &caller, &name, &peer, outcome.as_ref().err());
@@ -44,6 +40,15 @@ pub(super) async fn hand_out(
     };
     portal.context.metrics.code_handed_out();
     Ok(([(CONTENT_TYPE, media_type), (CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// A name, if an object can have it: what cannot be there is not asked for, and does not stand in the log.
+pub(super) fn object_name(namespace: String, name: String) -> Option<Name> {
+    let fits = |text: &str, longest: usize| {
+        (1..=longest).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+    };
+    (fits(&namespace, 63) && fits(&name, 253)).then(|| Name::new(namespace, name))
 }
 
 /// A code in the form that was asked for.
@@ -117,46 +122,28 @@ impl Portal {
 
     /// The code as it is stored, replaced first when it would not live long enough to be carried to the device.
     async fn current_code(&self, device: &DeviceInstance, form: Form) -> Result<Code, Refusal> {
-        let name = Name::of(device);
-        let _one_rotates = self.rotations.lock(&name).await;
-        let secret_name = Name::new(&name.namespace, names::code_secret(&name.name));
-        let secret = live::secret(&self.context.client, &secret_name).await.map_err(|error| not_served(&error))?;
-        let secret = secret.ok_or_else(not_made_yet)?;
-        let stored = stored_code(device, &secret).ok_or_else(not_made_yet)?;
+        let _one_rotates = self.rotations.lock(&Name::of(device)).await;
+        let current = rotation::current(&self.context, device).map_err(|error| not_served(&error))?;
+        let secret = current.secret.as_ref().and_then(|secret| secret.code_of(device.metadata.uid.as_deref()));
+        let stored = secret.filter(|code| code.live.sequence == current.subject.sequence).ok_or_else(not_made_yet)?;
         let left = stored.expires.duration_since(self.context.clock.now());
-        if left < self.context.settings.codes.fresh_for {
+        let text = if left < self.context.settings.codes.fresh_for {
             let keep = stored.live.tokens.first().filter(|_| left.is_positive()).cloned();
-            let fresh = rotation::rotate(&self.context, device, keep).await.map_err(|error| not_served(&error))?;
-            return Ok(match form {
-                Form::Picture => Code::Picture(picture::draw(&fresh.text.0)),
-                Form::Text => Code::Text(fresh.text.0),
-            });
-        }
-        let mut data = secret.data.unwrap_or_default();
-        let mut member = |key| data.remove(key).map(|bytes| bytes.0).ok_or_else(not_made_yet);
+            rotation::rotate(&self.context, &current, keep).await.map_err(|error| not_served(&error))?.text
+        } else {
+            self.context.mint.text_of(current.subject, stored).ok_or_else(not_made_yet)?
+        };
         Ok(match form {
-            Form::Picture => Code::Picture(member("qr.png")?),
-            Form::Text => Code::Text(String::from_utf8(member("code")?).map_err(|_| not_made_yet())?),
+            Form::Picture => Code::Picture(picture::draw(&text.0)),
+            Form::Text => Code::Text(text.0),
         })
     }
-}
-
-/// What the Secret's metadata says, if it is the current code of this very instance.
-fn stored_code(device: &DeviceInstance, secret: &Secret) -> Option<StoredCode> {
-    let metadata =
-        PartialObjectMeta { types: None, metadata: secret.metadata.clone(), _phantom: std::marker::PhantomData };
-    let stored = StoredCode::read(&metadata)?;
-    let sequence = device.status.as_ref().and_then(|status| status.activation.as_ref())?.sequence;
-    let current = secret.type_.as_deref() == Some(names::CODE_TYPE)
-        && stored.owner_uid == device.metadata.uid
-        && stored.live.sequence == sequence;
-    current.then_some(stored)
 }
 
 /// The answer when the API server did not do what was asked. What is wrong stays in the log.
 pub(super) fn not_served(error: &Error) -> Refusal {
     match error.class() {
-        Class::Refused | Class::Unreadable => {
+        Class::Refused | Class::Unreadable | Class::Internal => {
             tracing::warn!(%error, "a request to the portal failed");
             Refusal::new(
                 ProblemCode::SystemError,

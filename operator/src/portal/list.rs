@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json as Answer;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
+use axum::{Extension, Json as Answer};
 use fleetform_domain::wire::{DeviceList, DeviceListQuery, MAX_WAIT_SECONDS};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Portal;
 use super::access::{Right, not_found};
 use super::feed::Scope;
-use crate::server::{Refusal, query};
+use crate::server::{Peer, Refusal, query};
 
 /// How long changes are gathered before they are told: what changes, mostly changes in bursts.
 const BURST: Duration = Duration::from_millis(50);
@@ -21,26 +21,34 @@ const BURST: Duration = Duration::from_millis(50);
 /// `GET /v1/device-instances`.
 pub(super) async fn all(
     State(portal): State<Arc<Portal>>,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Answer<DeviceList>, Refusal> {
-    portal.list(&headers, &uri, None).await.map(Answer)
+    portal.list(&headers, &peer, &uri, None).await.map(Answer)
 }
 
 /// `GET /v1/projects/{project}/device-instances`.
 pub(super) async fn of_project(
     State(portal): State<Arc<Portal>>,
     path: Result<Path<String>, PathRejection>,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Answer<DeviceList>, Refusal> {
     let project = path.map_err(|_| not_found())?.0;
-    portal.list(&headers, &uri, Some(project)).await.map(Answer)
+    portal.list(&headers, &peer, &uri, Some(project)).await.map(Answer)
 }
 
 impl Portal {
-    async fn list(&self, headers: &HeaderMap, uri: &Uri, project: Option<String>) -> Result<DeviceList, Refusal> {
-        let caller = self.access.authenticate(headers).await?;
+    async fn list(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+        uri: &Uri,
+        project: Option<String>,
+    ) -> Result<DeviceList, Refusal> {
+        let caller = self.access.authenticate(headers, peer).await?;
         let query: DeviceListQuery = query(uri)?;
         if query.wait_seconds > MAX_WAIT_SECONDS {
             return Err(Refusal::malformed(format!("query: waitSeconds: 0 to {MAX_WAIT_SECONDS}")));

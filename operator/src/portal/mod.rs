@@ -16,6 +16,7 @@ mod reviews;
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use axum::Router;
 use axum::routing::{get, post};
 use fleetform_domain::wire::{DEVICE_LIST_PATH, activation_code_path, project_device_list_path, site_address_path};
@@ -40,17 +41,11 @@ struct Portal {
     rotations: Shards,
 }
 
-/// Serves people until `shutdown`; then waiting requests are answered and running ones finished. Without a certificate to
-/// show the process is asked to end.
-pub async fn serve(context: Context, listener: TcpListener, shutdown: CancellationToken) {
-    let (tls, certificate) = match tls(&context) {
-        Ok(made) => made,
-        Err(error) => {
-            tracing::error!(%error, "the portal cannot serve: check --portal-name and the certificate's files");
-            shutdown.cancel();
-            return;
-        }
-    };
+/// Serves people until `shutdown`; then waiting requests are answered and running ones finished. An error when there is no
+/// certificate to show.
+pub async fn serve(context: Context, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let (tls, certificate) =
+        tls(&context).context("the portal cannot serve: check --portal-name and the certificate's files")?;
     let clock = Arc::clone(&context.clock);
     let devices = Arc::new(Follower::new(&context));
     let (following, world) = (Arc::clone(&devices), Arc::clone(&context.world));
@@ -63,6 +58,7 @@ pub async fn serve(context: Context, listener: TcpListener, shutdown: Cancellati
     let portal = Portal { context, shutdown: shutdown.clone(), access, devices, rotations: Shards::default() };
     let application = Application { name: "portal", router: router(Arc::new(portal)), route, metrics };
     server::serve(listener, Transport::Tls(Arc::new(tls)), application, Limits::default(), shutdown).await;
+    Ok(())
 }
 
 fn router(portal: Arc<Portal>) -> Router {

@@ -20,10 +20,12 @@ pub fn code_secret(owner: &DeviceInstance, code: &CodeSecret) -> Secret {
         "metadata": {
             "name": code.name,
             "namespace": owner.metadata.namespace,
+            "resourceVersion": code.replaces,
             "labels": { names::SECRET_LABEL: names::CODE, "app.kubernetes.io/managed-by": "fleetform" },
             "annotations": {
                 names::SEQUENCE_ANNOTATION: code.sequence.to_string(),
                 names::EXPIRES_ANNOTATION: code.expires.to_string(),
+                names::NONCE_ANNOTATION: code.nonce.to_string(),
                 names::TOKENS_ANNOTATION: tokens.join(","),
             },
             "ownerReferences": owned_by(owner),

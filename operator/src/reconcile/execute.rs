@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::body;
-use super::names::MANAGER;
+use super::names::{MANAGER, SECRET_LABEL};
 use super::plan::{CodeSecret, RevisionSecret};
 use crate::cache::{Name, World};
 use crate::error::{Class, Error, Result};
@@ -77,17 +77,47 @@ impl Executor {
             .await
     }
 
-    /// Creates or rewrites the Secret with an activation code, owned by `owner`.
-    pub async fn apply_code(&self, owner: &DeviceInstance, code: &CodeSecret) -> Result<()> {
+    /// Creates the Secret with an activation code, owned by `owner`, or rewrites the version of it that the code replaces: a
+    /// conflict when that is no longer the stored one. A Secret of the name that is not the instance's is
+    /// [`Error::NameTaken`].
+    pub async fn store_code(&self, owner: &DeviceInstance, code: &CodeSecret) -> Result<()> {
         let name = Name::new(Name::of(owner).namespace, &code.name);
         let secret = body::code_secret(owner, code);
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
-        let params = PatchParams::apply(MANAGER).force();
-        let what = format!("apply the activation code {name}");
-        let patch = Patch::Apply(&secret);
-        let stored = self.write("patch", "secrets", what, api.patch(&name.name, &params, &patch)).await?;
+        let stored = if code.replaces.is_some() {
+            let params = PatchParams::apply(MANAGER).force();
+            let patch = Patch::Apply(&secret);
+            let what = format!("replace the activation code {name}");
+            self.write("patch", "secrets", what, api.patch(&name.name, &params, &patch)).await?
+        } else {
+            // Dearer than a create by a third, a server-side apply would give nothing here: there is nothing to merge with.
+            let what = format!("create the activation code {name}");
+            match self.write("create", "secrets", what, api.create(&POST, &secret)).await {
+                Err(error) if error.class() == Class::Conflict => return Err(self.taken(owner, &name, error).await),
+                created => created?,
+            }
+        };
         self.world.own_secret(metadata_of(stored));
         Ok(())
+    }
+
+    /// Why a name is taken: by a Secret of `owner` that the cache had not seen, or by somebody else's.
+    async fn taken(&self, owner: &DeviceInstance, name: &Name, conflict: Error) -> Error {
+        match crate::gateway::live::secret_metadata(&self.client, name).await {
+            Err(error) => error,
+            Ok(None) => conflict,
+            Ok(Some(found)) => {
+                let owners = found.metadata.owner_references.iter().flatten();
+                let labels = found.metadata.labels.iter().flatten();
+                let watched = labels.into_iter().any(|(key, _)| key == SECRET_LABEL);
+                let ours = watched && owners.into_iter().any(|found| Some(&found.uid) == owner.metadata.uid.as_ref());
+                if ours {
+                    self.world.own_secret(found);
+                    return conflict;
+                }
+                Error::NameTaken { what: format!("create the activation code {name}") }
+            }
+        }
     }
 
     /// Creates the Secret with a revision of a template, owned by the project. One that is there already is kept when it
@@ -172,19 +202,21 @@ impl Executor {
         what: String,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T> {
-        if !self.leadership.is_leading() {
+        // Whoever takes the lease next must not meet a late write of ours.
+        let Some(limit) = self.leadership.time_left().map(|left| left.min(WRITE_TIMEOUT)) else {
             return Err(Error::NotLeading { what });
-        }
-        let outcome = match tokio::time::timeout(WRITE_TIMEOUT, request).await {
+        };
+        let outcome = match tokio::time::timeout(limit, request).await {
             Ok(answer) => answer.map_err(|source| Error::kube(what, source)),
-            Err(_) => Err(Error::TimedOut { what, limit: WRITE_TIMEOUT }),
+            Err(_) => Err(Error::TimedOut { what, limit }),
         };
         self.metrics.write(verb, resource, outcome.as_ref().err().map(Error::class));
         outcome
     }
 }
 
-fn metadata_of(secret: Secret) -> PartialObjectMeta<Secret> {
+/// The metadata of a Secret, as the cache keeps it.
+pub(crate) fn metadata_of(secret: Secret) -> PartialObjectMeta<Secret> {
     let mut metadata = secret.metadata;
     metadata.managed_fields = None;
     PartialObjectMeta { types: None, metadata, _phantom: std::marker::PhantomData }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::debounce::Debounce;
-use crate::cache::{Change, Kind, Name, World};
+use crate::cache::{Change, Kind, Name, SecretOf, World};
 use crate::queue::{Key, Queue};
 
 /// Puts on the queue what `change` concerns.
@@ -44,11 +44,17 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 sum_up(queue, debounce, Key::new(Kind::ConfigTemplate, Name::new(&name.namespace, template)));
             }
         }
-        Change::Secret { name, owner } => {
-            if let Some(owner) = owner {
+        Change::Secret { name, of } => match of {
+            Some(SecretOf::Device(owner)) => {
                 queue.add(Key::new(Kind::DeviceInstance, Name::new(&name.namespace, owner)));
             }
-        }
+            Some(SecretOf::Template(uid)) => {
+                let templates = world.templates.in_namespace(&name.namespace);
+                let found = templates.iter().filter(|template| template.metadata.uid.as_ref() == Some(uid));
+                found.for_each(|template| queue.add(Key::new(Kind::ConfigTemplate, Name::of(&**template))));
+            }
+            None => {}
+        },
     }
 }
 

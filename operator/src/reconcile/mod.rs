@@ -8,15 +8,18 @@ pub mod names;
 pub mod plan;
 pub mod status;
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use tokio::task::JoinSet;
 
 use crate::cache::{Kind, Name};
 use crate::context::Context;
 use crate::controllers::{device, project, site, template};
-use crate::error::{Class, Result};
+use crate::error::{Class, Error, Result};
 use crate::queue::Key;
 use debounce::Debounce;
 
@@ -60,7 +63,8 @@ async fn work(context: Context, debounce: Arc<Debounce>) {
         let key = context.queue.next().await;
         context.metrics.queue_depth(context.queue.depth());
         let started = Instant::now();
-        let outcome = reconcile(&context, &debounce, &key).await;
+        let outcome = AssertUnwindSafe(reconcile(&context, &debounce, &key)).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|panic| Err(panicked(&key, &*panic)));
         let seconds = started.elapsed().as_secs_f64();
         match outcome {
             Ok(look_again) => {
@@ -80,6 +84,13 @@ async fn work(context: Context, debounce: Arc<Debounce>) {
             }
         }
     }
+}
+
+/// A mistake that one object brings to light must not keep the others from being looked at.
+fn panicked(key: &Key, panic: &(dyn Any + Send)) -> Error {
+    let why = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let what = format!("reconcile {} {}", key.kind.plural(), key.name);
+    Error::Panicked { what, why: why.unwrap_or("a panic without words").to_owned() }
 }
 
 async fn reconcile(context: &Context, debounce: &Debounce, key: &Key) -> Result<Option<Duration>> {

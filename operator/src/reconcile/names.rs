@@ -36,6 +36,10 @@ pub const EXPIRES_ANNOTATION: &str = "fleetform.dev/expires-at";
 /// On a code: SHA-256 of the current token and of the one before it, separated by a comma.
 pub const TOKENS_ANNOTATION: &str = "fleetform.dev/token-sha256";
 
+/// On a code: what tells its token from others of the same sequence and expiry, a UUID. No secret: what makes a token
+/// good is its MAC.
+pub const NONCE_ANNOTATION: &str = "fleetform.dev/token-nonce";
+
 /// On a revision: UID of the template.
 pub const TEMPLATE_LABEL: &str = "fleetform.dev/template-uid";
 

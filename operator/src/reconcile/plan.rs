@@ -8,6 +8,7 @@ use fleetform_domain::configuration::Configuration;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 /// What to do about one object, in this order.
 #[derive(Debug, Default, Serialize)]
@@ -23,7 +24,7 @@ pub struct Plan {
 #[derive(Debug, Serialize)]
 pub enum Action {
     /// Create or rewrite the Secret with an activation code.
-    ApplyCode(CodeSecret),
+    StoreCode(CodeSecret),
     /// Create the Secret with a revision of a template.
     CreateRevision(RevisionSecret),
     /// Delete a Secret of ours, if it still has this UID.
@@ -49,10 +50,15 @@ pub enum Action {
 pub struct CodeSecret {
     /// Its name.
     pub name: String,
+    /// Version of the Secret that it replaces; none when there is no Secret of this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
     /// The activation sequence that it is for.
     pub sequence: i64,
     /// When the code stops to work.
     pub expires: Timestamp,
+    /// What tells its token from others of the same sequence and expiry.
+    pub nonce: Uuid,
     /// What the picture says. Hidden in snapshots and logs.
     #[serde(skip)]
     pub text: CodeText,

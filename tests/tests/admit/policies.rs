@@ -27,6 +27,7 @@ pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, r
         the_garbage_collector_goes_on(cluster),
         simulation_takes_a_label_on_the_namespace(cluster, refusals),
         secrets_of_the_operator_are_its_own(cluster, refusals),
+        the_operator_makes_no_other_secrets(cluster, refusals),
     )?;
     Ok(())
 }
@@ -192,6 +193,10 @@ async fn secrets_of_the_operator_are_its_own(cluster: &Cluster, refusals: &Refus
         // As everybody does who has Secrets encrypted anew in storage.
         mine.replace(name, &PostParams::default(), &mine.get(name).await?).await?;
     }
+    let mut labelled = secret("labelled", "Opaque", &Value::Null)?;
+    labelled.labels_mut().insert("fleetform.dev/secret".into(), "activation-qr".into());
+    let outcome = mine.create(&PostParams::default(), &labelled).await.map(drop);
+    refusals.by_policy("create a Secret with the operator's label", &refusal("a labelled Secret", outcome)?);
     mine.create(&PostParams::default(), &secret("wifi", "fleetform.dev/wifi", &Value::Null)?).await?;
     let retype = Patch::Merge(json!({ "type": CODE_TYPE }));
     let status = refusal("a change of type", mine.patch("wifi", &PatchParams::default(), &retype).await)?;
@@ -208,6 +213,25 @@ async fn secrets_of_the_operator_are_its_own(cluster: &Cluster, refusals: &Refus
     its.create(&PostParams::default(), &secret("owned", CODE_TYPE, &owned_by(&device))?).await?;
     devices.delete("example", &DeleteParams::background()).await?;
     cluster.gone("the code of the deleted device", &mine, "owned").await
+}
+
+/// Or who takes the operator over could be anybody.
+async fn the_operator_makes_no_other_secrets(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
+    let ns = cluster.namespace("confinement", json!({})).await?;
+    let operator = cluster.plane.client_for_service_account(render::NAMESPACE, "fleetform-operator").await?;
+    let secrets: Api<Secret> = Api::namespaced(operator.clone(), &ns);
+    let mut token = secret("token", "kubernetes.io/service-account-token", &Value::Null)?;
+    token.annotations_mut().insert("kubernetes.io/service-account.name".into(), "default".into());
+    let status = refused("a token made by the operator", async |dry_run| {
+        secrets.create(&PostParams { dry_run, ..PostParams::default() }, &token).await
+    })
+    .await?;
+    refusals.by_policy("create a token of a ServiceAccount, as the operator", &status);
+    let key = secret("fleetform-activation-key", "Opaque", &Value::Null)?;
+    refusal("a key in another namespace", secrets.create(&PostParams::default(), &key).await)?;
+    let own: Api<Secret> = Api::namespaced(operator, render::NAMESPACE);
+    own.create(&PostParams { dry_run: true, ..PostParams::default() }, &key).await?;
+    Ok(())
 }
 
 fn secret(name: &str, type_: &str, owners: &Value) -> Result<Secret> {

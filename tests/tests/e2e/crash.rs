@@ -16,6 +16,8 @@ use fleetform_e2e::Component;
 use fleetform_e2e::installation::NAMESPACE;
 use fleetform_e2e::wait::{self, Look};
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -197,6 +199,34 @@ pub(crate) async fn an_operator_that_is_asked_to_end_hands_over_at_once(stage: A
     stage.installation.start_operator().await?;
     ensure!(started.elapsed() < Duration::from_secs(10), "the next one waited {:?}", started.elapsed());
     checking_in(&project, &mut device, "door", "connected", |instance| condition(instance, ConditionType::Connected))
+        .await
+        .map(drop)
+}
+
+/// A key that is lost is restored, not replaced: every device that is active depends on it.
+pub(crate) async fn a_lost_key_is_not_made_anew_while_devices_count_on_it(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "lost-key").await?;
+    let installer = project.installer().await?;
+    project.ready_device("door").await?;
+    let mut device = activated(&project, &installer, "door").await?;
+    let secrets: Api<Secret> = Api::namespaced(stage.client(), NAMESPACE);
+    let mut backup = secrets.get("fleetform-authority").await?;
+    backup.metadata = ObjectMeta { name: backup.metadata.name, ..ObjectMeta::default() };
+
+    stage.installation.kill_operator()?;
+    secrets.delete("fleetform-authority", &DeleteParams::default()).await?;
+    let began = Instant::now();
+    stage.installation.spawn_operator()?;
+    wait::until("the operator to say what is missing", LIMIT, async || {
+        stage.installation.ensure_running()?;
+        let log = stage.installation.operator_log_end();
+        let says = log.contains("Secret fleetform-system/fleetform-authority: it does not exist, but");
+        Ok(if says { Look::Done(()) } else { Look::NotYet(log) })
+    })
+    .await?;
+    ensure!(secrets.get_opt("fleetform-authority").await?.is_none(), "it was replaced");
+    secrets.create(&PostParams::default(), &backup).await.context("restore the backup")?;
+    checking_in(&project, &mut device, "door", "served again", |_| began.elapsed() > Duration::from_secs(1))
         .await
         .map(drop)
 }

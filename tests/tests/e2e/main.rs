@@ -76,6 +76,7 @@ fn main() -> ExitCode {
         configuration {
             a_changed_template_reaches_the_device,
             a_changed_override_reaches_the_device,
+            a_revision_that_is_gone_is_made_anew,
         }
         deactivation {
             a_raised_epoch_ends_the_association_and_the_instance_can_be_activated_again,
@@ -83,6 +84,8 @@ fn main() -> ExitCode {
         }
         waiting {
             what_is_missing_is_named_and_awaited,
+            a_name_that_somebody_else_has_is_named_and_awaited,
+            a_person_is_told_by_an_event,
         }
         deletion {
             an_instance_takes_its_code_along,
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
         crash {
             an_operator_that_is_killed_in_the_middle_of_a_wave_loses_nothing,
             an_operator_that_is_asked_to_end_hands_over_at_once,
+            a_lost_key_is_not_made_anew_while_devices_count_on_it,
             a_simulator_that_is_killed_goes_on_with_its_devices,
             an_api_server_that_dies_is_waited_for,
         }

@@ -27,9 +27,6 @@ use super::report::Sizes;
 use super::usage::Cpu;
 use super::{Settings, objects, raw_bodies};
 
-/// Who the operator says it is when it applies.
-const MANAGER: &str = "fleetform-operator";
-
 /// What the raw half found.
 pub(super) struct Raw {
     /// From the first request to the last answer.
@@ -139,10 +136,9 @@ impl Writer {
 
     async fn make_ready(&self, created: &DeviceInstance) -> Result<(Device, Secret)> {
         let (name, uid) = (created.name_any(), created.uid().unwrap_or_default());
-        let secret = raw_bodies::secret(&name, &uid);
-        let apply = PatchParams::apply(MANAGER).force();
-        let secret = self.secrets.patch(&raw_bodies::secret_name(&name), &apply, &Patch::Apply(&secret)).await;
-        let secret = secret.context("apply the Secret of a code")?;
+        let secret = serde_json::from_value(raw_bodies::secret(&name, &uid)).context("the Secret of a code")?;
+        let secret = self.secrets.create(&PostParams::default(), &secret).await;
+        let secret = secret.context("create the Secret of a code")?;
         let ready = raw_bodies::ready(&name, &uid, &created.resource_version().unwrap_or_default());
         let device = self.devices.patch_status(&name, &PatchParams::default(), &Patch::Merge(&ready)).await;
         Ok((device.context("say that a device is ready")?, secret))

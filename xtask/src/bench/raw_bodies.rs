@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 const CODE_BYTES: usize = 179;
 
 /// Size of its picture.
-const PICTURE_BYTES: usize = 958;
+const PICTURE_BYTES: usize = 1730;
 
 const TIME: &str = "2026-01-01T12:00:00Z";
 const UUID: &str = "00000000-0000-4000-8000-000000000000";
@@ -30,6 +30,7 @@ pub(super) fn secret(device: &str, uid: &str) -> Value {
             "annotations": {
                 "fleetform.dev/activation-sequence": "1",
                 "fleetform.dev/expires-at": TIME,
+                "fleetform.dev/token-nonce": UUID,
                 "fleetform.dev/token-sha256": DIGEST,
             },
             "ownerReferences": [{

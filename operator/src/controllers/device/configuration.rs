@@ -26,6 +26,8 @@ pub struct Wanted {
 pub enum Missing {
     /// The operator itself has yet to look at the template; it will in a moment.
     Moment,
+    /// The template is there, but does not read.
+    Unreadable(Obstacle),
     /// Something that has to be said.
     Obstacle(Obstacle),
 }
@@ -46,7 +48,7 @@ pub fn wanted(device: &DeviceInstance, template: Option<&Found<ConfigTemplate>>)
         }
         (Some(name), Some(Found::Unreadable(why))) => {
             let message = format!("spec.configuration.templateRef: ConfigTemplate {name} cannot be read: {why}");
-            return obstacle(Obstacle::waits(Reason::TemplateNotFound, message));
+            return Err(Missing::Unreadable(Obstacle::waits(Reason::TemplateUnreadable, message)));
         }
         (Some(name), _) => {
             let message = format!(

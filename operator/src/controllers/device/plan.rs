@@ -1,21 +1,30 @@
 //! Pure: what to do about a device instance.
 
+use std::time::Duration;
+
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
 use fleetform_crds::device_instance::{ActivationStatus, ConfigurationStatus};
 use fleetform_crds::{ConfigTemplate, DeviceInstance, DeviceInstanceStatus, Project, Site};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::id::{Installation, ResourceId};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::configuration::{self, Missing, Wanted};
 use super::presence;
-use crate::activation::code::{Mint, StoredCode};
+use crate::activation::code::{CodeSecretMeta, CodeSubject, Mint};
 use crate::cache::Found;
 use crate::controllers::{Obstacle, grace_left, no_project};
 use crate::gateway::table::Liveness;
 use crate::reconcile::plan::{Action, Plan};
 use crate::reconcile::{names, status};
+
+/// How long the Secret of an earlier instance of the same name may stand in the way before that is said: the garbage collector
+/// is about to remove it.
+const COLLECTED_WITHIN: SignedDuration = SignedDuration::from_secs(30);
+
+/// Time between two looks at a name that somebody else's Secret has taken.
+const TAKEN_RETRY: Duration = Duration::from_secs(30);
 
 /// What a device instance's plan depends on.
 #[derive(Debug)]
@@ -25,19 +34,32 @@ pub struct Facts<'a> {
     /// Makes codes.
     pub mint: &'a Mint,
     /// The namespace's project.
-    pub project: Option<&'a Project>,
+    pub project: Found<Project>,
     /// The site that the spec refers to.
     pub site: Found<Site>,
     /// The template that the spec refers to, if it does.
     pub template: Option<Found<ConfigTemplate>>,
-    /// The stored activation code, if there is one.
-    pub code: Option<StoredCode>,
+    /// The Secret of the code's name, if Fleetform made one.
+    pub code: Option<CodeSecretMeta>,
+    /// Whether a Secret of the code's name is there that Fleetform did not make.
+    pub name_taken: bool,
     /// Whether the associated device is there.
     pub liveness: Option<Liveness>,
     /// 16 random bytes, for a new code.
     pub nonce: [u8; 16],
     /// Now.
     pub now: Timestamp,
+}
+
+/// What is wanted of an instance.
+#[derive(Debug)]
+enum Want {
+    /// This configuration.
+    This(Box<Wanted>),
+    /// What it has: what it depends on cannot be told just now. Why, if that has to be said.
+    Held(Option<Obstacle>),
+    /// Nothing can be wanted before this is out of the way.
+    Nothing(Obstacle),
 }
 
 /// The plan for a device instance.
@@ -48,89 +70,119 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     else {
         return plan;
     };
-    if facts.code.as_ref().is_some_and(|code| code.owner_uid.as_ref() != Some(uid)) {
-        // Left by an instance of the same name that was deleted: the garbage collector is about to remove it.
-        plan.look_again_in(std::time::Duration::from_secs(1));
-        return plan;
-    }
-    let wanted = match wanted(device, facts) {
-        Ok(wanted) => Ok(wanted),
-        Err(Missing::Moment) => return plan,
-        Err(Missing::Obstacle(obstacle)) => {
-            let unseen = device.status.as_ref().is_none_or(|status| status.observed_generation.is_none());
-            if obstacle.waits
-                && unseen
-                && let Some(left) = grace_left(device, facts.now)
-            {
-                plan.look_again_in(left);
-                return plan;
-            }
-            Err(obstacle)
+    let (code, taken) = match &facts.code {
+        Some(secret) if secret.owner_uid.as_ref() == Some(uid) => (Some(secret), false),
+        Some(_) if created_since(device, facts.now) < COLLECTED_WITHIN => {
+            plan.look_again_in(Duration::from_secs(1));
+            return plan;
         }
+        Some(_) => (None, true),
+        None => (None, facts.name_taken),
     };
+    let want = want(device, facts);
+    if let Want::Nothing(obstacle) = &want {
+        let unseen = device.status.as_ref().is_none_or(|status| status.observed_generation.is_none());
+        if obstacle.waits
+            && unseen
+            && let Some(left) = grace_left(device, facts.now)
+        {
+            plan.look_again_in(left);
+            return plan;
+        }
+    }
 
     let mut desired = device.status.clone().unwrap_or_default();
+    let configured = desired.configuration.is_some();
+    if matches!(want, Want::Held(None)) {
+        if !configured {
+            return plan;
+        }
+    } else {
+        // What is held for a moment has not been looked at.
+        desired.observed_generation = device.metadata.generation;
+    }
     let id = ResourceId::of(uid);
-    desired.observed_generation = device.metadata.generation;
     desired.arn = Some(facts.installation.device_instance_arn(&id));
     desired.device_instance_id = Some(id);
     let epoch = device.spec.activation.epoch;
     let associated = desired.phase == Some(Phase::Active)
         && desired.activation.as_ref().and_then(|a| a.association.as_ref()).is_some_and(|a| a.epoch == epoch);
     let statements = if associated {
-        active(&mut plan, &mut desired, wanted, facts)
+        active(&mut plan, &mut desired, want, facts)
     } else {
-        inactive(&mut plan, &mut desired, wanted, device, facts)
+        inactive(&mut plan, &mut desired, want, &Code { device, stored: code, taken }, facts)
     };
     if desired.phase != Some(Phase::ReadyForActivation)
-        && let Some(code) = &facts.code
+        && let Some(code) = code
     {
         plan.actions.push(Action::DeleteSecret { name: names::code_secret(name), uid: code.uid.clone() });
     }
-    desired.conditions = condition::merge(&desired.conditions, &statements, device.metadata.generation, facts.now);
+    let before = device.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    desired.conditions = condition::merge(before, &statements, desired.observed_generation, facts.now);
     plan.actions.extend(status::patch(device.status.as_ref(), &desired).map(Action::PatchStatus));
+    plan.actions.extend(
+        condition::new_stall(before, &statements)
+            .map(|stalled| Action::Publish { reason: stalled.reason, note: stalled.message.clone() }),
+    );
     plan
 }
 
-fn wanted(device: &DeviceInstance, facts: &Facts<'_>) -> Result<Wanted, Missing> {
-    let obstacle = |obstacle| Err(Missing::Obstacle(obstacle));
-    if facts.project.is_none() {
-        return obstacle(no_project(device.metadata.namespace.as_deref().unwrap_or_default()));
+fn created_since(device: &DeviceInstance, now: Timestamp) -> SignedDuration {
+    device.metadata.creation_timestamp.as_ref().map_or(SignedDuration::ZERO, |created| now.duration_since(created.0))
+}
+
+fn want(device: &DeviceInstance, facts: &Facts<'_>) -> Want {
+    match &facts.project {
+        Found::Here(_) => {}
+        Found::Unreadable(why) => {
+            let message = format!("the Project of this namespace cannot be read: {why}");
+            return Want::Held(Some(Obstacle::waits(Reason::ProjectUnreadable, message)));
+        }
+        Found::Absent => {
+            return Want::Nothing(no_project(device.metadata.namespace.as_deref().unwrap_or_default()));
+        }
     }
     let site = &device.spec.site_ref.name;
     match &facts.site {
-        Found::Here(_) => configuration::wanted(device, facts.template.as_ref()),
+        Found::Here(_) => {}
         Found::Unreadable(why) => {
-            obstacle(Obstacle::waits(Reason::SiteNotFound, format!("spec.siteRef: Site {site} cannot be read: {why}")))
+            let message = format!("spec.siteRef: Site {site} cannot be read: {why}");
+            return Want::Held(Some(Obstacle::waits(Reason::SiteUnreadable, message)));
         }
-        Found::Absent => obstacle(Obstacle::waits(
-            Reason::SiteNotFound,
-            format!("spec.siteRef: there is no Site {site} in this namespace; create it, or refer to another one"),
-        )),
+        Found::Absent => {
+            let message =
+                format!("spec.siteRef: there is no Site {site} in this namespace; create it, or refer to another one");
+            return Want::Nothing(Obstacle::waits(Reason::SiteNotFound, message));
+        }
+    }
+    match configuration::wanted(device, facts.template.as_ref()) {
+        Ok(wanted) => Want::This(Box::new(wanted)),
+        Err(Missing::Moment) => Want::Held(None),
+        Err(Missing::Unreadable(obstacle)) => Want::Held(Some(obstacle)),
+        Err(Missing::Obstacle(obstacle)) => Want::Nothing(obstacle),
     }
 }
 
 /// An instance with a device: its configuration changes in place, its operation mode does not change.
-fn active(
-    plan: &mut Plan,
-    desired: &mut DeviceInstanceStatus,
-    wanted: Result<Wanted, Obstacle>,
-    facts: &Facts<'_>,
-) -> Vec<Statement> {
+fn active(plan: &mut Plan, desired: &mut DeviceInstanceStatus, want: Want, facts: &Facts<'_>) -> Vec<Statement> {
     let mode = desired.configuration.as_ref().and_then(|configuration| configuration.operation_mode);
-    let wanted = wanted.and_then(|wanted| match (mode, wanted.whole.operation_mode) {
-        (Some(now), Some(then)) if now != then => Err(Obstacle::stalls(
-            Reason::OperationModeFixed,
-            format!(
-                "the configuration asks for operation mode {then}, but the device is active as {now}: deactivate it \
-                 first (raise spec.activation.epoch), or change the mode back"
-            ),
-        )),
-        _ => Ok(wanted),
-    });
-    if let Ok(wanted) = &wanted {
-        desired.configuration = Some(configuration::desire(desired.configuration.as_ref(), wanted, facts.now));
-    }
+    let obstacle = match want {
+        Want::This(wanted) => match (mode, wanted.whole.operation_mode) {
+            (Some(now), Some(then)) if now != then => Some(Obstacle::stalls(
+                Reason::OperationModeFixed,
+                format!(
+                    "the configuration asks for operation mode {then}, but the device is active as {now}: deactivate it \
+                     first (raise spec.activation.epoch), or change the mode back"
+                ),
+            )),
+            _ => {
+                desired.configuration = Some(configuration::desire(desired.configuration.as_ref(), &wanted, facts.now));
+                None
+            }
+        },
+        Want::Held(obstacle) => obstacle,
+        Want::Nothing(obstacle) => Some(obstacle),
+    };
     if let Some(activation) = &mut desired.activation {
         activation.secret_name = None;
     }
@@ -139,9 +191,9 @@ fn active(
     if let Some(until) = flaps_until {
         plan.look_again_at(until, facts.now);
     }
-    let mut statements = match wanted {
-        Err(obstacle) => obstacle.statements(),
-        Ok(_) => readiness(desired.configuration.as_ref()),
+    let mut statements = match obstacle {
+        Some(obstacle) => obstacle.statements(),
+        None => readiness(desired.configuration.as_ref()),
     };
     statements.extend(presence::statements(desired, flaps_until.is_some()));
     statements
@@ -158,74 +210,102 @@ pub(super) fn readiness(configuration: Option<&ConfigurationStatus>) -> Vec<Stat
     }
 }
 
+/// The code of an instance, as it is stored.
+struct Code<'a> {
+    device: &'a DeviceInstance,
+    stored: Option<&'a CodeSecretMeta>,
+    /// Whether a Secret of somebody else has its name.
+    taken: bool,
+}
+
 /// An instance without a device: configured, it gets a code.
 fn inactive(
     plan: &mut Plan,
     desired: &mut DeviceInstanceStatus,
-    wanted: Result<Wanted, Obstacle>,
-    device: &DeviceInstance,
+    want: Want,
+    code: &Code<'_>,
     facts: &Facts<'_>,
 ) -> Vec<Statement> {
     let was_ready = desired.phase == Some(Phase::ReadyForActivation);
-    desired.device = None;
-    desired.connectivity = None;
-    desired.health = None;
-    if let Some(configuration) = &mut desired.configuration {
-        configuration.applied = None;
-    }
+    presence::leave(desired, facts.now);
+    let (ready, obstacle) = match want {
+        Want::This(wanted) => {
+            desired.configuration = Some(configuration::desire(desired.configuration.as_ref(), &wanted, facts.now));
+            (true, None)
+        }
+        // One that was deactivated meanwhile has its configuration, and is ready for the next device.
+        Want::Held(obstacle) => {
+            let kept = was_ready || desired.phase == Some(Phase::Active);
+            (kept && desired.configuration.is_some(), obstacle)
+        }
+        Want::Nothing(obstacle) => (false, Some(obstacle)),
+    };
     let before = desired.activation.clone().unwrap_or_default();
     let mut activation = ActivationStatus {
         secret_name: None,
-        sequence: before.sequence,
-        epoch: device.spec.activation.epoch,
+        sequence: before.sequence + i64::from(ready && !was_ready),
+        epoch: code.device.spec.activation.epoch,
         association: None,
     };
-    let statements = match wanted {
-        Ok(wanted) => {
-            desired.configuration = Some(configuration::desire(desired.configuration.as_ref(), &wanted, facts.now));
-            desired.phase = Some(Phase::ReadyForActivation);
-            if !was_ready {
-                activation.sequence += 1;
-            }
-            activation.secret_name = device.metadata.name.as_deref().map(names::code_secret);
-            keep_code(plan, device, activation.sequence, facts);
-            vec![Statement::new(
-                ConditionType::Ready,
-                Status::True,
-                Reason::ActivationCodeAvailable,
-                "the activation code can be scanned",
-            )]
+    let mut obstacle = obstacle;
+    if ready {
+        desired.phase = Some(Phase::ReadyForActivation);
+        if code.taken {
+            plan.look_again_in(TAKEN_RETRY);
+            obstacle = obstacle.or_else(|| Some(name_taken(code.device)));
+        } else {
+            activation.secret_name = code.device.metadata.name.as_deref().map(names::code_secret);
+            keep_code(plan, code, activation.sequence, facts);
         }
-        Err(obstacle) => {
-            desired.phase = Some(Phase::NeedsConfiguration);
-            obstacle.statements()
-        }
-    };
+    } else {
+        desired.phase = Some(Phase::NeedsConfiguration);
+    }
     desired.activation = Some(activation);
-    let inactive = Statement::new(
+    let mut statements = match obstacle {
+        Some(obstacle) => obstacle.statements(),
+        None => vec![Statement::new(
+            ConditionType::Ready,
+            Status::True,
+            Reason::ActivationCodeAvailable,
+            "the activation code can be scanned",
+        )],
+    };
+    statements.push(Statement::new(
         ConditionType::Active,
         Status::False,
         Reason::NotActivated,
         "no device is associated: scan the activation code with one",
+    ));
+    statements
+}
+
+fn name_taken(device: &DeviceInstance) -> Obstacle {
+    let secret = names::code_secret(device.metadata.name.as_deref().unwrap_or_default());
+    let message = format!(
+        "the activation code needs the name {secret}, but a Secret of this name is there that Fleetform did not make: \
+         delete it"
     );
-    statements.into_iter().chain([inactive]).collect()
+    Obstacle::waits(Reason::NameTaken, message)
 }
 
 /// Makes a code when there is none for this sequence, and a new one when it has little time left.
-fn keep_code(plan: &mut Plan, device: &DeviceInstance, sequence: i64, facts: &Facts<'_>) {
+fn keep_code(plan: &mut Plan, code: &Code<'_>, sequence: i64, facts: &Facts<'_>) {
+    let Found::Here(project) = &facts.project else { return };
+    let Some(project) = project.metadata.uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok()) else { return };
+    let subject = CodeSubject { project, device: code.device, sequence };
     let rotate_at = facts.mint.settings.rotate_at();
-    let stored = facts.code.as_ref().filter(|code| code.live.sequence == sequence);
-    if let Some(code) = stored
-        && code.expires.duration_since(facts.now) > rotate_at
+    // A code of an earlier sequence or Project, or one that somebody changed, is none.
+    let stored = code.stored.and_then(|secret| secret.code.as_ref());
+    let stored = stored.filter(|code| code.live.sequence == sequence && facts.mint.text_of(subject, code).is_some());
+    if let Some(stored) = stored
+        && stored.expires.duration_since(facts.now) > rotate_at
     {
-        plan.look_again_at(code.expires - rotate_at, facts.now);
+        plan.look_again_at(stored.expires - rotate_at, facts.now);
         return;
     }
     let previous = stored.filter(|code| code.expires > facts.now).and_then(|code| code.live.tokens.first().cloned());
-    let project = facts.project.and_then(|project| Uuid::parse_str(project.metadata.uid.as_deref()?).ok());
-    let code = project.and_then(|p| facts.mint.code(p, device, sequence, previous, facts.nonce, facts.now));
-    if let Some(code) = code {
-        plan.look_again_at(code.expires - rotate_at, facts.now);
-        plan.actions.push(Action::ApplyCode(code));
+    if let Some(fresh) = facts.mint.code(subject, code.stored, previous, facts.nonce, facts.now) {
+        plan.look_again_at(fresh.expires - rotate_at, facts.now);
+        plan.actions.push(Action::StoreCode(fresh));
     }
 }

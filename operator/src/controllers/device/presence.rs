@@ -2,6 +2,7 @@
 
 use fleetform_crds::DeviceInstanceStatus;
 use fleetform_crds::condition::{ConditionType, Reason, Statement, Status};
+use fleetform_crds::device_instance::ConfigurationStatus;
 use fleetform_domain::transition::{self, Allowance, Change, Connectivity, Health};
 use jiff::Timestamp;
 
@@ -34,7 +35,8 @@ pub fn observe(status: &mut DeviceInstanceStatus, liveness: &Liveness, now: Time
         changes.push(Change::Health { previous, current });
     }
     if changes.is_empty() || transition::allowance(&status.transitions, now) == Allowance::Granted {
-        transition::record(&mut status.transitions, changes, now);
+        let asset_tag = status.device.as_ref().map(|device| device.asset_tag_id.as_str()).unwrap_or_default();
+        transition::record(&mut status.transitions, changes, asset_tag, now);
         status.connectivity = connectivity;
         status.health = health;
     }
@@ -44,13 +46,29 @@ pub fn observe(status: &mut DeviceInstanceStatus, liveness: &Liveness, now: Time
     }
 }
 
+/// The device is no longer associated: what was known of it goes, and who counted on it hears that it is gone.
+pub fn leave(status: &mut DeviceInstanceStatus, now: Timestamp) {
+    if let (Some(device), Some(Connectivity::Connected)) = (&status.device, status.connectivity) {
+        let (previous, current) = (Connectivity::Connected, Connectivity::Disconnected);
+        let change = Change::Connectivity { previous, current };
+        transition::record(&mut status.transitions, [change], &device.asset_tag_id, now);
+    }
+    status.device = None;
+    status.connectivity = None;
+    status.health = None;
+    if let Some(configuration) = &mut status.configuration {
+        configuration.applied = None;
+    }
+}
+
+/// The version that a device runs, as far as there is such a version: what it made up is no answer.
+pub fn applied(configuration: &ConfigurationStatus, reported: Option<u32>) -> Option<u32> {
+    reported.filter(|reported| configuration.history.iter().any(|known| known.version == *reported))
+}
+
 fn note_report(status: &mut DeviceInstanceStatus, report: &Report) {
     if let Some(configuration) = &mut status.configuration {
-        // A version that never was is no answer.
-        let known = report.applied.is_some_and(|version| configuration.history.iter().any(|v| v.version == version));
-        if known {
-            configuration.applied = report.applied;
-        }
+        configuration.applied = applied(configuration, report.applied);
     }
     if let Some(device) = &mut status.device {
         device.software_version = Some(report.software_version.as_str().to_owned());

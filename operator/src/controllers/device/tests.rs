@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::plan::{Facts, plan};
 use super::redeem;
-use crate::activation::code::{Mint, StoredCode};
+use crate::activation::code::{CodeSecretMeta, Mint, StoredCode};
 use crate::cache::Found;
 use crate::controllers::fixtures;
 use crate::gateway::table::{Liveness, Report};
@@ -27,7 +27,10 @@ struct Scene {
     site: Option<Site>,
     template: Option<ConfigTemplate>,
     device: DeviceInstance,
-    code: Option<StoredCode>,
+    code: Option<CodeSecretMeta>,
+    /// Which of project, site and template does not read.
+    unreadable: Option<&'static str>,
+    name_taken: bool,
     liveness: Liveness,
     now: Timestamp,
     nonce: u8,
@@ -43,6 +46,8 @@ impl Scene {
             template: Some(fixtures::template(fixtures::entry(), 1)),
             device: fixtures::device(configuration),
             code: None,
+            unreadable: None,
+            name_taken: false,
             liveness: Liveness::Unknown,
             now: fixtures::noon(),
             nonce: 0,
@@ -62,15 +67,23 @@ impl Scene {
         scene
     }
 
+    fn find<K: Clone>(&self, what: &str, object: Option<&K>) -> Found<K> {
+        match object {
+            _ if self.unreadable == Some(what) => Found::Unreadable("missing field `spec`".into()),
+            Some(object) => Found::Here(Arc::new(object.clone())),
+            None => Found::Absent,
+        }
+    }
+
     fn plan(&self) -> Plan {
-        let template = self.template.clone().map_or(Found::Absent, |template| Found::Here(Arc::new(template)));
         let facts = Facts {
             installation: &self.installation,
             mint: &self.mint,
-            project: self.project.as_ref(),
-            site: self.site.clone().map_or(Found::Absent, |site| Found::Here(Arc::new(site))),
-            template: self.device.template_name().map(|_| template),
+            project: self.find("project", self.project.as_ref()),
+            site: self.find("site", self.site.as_ref()),
+            template: self.device.template_name().map(|_| self.find("template", self.template.as_ref())),
             code: self.code.clone(),
+            name_taken: self.name_taken,
             liveness: self.device.association().map(|_| self.liveness.clone()),
             nonce: [self.nonce; 16],
             now: self.now,
@@ -82,15 +95,21 @@ impl Scene {
         self.nonce += 1;
         for action in &plan.actions {
             match action {
-                Action::ApplyCode(code) => {
-                    self.code = Some(StoredCode {
+                Action::StoreCode(code) => {
+                    let version = self.code.as_ref().map(|code| code.version.clone());
+                    assert_eq!(code.replaces, version, "a code replaces the one that is stored");
+                    self.code = Some(CodeSecretMeta {
                         uid: "code".into(),
+                        version: self.nonce.to_string(),
                         owner_uid: self.device.metadata.uid.clone(),
-                        expires: code.expires,
-                        live: fleetform_domain::activation::LiveCode {
-                            sequence: code.sequence,
-                            tokens: code.tokens.clone(),
-                        },
+                        code: Some(StoredCode {
+                            expires: code.expires,
+                            live: fleetform_domain::activation::LiveCode {
+                                sequence: code.sequence,
+                                tokens: code.tokens.clone(),
+                            },
+                            nonce: code.nonce.into_bytes(),
+                        }),
                     });
                 }
                 Action::DeleteSecret { .. } => self.code = None,
@@ -143,6 +162,15 @@ impl Scene {
 
     fn pass(&mut self, duration: SignedDuration) {
         self.now += duration;
+    }
+
+    /// The template was changed, and the operator has yet to look at it.
+    fn edit_template(&mut self) {
+        self.template.as_mut().unwrap().metadata.generation = Some(2);
+    }
+
+    fn tokens(&self) -> Vec<fleetform_domain::activation::TokenHash> {
+        self.code.clone().unwrap().code.unwrap().live.tokens
     }
 
     fn phase(&self) -> Phase {
@@ -264,20 +292,129 @@ fn raising_the_epoch_deactivates_and_makes_a_new_code() {
     let activation = status.activation.as_ref().unwrap();
     assert_eq!((activation.sequence, activation.association.is_none()), (2, true));
     assert_eq!(status.configuration.as_ref().unwrap().desired, 1, "the configuration is kept");
+    let last = status.transitions.last().unwrap();
+    assert_eq!((last.sequence, last.asset_tag_id.as_str()), (2, "0000195169"), "who counted on the device hears of it");
+}
+
+#[test]
+fn a_device_that_lost_its_configuration_is_not_ready() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    for reported in [None, Some(9)] {
+        scene.report(reported, &[]);
+        scene.settle();
+        assert_eq!(scene.ready(), ("False", "ConfigurationPending"), "it reports {reported:?}");
+    }
+    scene.report(Some(1), &[]);
+    scene.settle();
+    assert_eq!(scene.ready(), ("True", "ConfigurationApplied"));
+}
+
+#[test]
+fn what_does_not_read_leaves_what_is_stored() {
+    for (what, reason) in
+        [("project", "ProjectUnreadable"), ("site", "SiteUnreadable"), ("template", "TemplateUnreadable")]
+    {
+        let mut scene = Scene::from_template();
+        scene.settle();
+        let tokens = scene.tokens();
+        scene.unreadable = Some(what);
+        scene.settle();
+        assert_eq!((scene.phase(), scene.ready()), (Phase::ReadyForActivation, ("False", reason)));
+        assert_eq!(scene.tokens(), tokens);
+        scene.unreadable = None;
+        scene.settle();
+        assert_eq!(scene.ready(), ("True", "ActivationCodeAvailable"));
+
+        let mut scene = Scene::active();
+        scene.unreadable = Some(what);
+        scene.report(Some(1), &["storage"]);
+        scene.settle();
+        assert_eq!((scene.phase(), scene.ready()), (Phase::Active, ("False", reason)));
+        assert_eq!(scene.device.status.as_ref().unwrap().transitions.len(), 2, "it is still watched");
+        scene.device.spec.activation.epoch = 1;
+        scene.settle();
+        assert!(scene.device.association().is_none(), "and can still be deactivated");
+
+        let mut scene = Scene::from_template();
+        scene.unreadable = Some(what);
+        scene.settle();
+        assert_eq!((scene.phase(), scene.ready()), (Phase::NeedsConfiguration, ("False", reason)));
+    }
+}
+
+#[test]
+fn a_template_that_is_yet_to_be_looked_at_hides_nothing_else() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    scene.edit_template();
+    assert_eq!(scene.settle(), 0, "nothing is said for a moment's sake");
+    scene.liveness = Liveness::Silent;
+    assert_eq!(scene.settle(), 1);
+    scene.device.spec.activation.epoch = 1;
+    scene.device.metadata.generation = Some(2);
+    scene.settle();
+    let status = scene.device.status.as_ref().unwrap();
+    assert_eq!((scene.phase(), scene.device.association()), (Phase::ReadyForActivation, None));
+    assert_eq!(status.observed_generation, Some(1), "the rest of the change has yet to be looked at");
+
+    let mut scene = Scene::from_template();
+    scene.edit_template();
+    assert_eq!(scene.settle(), 0);
+}
+
+#[test]
+fn a_name_that_somebody_else_has_is_said_once_and_tried_again() {
+    let mut scene = Scene::from_template();
+    scene.name_taken = true;
+    insta::assert_json_snapshot!("name_taken", scene.plan());
+    let plan = scene.plan();
+    scene.execute(&plan);
+    assert_eq!((scene.phase(), scene.ready()), (Phase::ReadyForActivation, ("False", "NameTaken")));
+    let again = scene.plan();
+    assert!(again.actions.is_empty() && again.look_again.is_some());
+    scene.name_taken = false;
+    scene.settle();
+    assert_eq!(scene.ready(), ("True", "ActivationCodeAvailable"));
+}
+
+#[test]
+fn a_person_is_told_once_by_an_event_what_has_to_be_changed() {
+    let mut scene = Scene::from_template();
+    scene.device = fixtures::device(&json!({ "operationMode": "Entry" }));
+    let events = |plan: &Plan| plan.actions.iter().filter(|action| matches!(action, Action::Publish { .. })).count();
+    let plan = scene.plan();
+    assert_eq!(events(&plan), 1);
+    scene.execute(&plan);
+    scene.device.metadata.generation = Some(2);
+    assert_eq!(events(&scene.plan()), 0, "the same again is no news");
 }
 
 #[test]
 fn a_code_is_rotated_by_one_write_and_the_previous_token_stays_good() {
     let mut scene = Scene::from_template();
     scene.settle();
-    let first = scene.code.clone().unwrap().live.tokens[0].clone();
+    let first = scene.tokens()[0].clone();
     scene.pass(SignedDuration::from_hours(17));
     assert_eq!(scene.settle(), 0);
     scene.pass(SignedDuration::from_hours(2));
     assert_eq!(scene.settle(), 1);
-    let tokens = scene.code.clone().unwrap().live.tokens;
+    let tokens = scene.tokens();
     assert_eq!(tokens.len(), 2);
     assert_eq!(tokens[1], first);
+}
+
+#[test]
+fn a_project_that_was_made_again_has_new_codes() {
+    let mut scene = Scene::from_template();
+    scene.settle();
+    let first = scene.tokens();
+    scene.project.as_mut().unwrap().metadata.uid = Some("00000000-0000-4000-8000-000000000077".into());
+    assert_eq!(scene.settle(), 1);
+    assert_eq!(scene.tokens().len(), 1, "the one before is not of this project");
+    assert_ne!(scene.tokens(), first);
 }
 
 #[test]
@@ -318,8 +455,13 @@ fn a_code_that_an_earlier_instance_of_the_name_left_is_waited_out() {
     scene.settle();
     scene.device = fixtures::device(&json!({ "templateRef": { "name": "entry" } }));
     scene.device.metadata.uid = Some("00000000-0000-4000-8000-000000000099".into());
+    scene.device.metadata.creation_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(scene.now - SignedDuration::from_secs(3)));
     let plan = scene.plan();
     assert!(plan.actions.is_empty() && plan.look_again.is_some());
+    scene.pass(SignedDuration::from_mins(1));
+    scene.settle();
+    assert_eq!(scene.ready(), ("False", "NameTaken"), "nobody collects it");
 }
 
 #[test]
@@ -369,6 +511,9 @@ enum Step {
     DropSite,
     RestoreSite,
     LoseCode,
+    Unreadable(&'static str),
+    Readable,
+    EditTemplate,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -384,6 +529,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::DropSite),
         1 => Just(Step::RestoreSite),
         1 => Just(Step::LoseCode),
+        1 => prop::sample::select(vec!["project", "site", "template"]).prop_map(Step::Unreadable),
+        2 => Just(Step::Readable),
+        1 => Just(Step::EditTemplate),
     ]
 }
 
@@ -410,15 +558,21 @@ proptest! {
                 Step::DropSite => scene.site = None,
                 Step::RestoreSite => scene.site = Some(fixtures::site()),
                 Step::LoseCode => scene.code = None,
+                Step::Unreadable(what) => scene.unreadable = Some(what),
+                Step::Readable => scene.unreadable = None,
+                Step::EditTemplate => scene.edit_template(),
             }
             let was = scene.phase();
             scene.settle();
-            let status = scene.device.status.clone().unwrap();
+            let status = scene.device.status.clone().unwrap_or_default();
             let activation = status.activation.clone().unwrap_or_default();
             prop_assert!(activation.sequence >= sequence, "the sequence never falls");
             sequence = activation.sequence;
             prop_assert_eq!(scene.phase() == Phase::Active, activation.association.is_some());
-            prop_assert_eq!(scene.phase() == Phase::ReadyForActivation, scene.code.is_some());
+            // Without the project there is no key to make a code with.
+            if scene.unreadable != Some("project") {
+                prop_assert_eq!(scene.phase() == Phase::ReadyForActivation, scene.code.is_some());
+            }
             prop_assert!(status.transitions.len() <= 32);
             let now = status.configuration.as_ref().and_then(|c| c.operation_mode);
             if was == Phase::Active && scene.phase() == Phase::Active && mode.is_some() {

@@ -13,12 +13,14 @@ use plan::Facts;
 /// Brings the site of this name to where it should be.
 pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration>> {
     let world = &context.world;
+    // No code is redeemed between looking at how many devices are active and storing that.
+    let _no_redeem = context.site_locks.lock(name).await;
     let Some(site) = world.sites.get(name) else { return Ok(None) };
     let devices = world.devices.in_namespace(&name.namespace);
     let now = context.clock.now();
     let facts = Facts {
         installation: &context.settings.installation,
-        project: world.project(&name.namespace).is_some(),
+        project: world.project(&name.namespace),
         devices: devices.iter().filter(|device| device.spec.site_ref.name == name.name).map(|d| &**d).collect(),
         redeeming: site.metadata.uid.as_deref().is_some_and(|uid| context.table.redeeming(uid, now)),
         now,

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
-use fleetform_crds::{DeviceInstance, Site, SiteStatus};
+use fleetform_crds::{DeviceInstance, Project, Site, SiteStatus};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::configuration::OperationMode;
 use fleetform_domain::id::{Installation, ResourceId};
 use jiff::Timestamp;
 
+use crate::cache::Found;
 use crate::controllers::{grace_left, no_project};
 use crate::reconcile::plan::{Action, Plan};
 use crate::reconcile::status;
@@ -18,8 +19,8 @@ use crate::reconcile::status;
 pub struct Facts<'a> {
     /// Where ARNs come from.
     pub installation: &'a Installation,
-    /// Whether the namespace has a project.
-    pub project: bool,
+    /// The namespace's project.
+    pub project: Found<Project>,
     /// The site's device instances.
     pub devices: Vec<&'a DeviceInstance>,
     /// Whether a code of the site is being redeemed now: then the stored count of active devices must not fall to 0,
@@ -35,8 +36,13 @@ pub fn plan(site: &Site, facts: &Facts<'_>) -> Plan {
     let Some(uid) = site.metadata.uid.as_deref().filter(|_| site.metadata.deletion_timestamp.is_none()) else {
         return plan;
     };
+    if matches!(facts.project, Found::Unreadable(_)) {
+        // What is stored stays as it is until the project reads.
+        return plan;
+    }
+    let project = matches!(facts.project, Found::Here(_));
     let current = site.status.as_ref();
-    if !facts.project
+    if !project
         && current.is_none_or(|status| status.observed_generation.is_none())
         && let Some(left) = grace_left(site, facts.now)
     {
@@ -53,7 +59,7 @@ pub fn plan(site: &Site, facts: &Facts<'_>) -> Plan {
         activated_count = stored;
         plan.look_again_in(Duration::from_secs(5));
     }
-    let mut statements = if facts.project {
+    let mut statements = if project {
         vec![Statement::new(ConditionType::Ready, Status::True, Reason::Reconciled, "the site is in use")]
     } else {
         no_project(site.metadata.namespace.as_deref().unwrap_or_default()).statements()
@@ -95,6 +101,8 @@ fn equipment(enrollment: bool, entry: bool) -> Statement {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::controllers::fixtures;
     use fleetform_crds::DeviceInstanceStatus;
@@ -114,6 +122,7 @@ mod tests {
 
     fn check(site: &Site, devices: &[DeviceInstance], project: bool, redeeming: bool, now: Timestamp) -> Plan {
         let installation = fixtures::installation();
+        let project = if project { Found::Here(Arc::new(fixtures::project())) } else { Found::Absent };
         let facts = Facts { installation: &installation, project, devices: devices.iter().collect(), redeeming, now };
         plan(site, &facts)
     }

@@ -2,11 +2,12 @@
 
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
 use fleetform_crds::config_template::TemplateDevices;
-use fleetform_crds::{ConfigTemplate, ConfigTemplateStatus, DeviceInstance};
+use fleetform_crds::{ConfigTemplate, ConfigTemplateStatus, DeviceInstance, Project};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::id::{Installation, ResourceId};
 use jiff::Timestamp;
 
+use crate::cache::Found;
 use crate::controllers::{grace_left, no_project};
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan, RevisionSecret};
@@ -17,8 +18,10 @@ use crate::reconcile::status;
 pub struct Facts<'a> {
     /// Where ARNs come from.
     pub installation: &'a Installation,
-    /// Whether the namespace has a project, which owns the revisions.
-    pub project: bool,
+    /// The namespace's project, which owns the revisions.
+    pub project: Found<Project>,
+    /// Whether the Secret with the revision that the status names is there.
+    pub stored: bool,
     /// The device instances that refer to the template.
     pub devices: Vec<&'a DeviceInstance>,
     /// Now.
@@ -33,22 +36,30 @@ pub fn plan(template: &ConfigTemplate, facts: &Facts<'_>) -> Plan {
     else {
         return plan;
     };
+    if matches!(facts.project, Found::Unreadable(_)) {
+        // What is stored stays as it is until the project reads.
+        return plan;
+    }
     let current = template.status.clone().unwrap_or_default();
     let mut desired = ConfigTemplateStatus {
         observed_generation: template.metadata.generation,
         devices: count(uid, current.revision, &facts.devices),
         ..current.clone()
     };
-    let statements = if facts.project {
+    let statements = if matches!(facts.project, Found::Here(_)) {
         let digest = template.spec.configuration.digest();
-        if current.digest.as_ref() != Some(&digest) {
-            let revision = current.revision.unwrap_or(0) + 1;
+        let same = current.digest.as_ref() == Some(&digest);
+        let revision = current.revision.unwrap_or(0) + u32::from(!same);
+        // One that somebody deleted, or that went with an earlier Project, is made anew: devices fetch it.
+        if !same || !facts.stored {
             plan.actions.push(Action::CreateRevision(RevisionSecret {
                 name: names::revision_secret(name, uid, revision),
                 template_uid: uid.clone(),
                 revision,
                 configuration: template.spec.configuration.clone(),
             }));
+        }
+        if !same {
             desired.revision = Some(revision);
             desired.digest = Some(digest);
             desired.devices = count(uid, desired.revision, &facts.devices);
@@ -91,13 +102,25 @@ fn count(uid: &str, revision: Option<u32>, devices: &[&DeviceInstance]) -> Templ
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::controllers::fixtures;
     use fleetform_domain::configuration::Configuration;
 
     fn check(template: &ConfigTemplate, project: bool) -> Plan {
+        check_with(template, project, true)
+    }
+
+    fn check_with(template: &ConfigTemplate, project: bool, stored: bool) -> Plan {
         let installation = fixtures::installation();
-        let facts = Facts { installation: &installation, project, devices: Vec::new(), now: fixtures::noon() };
+        let facts = Facts {
+            installation: &installation,
+            project: if project { Found::Here(Arc::new(fixtures::project())) } else { Found::Absent },
+            stored,
+            devices: Vec::new(),
+            now: fixtures::noon(),
+        };
         plan(template, &facts)
     }
 
@@ -136,6 +159,15 @@ mod tests {
         template.spec.configuration = fixtures::enrollment();
         let template = executed(template.clone(), &check(&template, true));
         assert_eq!(template.status.unwrap().revision, Some(2));
+    }
+
+    #[test]
+    fn a_revision_that_is_gone_is_made_anew() {
+        let template = executed(fresh(fixtures::entry()), &check(&fresh(fixtures::entry()), true));
+        let plan = check_with(&template, true, false);
+        let [Action::CreateRevision(revision)] = &plan.actions[..] else { panic!("{plan:#?}") };
+        assert_eq!((revision.name.as_str(), revision.revision), ("entry-00000000-r1", 1));
+        assert_eq!(revision.configuration, fixtures::entry());
     }
 
     #[test]
