@@ -122,6 +122,8 @@ reasons! {
     SecretUnusable,
     /// An object of the name that is needed belongs to someone else.
     NameTaken,
+    /// The API server refused what has to be stored: a quota or another policy.
+    WriteRefused,
     /// The device checked in when it was due.
     CheckedIn,
     /// The device is silent.

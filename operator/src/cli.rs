@@ -170,10 +170,12 @@ fn log_to_stderr(format: LogFormat) {
     // What kube says of interrupted watches is said by the cache, once and in a sentence.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=error,kube_client=error"));
+    // Who did what is told however quiet the rest is to be.
+    let filter = filter.add_directive("audit=info".parse().expect("it is a directive"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => {
-            log.with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+            log.with_target(true).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
         }
         LogFormat::Json => log.json().flatten_event(true).init(),
     }

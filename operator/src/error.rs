@@ -93,6 +93,19 @@ impl Error {
         Self::Kube { what: what.into(), source: Box::new(source) }
     }
 
+    /// What is wrong, without what was tried.
+    pub fn why(&self) -> String {
+        match self {
+            Self::Kube { source, .. } => brief(source),
+            other => other.to_string(),
+        }
+    }
+
+    /// Whether the API server found the request itself wrong (422): among others, that a test of a JSON Patch failed.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Kube { source, .. } if matches!(&**source, kube::Error::Api(status) if status.code == 422))
+    }
+
     /// Which class it belongs to.
     pub fn class(&self) -> Class {
         match self {

@@ -159,7 +159,8 @@ impl Queue {
                     inner.make_ready(key, Lane::Normal);
                 }
                 if let Some(key) = inner.take() {
-                    if !inner.waiting.is_empty() {
+                    // Somebody else has to take what is left, and to wake for what becomes due.
+                    if !(inner.waiting.is_empty() && inner.due.is_empty()) {
                         self.arrived.notify_one();
                     }
                     return key;

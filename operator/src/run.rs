@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fleetform_crds::DeviceInstance;
 use kube::Client;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -44,7 +45,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         portal: bind("--portal-listen", settings.portal.listen).await?,
     };
     let metrics_listener = bind("--metrics-listen", settings.metrics_listen).await?;
-    let sink = JsonLines::open(&settings.events).await.context("--events: the file cannot be opened")?;
+    JsonLines::check(&settings.events).await.context("--events: the file cannot be opened")?;
 
     let shutdown = CancellationToken::new();
     let ending = shutdown.clone();
@@ -56,11 +57,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let world = Arc::new(World::new(Scope::of(&settings.watch_namespaces)));
     let queue = Arc::new(Queue::default());
+    let keys = Obstruction::default();
     let (elector, leadership) = Elector::new(client.clone(), &settings.namespace, settings.identity.clone());
     let health = tokio::spawn(telemetry::serve(
         metrics_listener,
         Arc::clone(&metrics),
-        readiness(Arc::clone(&world), shutdown.clone()),
+        readiness(Arc::clone(&world), Arc::clone(&keys), shutdown.clone()),
         liveness(Arc::clone(&queue), leadership.clone()),
         shutdown.clone(),
     ));
@@ -70,9 +72,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let drained = CancellationToken::new();
     let election = tokio::spawn(elect(elector, drained.clone()));
 
-    let parts = Parts { settings: Arc::new(settings), client, world, metrics, leadership, queue };
+    let parts = Parts { settings: Arc::new(settings), client, world, metrics, leadership, queue, keys };
     let outcome = tokio::select! {
-        outcome = serve(parts, listeners, sink, &shutdown) => outcome,
+        outcome = serve(parts, listeners, &shutdown) => outcome,
         ended = watches.join_next() => Err(ended_early("a watch of the API server", ended)),
     };
     shutdown.cancel();
@@ -107,7 +109,11 @@ struct Parts {
     metrics: Arc<Metrics>,
     leadership: Leadership,
     queue: Arc<Queue>,
+    keys: Obstruction,
 }
+
+/// Why the keys could not be loaded when that was tried last, if they could not.
+type Obstruction = Arc<Mutex<Option<String>>>;
 
 async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{flag} {address}: cannot listen there"))
@@ -115,11 +121,14 @@ async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 fn readiness(
     world: Arc<World>,
+    keys: Obstruction,
     shutdown: CancellationToken,
 ) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
     move || {
         if shutdown.is_cancelled() {
             Err("shutting down".to_owned())
+        } else if let Some(why) = &*keys.lock() {
+            Err(format!("the keys cannot be loaded: {why}"))
         } else if world.is_synced() {
             Ok(())
         } else {
@@ -163,12 +172,7 @@ async fn elect(mut elector: Elector, drained: CancellationToken) -> Elector {
 
 /// Everything that only the holder of the lease does, until `shutdown`; then running requests are finished. An error when a
 /// part of it could not begin or ended early.
-async fn serve(
-    parts: Parts,
-    listeners: Listeners,
-    sink: JsonLines,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<()> {
+async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken) -> anyhow::Result<()> {
     let Some(context) = shutdown.run_until_cancelled(prepare(parts)).await else { return Ok(()) };
     let mut reconciling = reconcile::start(&context);
     context.table.serve_from(context.clock.now());
@@ -176,7 +180,7 @@ async fn serve(
     listening.spawn(gateway::serve(context.clone(), listeners.gateway, shutdown.clone()));
     listening.spawn(portal::serve(context.clone(), listeners.portal, shutdown.clone()));
     let mut following = JoinSet::new();
-    following.spawn(events::deliver(context.clone(), sink));
+    following.spawn(events::deliver(context.clone()));
     following.spawn(follow_leadership(context));
     tracing::info!("serving");
     let outcome = tokio::select! {
@@ -200,7 +204,7 @@ async fn serve(
 
 /// Waits for the lease and for the first full read of the API server, and loads the keys.
 async fn prepare(parts: Parts) -> Context {
-    let Parts { settings, client, world, metrics, mut leadership, queue } = parts;
+    let Parts { settings, client, world, metrics, mut leadership, queue, keys } = parts;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     leadership.leading().await;
     while !world.is_synced() {
@@ -208,13 +212,19 @@ async fn prepare(parts: Parts) -> Context {
     }
     let mut failures = 0;
     let Keys { authority, activation_key } = loop {
-        let associated = world.devices.all().iter().filter(|device| is_associated(device)).count();
+        // One that does not read may be associated.
+        let associated = world.devices.all().iter().filter(|device| is_associated(device)).count()
+            + world.devices.unreadable_count();
         match crypto::load_or_create(&client, &settings.namespace, &*clock, associated).await {
-            Ok(keys) => break keys,
+            Ok(loaded) => {
+                *keys.lock() = None;
+                break loaded;
+            }
             Err(error) => {
                 failures += 1;
                 let delay = backoff::delay(failures);
                 tracing::warn!(%error, "the keys cannot be loaded yet; tried again in {delay:?}");
+                *keys.lock() = Some(error.to_string());
                 tokio::time::sleep(delay).await;
             }
         }

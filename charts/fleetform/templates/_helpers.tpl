@@ -67,3 +67,8 @@ capabilities:
 {{- define "fleetform.operatorUser" -}}
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "fleetform.fullname" . }}-operator
 {{- end -}}
+
+{{/* A CEL list of the users that are operators: this installation's and the others' of the cluster. */}}
+{{- define "fleetform.operatorUsers" -}}
+{{ prepend .Values.policies.otherOperators (include "fleetform.operatorUser" .) | toJson | replace "\"" "'" }}
+{{- end -}}

@@ -2,7 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use crate::configuration::hex;
 use crate::schema::rule;
 
 /// Where a site is. Field names are those of the guides.
@@ -51,6 +53,11 @@ impl PostalAddress {
     pub fn postal_code_matches(&self, typed: &str) -> bool {
         let stored = self.comparable(&self.postal_code);
         !stored.is_empty() && stored == self.comparable(typed)
+    }
+
+    /// SHA-256 of the address, 64 hexadecimal digits: equal addresses have equal digests.
+    pub fn digest(&self) -> String {
+        hex(&Sha256::digest(serde_json::to_vec(self).expect("an address is plain data")))
     }
 
     fn comparable(&self, code: &str) -> String {

@@ -60,10 +60,12 @@ pub enum Observed<K> {
         /// After.
         new: Arc<K>,
     },
-    /// The object is gone, or can no longer be read.
+    /// The object is gone, or cannot be read (any longer).
     Gone {
-        /// Before.
-        old: Arc<K>,
+        /// Which one.
+        name: Name,
+        /// Before, if it could be read then.
+        old: Option<Arc<K>>,
     },
     /// The cache knew it already, or knows better.
     Known,
@@ -111,6 +113,11 @@ impl<K: Resource<DynamicType = ()>> KindCache<K> {
             (None, Some(why)) => Found::Unreadable(why.clone()),
             (None, None) => Found::Absent,
         }
+    }
+
+    /// How many objects of a namespace cannot be read.
+    pub fn unreadable_in(&self, namespace: &str) -> usize {
+        self.inner.read().unreadable.keys().filter(|name| name.namespace == namespace).count()
     }
 
     /// How many objects cannot be read.
@@ -230,15 +237,20 @@ impl<K: Resource<DynamicType = ()>> KindCache<K> {
             }
             Err((name, error)) => {
                 let old = inner.objects.remove(&name);
-                inner.unreadable.insert(name, error);
-                old.map_or(Observed::Known, |old| Observed::Gone { old })
+                if inner.unreadable.get(&name) == Some(&error) {
+                    return Observed::Known;
+                }
+                let kind = K::kind(&());
+                tracing::warn!(%kind, object = %name, error, "an object cannot be read, and is left as it is");
+                inner.unreadable.insert(name.clone(), error);
+                Observed::Gone { name, old }
             }
         }
     }
 
     fn remove(&self, name: &Name, version: u64) -> Observed<K> {
         let mut inner = self.inner.write();
-        inner.unreadable.remove(name);
+        let was_unreadable = inner.unreadable.remove(name).is_some();
         inner.newest = inner.newest.max(version);
         if inner.tombstones.insert(name.clone(), version).is_none() {
             inner.tombstone_order.push_back(name.clone());
@@ -252,18 +264,26 @@ impl<K: Resource<DynamicType = ()>> KindCache<K> {
         if newer {
             return Observed::Known;
         }
-        inner.objects.remove(name).map_or(Observed::Known, |old| Observed::Gone { old })
+        match inner.objects.remove(name) {
+            None if !was_unreadable => Observed::Known,
+            old => Observed::Gone { name: name.clone(), old },
+        }
     }
 
     fn end_relist(&self, scope: &Scope) -> Vec<Observed<K>> {
         let mut inner = self.inner.write();
         let Some(relist) = inner.relists.remove(scope) else { return Vec::new() };
         let gone = |name: &Name| scope.covers(name) && !relist.seen.contains(name);
-        inner.unreadable.retain(|name, _| !gone(name));
-        let missing: Vec<Name> = inner.objects.keys().filter(|name| gone(name)).cloned().collect();
+        let missing = inner.objects.keys().chain(inner.unreadable.keys()).filter(|name| gone(name));
+        let missing: Vec<Name> = missing.cloned().collect();
         // No tombstones: after a restore an object of the name may come again with a smaller version, and what was made after
         // the list was asked for is brought back by the watch.
-        missing.iter().filter_map(|name| inner.objects.remove(name)).map(|old| Observed::Gone { old }).collect()
+        let gone = |name: Name| {
+            inner.unreadable.remove(&name);
+            let old = inner.objects.remove(&name);
+            Observed::Gone { name, old }
+        };
+        missing.into_iter().map(gone).collect()
     }
 }
 
@@ -350,6 +370,23 @@ mod tests {
         cache.take(&Scope::All, Event::InitApply(good("a", 50)));
         cache.take(&Scope::All, Event::InitDone);
         assert_eq!(names(&cache), [("a".into(), 60)]);
+    }
+
+    #[test]
+    fn an_object_that_does_not_read_is_a_change_each_way() {
+        let bad = || {
+            let mut object = serde_json::to_value(map("a", 5)).unwrap();
+            object["data"] = "no object".into();
+            serde_json::from_value::<DeserializeGuard<ConfigMap>>(object).unwrap()
+        };
+        let cache = KindCache::default();
+        assert!(matches!(cache.take(&Scope::All, Event::Apply(bad()))[0], Observed::Gone { old: None, .. }));
+        assert!(matches!(cache.take(&Scope::All, Event::Apply(bad()))[0], Observed::Known), "it is said once");
+        assert_eq!((cache.unreadable_in("n"), cache.unreadable_in("m")), (1, 0));
+        assert!(matches!(cache.take(&Scope::All, Event::Apply(good("a", 6)))[0], Observed::Changed { old: None, .. }));
+        cache.take(&Scope::All, Event::Apply(bad()));
+        assert!(matches!(cache.take(&Scope::All, Event::Delete(good("a", 7)))[0], Observed::Gone { old: None, .. }));
+        assert_eq!(cache.unreadable_count(), 0);
     }
 
     #[test]

@@ -13,4 +13,4 @@ mod world;
 
 pub use kind::{Found, KindCache, Observed};
 pub use watch::watch_all;
-pub use world::{Change, Kind, Name, Scope, SecretMeta, SecretOf, World};
+pub use world::{Change, Kind, Name, Reference, Scope, SecretMeta, SecretOf, World};

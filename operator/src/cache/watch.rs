@@ -12,9 +12,9 @@ use kube::{Api, Client, Resource};
 use tokio::task::JoinSet;
 
 use super::kind::strip;
-use super::{Scope, World};
+use super::{Reference, Scope, World};
 use crate::error::brief;
-use crate::reconcile::names::SECRET_LABEL;
+use crate::reconcile::names::{ADDRESS_TYPE, SECRET_LABEL, WIFI_TYPE};
 use crate::telemetry::Metrics;
 
 /// Load balancers drop watches that are idle for longer, silently.
@@ -44,14 +44,24 @@ fn watch_scope(watches: &mut JoinSet<()>, scope: &Scope, client: &Client, world:
     watch!(take_template, "configtemplates");
     watch!(take_device, "deviceinstances");
 
-    let (world, metrics, scope) = (Arc::clone(world), Arc::clone(metrics), scope.clone());
     // Metadata only: what the Secrets say is never in memory longer than one request.
-    let secrets: Api<PartialObjectMeta<Secret>> = within(client, &scope);
-    let config = config().labels(SECRET_LABEL);
-    watches.spawn(async move {
-        let events = watcher(secrets, config);
-        consume(events, "secrets", &metrics, |event| world.take_secret(&scope, guarded(event))).await;
-    });
+    macro_rules! watch_secrets {
+        ($config:expr, $plural:literal, $take:expr) => {{
+            let (world, metrics, scope) = (Arc::clone(world), Arc::clone(metrics), scope.clone());
+            let secrets: Api<PartialObjectMeta<Secret>> = within(client, &scope);
+            watches.spawn(async move {
+                let take = $take;
+                consume(watcher(secrets, $config), $plural, &metrics, |event| take(&*world, &scope, guarded(event)))
+                    .await;
+            });
+        }};
+    }
+    watch_secrets!(config().labels(SECRET_LABEL), "secrets", World::take_secret);
+    for (what, type_) in [(Reference::Wifi, WIFI_TYPE), (Reference::Address, ADDRESS_TYPE)] {
+        watch_secrets!(config().fields(&format!("type={type_}")), "secrets", |world: &World, scope: &Scope, event| {
+            world.take_referenced(what, scope, event);
+        });
+    }
 }
 
 fn within<K>(client: &Client, scope: &Scope) -> Api<K>

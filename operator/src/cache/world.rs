@@ -137,6 +137,22 @@ pub enum Change {
         /// What it was made for, if that can be told.
         of: Option<SecretOf>,
     },
+    /// A Secret that others refer to appeared, changed or went.
+    Referenced {
+        /// Which one.
+        name: Name,
+        /// What it holds.
+        what: Reference,
+    },
+}
+
+/// A Secret of people that others refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// Wi-Fi credentials.
+    Wifi,
+    /// An address.
+    Address,
 }
 
 /// What a Secret of ours was made for.
@@ -162,6 +178,10 @@ pub struct World {
     pub devices: KindCache<DeviceInstance>,
     /// Secrets of ours, metadata only.
     pub secrets: KindCache<SecretMeta>,
+    /// Secrets of people with Wi-Fi credentials, metadata only.
+    pub wifi_secrets: KindCache<SecretMeta>,
+    /// Secrets of people with addresses, metadata only.
+    pub address_secrets: KindCache<SecretMeta>,
     by_uid: RwLock<HashMap<String, Name>>,
     by_association: RwLock<HashMap<String, Name>>,
     waiting: Mutex<HashMap<Name, Arc<Notify>>>,
@@ -178,6 +198,8 @@ impl World {
             templates: KindCache::default(),
             devices: KindCache::default(),
             secrets: KindCache::default(),
+            wifi_secrets: KindCache::default(),
+            address_secrets: KindCache::default(),
             by_uid: RwLock::default(),
             by_association: RwLock::default(),
             waiting: Mutex::default(),
@@ -198,6 +220,8 @@ impl World {
             && self.templates.is_synced(watches)
             && self.devices.is_synced(watches)
             && self.secrets.is_synced(watches)
+            && self.wifi_secrets.is_synced(watches)
+            && self.address_secrets.is_synced(watches)
     }
 
     /// The device instance with this UID.
@@ -264,6 +288,17 @@ impl World {
         self.publish(&changes);
     }
 
+    pub(super) fn take_referenced(&self, what: Reference, scope: &Scope, event: Event<DeserializeGuard<SecretMeta>>) {
+        let cache = match what {
+            Reference::Wifi => &self.wifi_secrets,
+            Reference::Address => &self.address_secrets,
+        };
+        let observed = cache.take(scope, event);
+        let names = observed.iter().filter_map(|observed| change_of(observed, |_, _| true));
+        let changes: Vec<Change> = names.map(|(name, _)| Change::Referenced { name, what }).collect();
+        self.publish(&changes);
+    }
+
     /// What one of our own writes to a project returned.
     pub fn own_project(&self, project: Project) {
         let change = project_change(&self.projects.take_own(project));
@@ -303,10 +338,13 @@ impl World {
     fn index(&self, observed: &Observed<DeviceInstance>) -> Option<Change> {
         let (old, new) = match observed {
             Observed::Changed { old, new } => (old.as_ref(), Some(new)),
-            Observed::Gone { old } => (Some(old), None),
+            Observed::Gone { old, .. } => (old.as_ref(), None),
             Observed::Known => return None,
         };
-        let name = Name::of(&**new.or(old)?);
+        let name = match observed {
+            Observed::Gone { name, .. } => name.clone(),
+            _ => Name::of(&**new?),
+        };
         let uid = |device: &Arc<DeviceInstance>| device.metadata.uid.clone();
         let association = |device: &Arc<DeviceInstance>| device.association().map(|a| a.id.clone());
         reindex(&mut self.by_uid.write(), &name, old.and_then(uid), new.and_then(uid));
@@ -349,7 +387,7 @@ fn change_of<K: Resource>(observed: &Observed<K>, same: impl Fn(&K, &K) -> bool)
         Observed::Changed { old, new } => {
             Some((Name::of(&**new), old.as_ref().is_none_or(|old| old.meta().uid != new.meta().uid || !same(old, new))))
         }
-        Observed::Gone { old } => Some((Name::of(&**old), true)),
+        Observed::Gone { name, .. } => Some((name.clone(), true)),
         Observed::Known => None,
     }
 }
@@ -372,7 +410,9 @@ fn template_change(observed: &Observed<ConfigTemplate>) -> Option<Change> {
 }
 
 fn secret_change(observed: &Observed<SecretMeta>) -> Option<Change> {
-    let (Observed::Changed { new: secret, .. } | Observed::Gone { old: secret }) = observed else { return None };
+    let (Observed::Changed { new: secret, .. } | Observed::Gone { old: Some(secret), .. }) = observed else {
+        return None;
+    };
     let owners = secret.metadata.owner_references.iter().flatten();
     let device = owners.into_iter().find(|owner| owner.kind == "DeviceInstance");
     let template = secret.metadata.labels.as_ref().and_then(|labels| labels.get(names::TEMPLATE_LABEL));

@@ -1,9 +1,11 @@
 //! Events. The fact is recorded first (a transition in a device instance's status) and delivered then; the event is a pure
 //! function of the record, so an event that is delivered twice is the same twice.
 
+mod cursor;
 mod jsonl;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,96 +13,100 @@ use fleetform_crds::DeviceInstance;
 use fleetform_domain::event::{Event, Subject, transition_event, transition_event_id};
 use fleetform_domain::id::ResourceId;
 use fleetform_domain::transition::Transition;
-use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::cache::{Change, Name};
+use crate::backoff;
+use crate::cache::{Change, Found, Name};
 use crate::context::Context;
+use cursor::Cursor;
 pub use jsonl::JsonLines;
 
-/// A sink without a memory of its own gets again, at a start, what was recorded so shortly before.
-const OVERLAP: SignedDuration = SignedDuration::from_secs(60);
-
-/// Most events in one delivery.
+/// Most devices whose events make one delivery.
 const BATCH: usize = 256;
 
-/// Which transitions have been delivered.
-#[derive(Debug, Default)]
-struct Cursor {
-    /// UID and sequence of the last delivered transition, by name.
-    delivered: HashMap<Name, (String, i64)>,
+/// Longest time between two tries.
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
+
+/// Delivers events until it is dropped, while this process leads: what another leader records, it delivers. A sink that fails
+/// is tried again; nothing is passed over.
+pub async fn deliver(context: Context) {
+    let (mut leading, mut lost) = (context.leadership.clone(), context.leadership.clone());
+    loop {
+        leading.leading().await;
+        tokio::select! {
+            () = deliver_term(&context) => return,
+            () = lost.lost() => {}
+        }
+    }
 }
 
-impl Cursor {
-    /// Where delivery goes on after a start: what the sink holds, or what was recorded a while ago where it cannot tell, counts
-    /// as delivered.
-    fn after_start(devices: &[Arc<DeviceInstance>], held: Option<&HashSet<Uuid>>, started: Timestamp) -> Self {
-        let since = started - OVERLAP;
-        let mut cursor = Self::default();
-        for device in devices {
-            let (Some(uid), Some(status)) = (device.metadata.uid.as_deref(), device.status.as_ref()) else { continue };
-            let told = |transition: &Transition| match held {
-                Some(held) => held.contains(&transition_event_id(uid, transition)),
-                None => transition.time < since,
-            };
-            // Delivered in order, so what comes before one that was delivered was delivered too.
-            if let Some(last) = status.transitions.iter().rev().find(|transition| told(transition)) {
-                cursor.delivered.insert(Name::of(&**device), (uid.to_owned(), last.sequence));
+async fn deliver_term(context: &Context) {
+    // Subscribed before anything is read, so that no change falls between.
+    let mut changes = context.world.subscribe();
+    let mut pending: BTreeSet<Name> = BTreeSet::new();
+    let mut failures = 0;
+    let (mut sink, mut cursor) = loop {
+        match begin(context).await {
+            Ok(begun) => break begun,
+            Err(error) => pause(context, &error, &mut failures, &mut changes, &mut pending).await,
+        }
+    };
+    pending.extend(context.world.devices.all().iter().map(|device| Name::of(&**device)));
+    loop {
+        while !pending.is_empty() {
+            let batch: Vec<Name> = pending.iter().take(BATCH).cloned().collect();
+            match deliver_batch(context, &mut sink, &mut cursor, &batch).await {
+                Ok(()) => {
+                    failures = 0;
+                    for name in &batch {
+                        pending.remove(name);
+                    }
+                }
+                Err(error) => pause(context, &error, &mut failures, &mut changes, &mut pending).await,
             }
         }
-        cursor
-    }
-
-    /// The events of `device` that are still to be delivered, with their sequences.
-    fn pending(&self, context: &Context, device: &DeviceInstance) -> Vec<(i64, Event)> {
-        let (Some(uid), Some(status)) = (device.metadata.uid.as_deref(), device.status.as_ref()) else {
-            return Vec::new();
-        };
-        let delivered = self.delivered.get(&Name::of(device)).filter(|(known, _)| known == uid);
-        let delivered = delivered.map_or(0, |(_, sequence)| *sequence);
-        let fresh = status.transitions.iter().filter(|transition| transition.sequence > delivered);
-        let here = &context.settings.installation;
-        let id = ResourceId::of(uid);
-        let arn = status.arn.clone().unwrap_or_else(|| here.device_instance_arn(&id));
-        let namespace = device.metadata.namespace.clone().unwrap_or_default();
-        let site = context.world.sites.get(&Name::new(namespace, &device.spec.site_ref.name));
-        let site_uid = device.association().map(|association| association.site_uid.clone());
-        let site_uid = site.as_ref().and_then(|site| site.metadata.uid.clone()).or(site_uid).unwrap_or_default();
-        let site_arn = here.site_arn(&ResourceId::of(&site_uid));
-        let subject = Subject {
-            uid,
-            arn: &arn,
-            device_instance_name: &device.spec.display_name,
-            site_name: site.as_ref().map_or(&device.spec.site_ref.name, |site| &site.spec.display_name),
-            site_arn: &site_arn,
-        };
-        fresh.map(|transition| (transition.sequence, transition_event(here, &subject, transition))).collect()
-    }
-}
-
-/// Delivers events until it is dropped. A sink that fails is tried again; nothing is passed over.
-pub async fn deliver(context: Context, mut sink: JsonLines) {
-    let mut changes = context.world.subscribe();
-    let devices = context.world.devices.all();
-    let mut cursor = Cursor::after_start(&devices, sink.held().as_ref(), context.clock.now());
-    let mut pending: Vec<Name> = devices.iter().map(|device| Name::of(&**device)).collect();
-    drop(devices);
-    loop {
-        for batch in pending.chunks(BATCH) {
-            deliver_batch(&context, &mut sink, &mut cursor, batch).await;
-        }
-        pending.clear();
         match changes.recv().await {
             Some(change) => pending.extend(device_of(change)),
             None => return,
         }
-        while pending.len() < BATCH
-            && let Ok(change) = changes.try_recv()
-        {
+        while let Ok(change) = changes.try_recv() {
             pending.extend(device_of(change));
         }
-        pending.sort();
-        pending.dedup();
+    }
+}
+
+/// Opens the sink and finds out where delivery goes on.
+async fn begin(context: &Context) -> io::Result<(JsonLines, Cursor)> {
+    let devices = context.world.devices.all();
+    let asked: HashSet<Uuid> = devices.iter().flat_map(|device| transitions(device).map(|(id, _)| id)).collect();
+    let (sink, held) = JsonLines::open(&context.settings.events, &asked).await?;
+    Ok((sink, Cursor::after_start(&devices, held.as_ref(), context.clock.now())))
+}
+
+/// The transitions of a device, with the ids of their events.
+fn transitions(device: &DeviceInstance) -> impl Iterator<Item = (Uuid, &Transition)> {
+    let uid = device.metadata.uid.as_deref().unwrap_or_default();
+    let recorded = device.status.iter().flat_map(|status| &status.transitions);
+    recorded.map(move |transition| (transition_event_id(uid, transition), transition))
+}
+
+/// Waits before the next try; what changes meanwhile is remembered once, however often it changes.
+async fn pause(
+    context: &Context,
+    error: &io::Error,
+    failures: &mut u32,
+    changes: &mut UnboundedReceiver<Change>,
+    pending: &mut BTreeSet<Name>,
+) {
+    *failures += 1;
+    context.metrics.event_failed();
+    let delay = backoff::delay(*failures).min(LONGEST_RETRY);
+    tracing::warn!(%error, "events were not delivered; tried again in {delay:?}");
+    let end = Instant::now() + delay;
+    while let Ok(Some(change)) = tokio::time::timeout_at(end, changes.recv()).await {
+        pending.extend(device_of(change));
     }
 }
 
@@ -111,30 +117,54 @@ fn device_of(change: Change) -> Option<Name> {
     }
 }
 
-async fn deliver_batch(context: &Context, sink: &mut JsonLines, cursor: &mut Cursor, names: &[Name]) {
-    let mut events: Vec<(&Name, String, i64, Event)> = Vec::new();
+async fn deliver_batch(context: &Context, sink: &mut JsonLines, cursor: &mut Cursor, names: &[Name]) -> io::Result<()> {
+    let mut looked: Vec<Arc<DeviceInstance>> = Vec::new();
+    let mut events: Vec<Event> = Vec::new();
     for name in names {
-        let Some(device) = context.world.devices.get(name) else {
-            cursor.delivered.remove(name);
-            continue;
-        };
-        let uid = device.metadata.uid.clone().unwrap_or_default();
-        let pending = cursor.pending(context, &device).into_iter();
-        events.extend(pending.map(|(sequence, event)| (name, uid.clone(), sequence, event)));
+        match context.world.devices.find(name) {
+            Found::Here(device) => {
+                events.extend(events_of(context, &device, cursor.pending(&device)));
+                looked.push(device);
+            }
+            // It may read again.
+            Found::Unreadable(_) => {}
+            Found::Absent => cursor.forget(name),
+        }
     }
-    if events.is_empty() {
-        return;
+    if !events.is_empty() {
+        sink.write(events.iter()).await?;
     }
-    let mut failures = 0;
-    while let Err(error) = sink.write(events.iter().map(|(_, _, _, event)| event)).await {
-        failures += 1;
-        context.metrics.event_failed();
-        let delay = crate::backoff::delay(failures).min(Duration::from_secs(10));
-        tracing::warn!(%error, "events were not delivered; tried again in {delay:?}");
-        tokio::time::sleep(delay).await;
-    }
-    for (name, uid, sequence, event) in events {
+    for event in &events {
         context.metrics.event_delivered(&event.detail_type);
-        cursor.delivered.insert(name.clone(), (uid, sequence));
     }
+    for device in looked {
+        cursor.delivered(&device);
+    }
+    Ok(())
+}
+
+fn events_of<'a>(
+    context: &Context,
+    device: &DeviceInstance,
+    pending: impl Iterator<Item = &'a Transition>,
+) -> Vec<Event> {
+    let mut pending = pending.peekable();
+    let (Some(uid), Some(status), Some(_)) = (device.metadata.uid.as_deref(), &device.status, pending.peek()) else {
+        return Vec::new();
+    };
+    let here = &context.settings.installation;
+    let arn = status.arn.clone().unwrap_or_else(|| here.device_instance_arn(&ResourceId::of(uid)));
+    let namespace = device.metadata.namespace.clone().unwrap_or_default();
+    let site = context.world.sites.get(&Name::new(namespace, &device.spec.site_ref.name));
+    let site_uid = device.association().map(|association| association.site_uid.clone());
+    let site_uid = site.as_ref().and_then(|site| site.metadata.uid.clone()).or(site_uid).unwrap_or_default();
+    let site_arn = here.site_arn(&ResourceId::of(&site_uid));
+    let subject = Subject {
+        uid,
+        arn: &arn,
+        device_instance_name: &device.spec.display_name,
+        site_name: site.as_ref().map_or(&device.spec.site_ref.name, |site| &site.spec.display_name),
+        site_arn: &site_arn,
+    };
+    pending.map(|transition| transition_event(here, &subject, transition)).collect()
 }

@@ -8,6 +8,7 @@ use fleetform_crds::{DeviceInstance, Site};
 use fleetform_domain::activation::{
     self, ActivationFailure, ActivationKey, Association, Committed, Confirmation, TokenHash, TokenText,
 };
+use fleetform_domain::address::PostalAddress;
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{ActivationRequest, ActivationResponse, LookupRequest, LookupResponse};
 use serde_json::json;
@@ -30,9 +31,10 @@ const ROUNDS: usize = 4;
 /// `POST /v1/activations/lookup`.
 pub(super) async fn look_up(
     State(gateway): State<Arc<Gateway>>,
+    Extension(peer): Extension<Peer>,
     Json(request): Json<LookupRequest>,
 ) -> Result<Answer<LookupResponse>, Refusal> {
-    let answer = gateway.look_up(&request).await;
+    let answer = gateway.look_up(&request, &peer).await;
     gateway.context.metrics.activation(outcome(answer.as_ref().err(), Activation::LookedUp));
     answer.map(Answer)
 }
@@ -83,7 +85,7 @@ impl Gateway {
         Ok(known)
     }
 
-    async fn look_up(&self, request: &LookupRequest) -> Result<LookupResponse, Refusal> {
+    async fn look_up(&self, request: &LookupRequest, peer: &Peer) -> Result<LookupResponse, Refusal> {
         let known = self.open(&request.token).await?;
         let known = known.with_address(&self.context).await.map_err(|error| self.not_served(&error))?;
         let now = self.context.clock.now();
@@ -103,8 +105,12 @@ impl Gateway {
         };
         match tried {
             Try::Judged(Ok(())) => self.show(&known, &request.token),
-            Try::Judged(Err(failure)) => Err(failed(failure)),
+            Try::Judged(Err(failure)) => {
+                audit_denied("LookUpActivation", &known, peer, failure);
+                Err(failed(failure))
+            }
             Try::Burned => {
+                audit_denied("LookUpActivation", &known, peer, ActivationFailure::QrNotRecognized);
                 self.replace_burned(&known).await;
                 Err(failed(ActivationFailure::QrNotRecognized))
             }
@@ -127,7 +133,8 @@ impl Gateway {
     fn confirmation(&self, known: &Known, token: &TokenText, site: &Site) -> Confirmation {
         let key = ActivationKey::derive(&self.context.mint.installation, known.token.project);
         let (uid, generation) = (site.metadata.uid.as_deref(), site.metadata.generation);
-        Confirmation::new(&key, token, uid.unwrap_or_default(), generation.unwrap_or_default())
+        let address = known.address().map(PostalAddress::digest).unwrap_or_default();
+        Confirmation::new(&key, token, uid.unwrap_or_default(), generation.unwrap_or_default(), &address)
     }
 
     /// Too many wrong ZIP codes: the code is replaced, and neither it nor the one before it works any longer.
@@ -163,14 +170,18 @@ impl Gateway {
             let verdict = activation::commit(&known.evidence(now), key.sha256(), request.asset_tag_id.as_str());
             match verdict {
                 Err(ActivationFailure::QrNotRecognized) if round == 0 && known.may_lag(now) => {}
-                Err(failure) => return Err(failed(failure)),
+                Err(failure) => {
+                    audit_denied("ActivateDevice", &known, peer, failure);
+                    return Err(failed(failure));
+                }
                 Ok(Committed::Repeat(association)) => {
                     let Some(device) = &known.device else { break };
+                    audit(device, &association, request, peer, true);
                     return Ok((self.welcome(device, &association, &key)?, Activation::Repeated));
                 }
                 Ok(Committed::Redeem) => {
                     if let Some((device, association)) = self.redeem(&known, request, &key).await? {
-                        audit(&device, &association, request, peer);
+                        audit(&device, &association, request, peer, false);
                         return Ok((self.welcome(&device, &association, &key)?, Activation::Activated));
                     }
                 }
@@ -187,6 +198,8 @@ impl Gateway {
         request: &ActivationRequest,
         key: &DeviceKey,
     ) -> Result<Option<(Box<DeviceInstance>, Association)>, Refusal> {
+        // Where the address stands in a Secret, what was shown is in no generation.
+        let known = &known.clone().with_address(&self.context).await.map_err(|error| self.not_served(&error))?;
         let (Some(device), Some(site)) = (&known.device, &known.site) else {
             return Err(failed(ActivationFailure::SystemError));
         };
@@ -291,7 +304,23 @@ impl Gateway {
     }
 }
 
-fn audit(device: &DeviceInstance, association: &Association, request: &ActivationRequest, peer: &Peer) {
+/// One line for each attempt with an authentic code that is refused. How many there can be is bounded: attempts are limited
+/// for each code.
+fn audit_denied(action: &str, known: &Known, peer: &Peer, failure: ActivationFailure) {
+    let code = failure.problem().unwrap_or(ProblemCode::SystemError);
+    tracing::info!(
+        target: "audit",
+        action,
+        device = known.device.as_ref().map(|device| Name::of(&**device).to_string()),
+        instance = %known.token.instance,
+        source = %peer.address.ip(),
+        refused = code.as_str(),
+        "an activation was refused"
+    );
+}
+
+/// `repeated`: the device asks again for the answer that it has lost, or that the last process could not give.
+fn audit(device: &DeviceInstance, association: &Association, request: &ActivationRequest, peer: &Peer, repeated: bool) {
     tracing::info!(
         target: "audit",
         action = "ActivateDevice",
@@ -300,6 +329,7 @@ fn audit(device: &DeviceInstance, association: &Association, request: &Activatio
         asset_tag = request.asset_tag_id.as_str(),
         association = association.id,
         source = %peer.address.ip(),
+        repeated,
         "a device was activated"
     );
 }

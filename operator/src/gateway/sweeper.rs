@@ -38,6 +38,7 @@ fn look(context: &Context, now: Timestamp, just_settled: bool) {
             None => context.table.forget(&association),
         }
     }
+    context.table.retain(|association| context.world.device_by_association(association).is_some());
     if !just_settled {
         return;
     }

@@ -144,6 +144,10 @@ impl DeviceTable {
             entries.insert(association.to_owned(), Entry::new(report));
             return true;
         };
+        if entry.report.boot_id == report.boot_id && entry.report.counter >= report.counter {
+            // An earlier report that was overtaken on its way says nothing of the device as it is.
+            return false;
+        }
         let was_silent = std::mem::take(&mut entry.counted_silent);
         let same = entry.report.same_state(&report);
         if same || entry.grant(report.seen) {
@@ -202,6 +206,11 @@ impl DeviceTable {
         entries.values().filter(|entry| now.duration_since(entry.report.seen) < self.silent_after).count()
     }
 
+    /// Forgets the associations that are no more.
+    pub fn retain(&self, lives: impl Fn(&str) -> bool) {
+        self.entries.lock().retain(|association, _| lives(association));
+    }
+
     /// Forgets an association that has ended.
     pub fn forget(&self, association: &str) {
         self.entries.lock().remove(association);
@@ -220,7 +229,7 @@ mod tests {
         Report {
             seen: at(second),
             boot_id: "b".try_into().unwrap(),
-            counter: 1,
+            counter: u64::try_from(second).unwrap() + 1,
             software_version: "1".try_into().unwrap(),
             applied,
             failed_health_checks: Vec::new(),
@@ -245,6 +254,17 @@ mod tests {
         assert_eq!(news, 30);
         assert!(matches!(table.liveness("a", at(101)), Liveness::Reporting(report) if report.applied == Some(30)));
         assert!(table.take("a", report(3_700, Some(7))), "the hour is over");
+    }
+
+    #[test]
+    fn a_report_that_was_overtaken_changes_nothing() {
+        let table = DeviceTable::new(10);
+        table.take("a", report(5, Some(2)));
+        assert!(!table.take("a", Report { seen: at(6), ..report(3, Some(1)) }));
+        assert!(!table.take("a", Report { seen: at(6), ..report(5, Some(1)) }), "nor one that is repeated");
+        assert!(matches!(table.liveness("a", at(7)), Liveness::Reporting(report) if report.applied == Some(2)));
+        let restarted = Report { boot_id: "c".try_into().unwrap(), ..report(0, Some(1)) };
+        assert!(table.take("a", Report { seen: at(8), ..restarted }), "a device that restarted counts anew");
     }
 
     #[test]

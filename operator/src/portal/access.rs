@@ -23,12 +23,12 @@ use crate::server::{Allowance, Peer, RateLimiter, Refusal, Shards};
 /// A review is given up after this long, retries of the client included.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Tokens of one address that are reviewed at once, and then one in each [`REVIEW_INTERVAL`]. Good tokens are reviewed once in
-/// ten seconds each, so this is room for some hundred people behind one address.
-const REVIEW_BURST: u32 = 100;
+/// So many tokens of one address may be refused at once, and then one in each [`REFUSED_INTERVAL`]; what comes beyond is not
+/// reviewed. Tokens that were found good lately go through all the same.
+const REFUSED_BURST: u32 = 100;
 
-/// See [`REVIEW_BURST`].
-const REVIEW_INTERVAL: Duration = Duration::from_millis(50);
+/// See [`REFUSED_BURST`].
+const REFUSED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Most answers of each kind that are remembered.
 const KEPT: usize = 16 * 1024;
@@ -69,8 +69,11 @@ pub(super) struct Access {
     clock: Arc<dyn Clock>,
     users: Reviews<String, Option<Arc<UserInfo>>>,
     rights: Reviews<(String, Right), bool>,
-    /// Reviews of tokens, by who sends them: garbage must not reach the API server without end.
-    review_rate: RateLimiter,
+    /// Tokens that were refused, by the address they came from: garbage must not reach the API server without end. Who sends
+    /// good ones is not limited, as many people may share an address.
+    refused: RateLimiter,
+    /// One line a minute about an API server that does not review.
+    complaints: RateLimiter,
     asking: Shards,
 }
 
@@ -88,7 +91,8 @@ impl Access {
             clock: Arc::clone(clock),
             users: Reviews::new(KEPT),
             rights: Reviews::new(KEPT),
-            review_rate: RateLimiter::new(REVIEW_BURST, REVIEW_INTERVAL, KEPT),
+            refused: RateLimiter::new(REFUSED_BURST, REFUSED_INTERVAL, KEPT),
+            complaints: RateLimiter::new(1, Duration::from_mins(1), 1),
             asking: Shards::default(),
         }
     }
@@ -112,7 +116,8 @@ impl Access {
     }
 
     async fn review_token(&self, token: &str, sha256: &String, peer: &Peer) -> Result<Option<Arc<UserInfo>>, Refusal> {
-        if let Allowance::Wait(seconds) = self.review_rate.take(&peer.address.ip().to_string(), self.clock.now()) {
+        let from = peer.address.ip().to_string();
+        if let Allowance::Wait(seconds) = self.refused.look(&from, self.clock.now()) {
             return Err(Refusal::rate_limited(seconds));
         }
         let _one_asks = self.asking.lock(sha256).await;
@@ -125,9 +130,12 @@ impl Access {
             status: None,
         };
         let api: Api<TokenReview> = Api::all(self.client.clone());
-        let status = bounded(api.create(&PostParams::default(), &review)).await?.status.unwrap_or_default();
+        let status = self.bounded(api.create(&PostParams::default(), &review)).await?.status.unwrap_or_default();
         let ours = status.audiences.is_some_and(|audiences| audiences.contains(&self.audience));
         let user = status.user.filter(|_| ours && status.authenticated == Some(true)).map(Arc::new);
+        if user.is_none() {
+            self.refused.take(&from, self.clock.now());
+        }
         self.users.put(sha256.clone(), user.clone(), user.is_some(), self.clock.now());
         Ok(user)
     }
@@ -156,10 +164,22 @@ impl Access {
             status: None,
         };
         let api: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let status = bounded(api.create(&PostParams::default(), &review)).await?.status.unwrap_or_default();
+        let status = self.bounded(api.create(&PostParams::default(), &review)).await?.status.unwrap_or_default();
         let allowed = status.allowed && status.denied != Some(true);
         self.rights.put(key, allowed, allowed, self.clock.now());
         Ok(allowed)
+    }
+
+    async fn bounded<T>(&self, review: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
+        let why = match tokio::time::timeout(REVIEW_TIMEOUT, review).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => brief(&error),
+            Err(_) => "no answer".to_owned(),
+        };
+        if self.complaints.take("", self.clock.now()) == Allowance::Granted {
+            tracing::warn!(why, "the API server did not review a token or a right");
+        }
+        Err(Refusal::unavailable("the API server cannot be asked just now; ask again"))
     }
 }
 
@@ -185,16 +205,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// The answer to somebody who may not, and about something that is not there.
 pub(super) fn not_found() -> Refusal {
     Refusal::new(ProblemCode::NotFound, "it does not exist, or you may not see it")
-}
-
-async fn bounded<T>(review: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
-    let why = match tokio::time::timeout(REVIEW_TIMEOUT, review).await {
-        Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(error)) => brief(&error),
-        Err(_) => "no answer".to_owned(),
-    };
-    tracing::warn!(why, "the API server did not review a token or a right");
-    Err(Refusal::unavailable("the API server cannot be asked just now; ask again"))
 }
 
 #[cfg(test)]

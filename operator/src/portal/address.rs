@@ -9,6 +9,8 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Answer};
 
+use fleetform_domain::problem::ProblemCode;
+
 use super::Portal;
 use super::access::{Right, not_found};
 use super::code::{not_served, object_name};
@@ -32,7 +34,17 @@ pub(super) async fn address(
         namespace: Some(site.namespace.clone()),
         name: Some(site.name.clone()),
     };
-    if !portal.access.allows(&caller, right).await? {
+    let allowed = portal.access.allows(&caller, right).await?;
+    tracing::info!(
+        target: "audit",
+        action = "GetSiteAddress",
+        user = caller.name(),
+        site = %site,
+        source = %peer.address.ip(),
+        refused = (!allowed).then_some(ProblemCode::NotFound.as_str()),
+        "the address of a site was asked for"
+    );
+    if !allowed {
         return Err(not_found());
     }
     let site = portal.context.world.sites.get(&site).ok_or_else(not_found)?;

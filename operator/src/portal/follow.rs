@@ -92,7 +92,10 @@ impl Follower {
                     .map(|device| self.look(world, simulated, &Name::of(&**device)))
                     .fold(false, |news, new| news | new)
             }
-            Change::Project { .. } | Change::ConfigTemplate { .. } | Change::Secret { .. } => false,
+            Change::Project { .. }
+            | Change::ConfigTemplate { .. }
+            | Change::Secret { .. }
+            | Change::Referenced { .. } => false,
         }
     }
 

@@ -17,18 +17,18 @@ pub const INTERVAL: Duration = Duration::from_secs(2);
 pub struct Debounce(Mutex<HashMap<Key, Instant>>);
 
 impl Debounce {
-    /// The object is looked at now.
-    pub fn looked(&self, key: &Key) {
-        self.0.lock().insert(key.clone(), Instant::now());
+    /// The object is looked at now. One that is gone is forgotten.
+    pub fn looked(&self, key: &Key, exists: bool) {
+        let mut looked = self.0.lock();
+        if exists {
+            looked.insert(key.clone(), Instant::now());
+        } else {
+            looked.remove(key);
+        }
     }
 
     /// How long to wait before the next look.
     pub fn delay(&self, key: &Key) -> Duration {
         self.0.lock().get(key).map_or(Duration::ZERO, |last| INTERVAL.saturating_sub(last.elapsed()))
-    }
-
-    /// The object is gone.
-    pub fn forget(&self, key: &Key) {
-        self.0.lock().remove(key);
     }
 }

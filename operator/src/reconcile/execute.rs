@@ -121,7 +121,8 @@ impl Executor {
     }
 
     /// Creates the Secret with a revision of a template, owned by the project. One that is there already is kept when it
-    /// says the same, and replaced when it does not: then a crash left it, and no version refers to it.
+    /// says the same, and replaced when it does not: then a crash or an earlier project left it, and no version refers to it.
+    /// One that is not ours is [`Error::NameTaken`].
     pub async fn create_revision(&self, project: &fleetform_crds::Project, revision: &RevisionSecret) -> Result<()> {
         let name = Name::new(Name::of(project).namespace, &revision.name);
         let secret = body::revision_secret(project, revision);
@@ -131,7 +132,10 @@ impl Executor {
         let stored = match create().await {
             Err(error) if error.class() == Class::Conflict => {
                 let found = api.get(&name.name).await.map_err(|error| Error::kube(what(), error))?;
-                if found.data == secret.data {
+                if found.type_ != secret.type_ || !is_labelled_as(&found, &secret) {
+                    return Err(Error::NameTaken { what: what() });
+                }
+                if found.data == secret.data && found.metadata.owner_references == secret.metadata.owner_references {
                     found
                 } else {
                     self.delete_secret(&name, found.metadata.uid.as_deref().unwrap_or_default()).await?;
@@ -171,7 +175,7 @@ impl Executor {
                 Ok(Redeemed::Won(Box::new(device)))
             }
             // A `test` that fails is 422.
-            Err(error) if matches!(error.class(), Class::Conflict | Class::Gone | Class::Refused) => {
+            Err(error) if error.is_invalid() || matches!(error.class(), Class::Conflict | Class::Gone) => {
                 tracing::info!(device = %name, %error, "a code was not redeemed");
                 Ok(Redeemed::Lost)
             }
@@ -213,6 +217,13 @@ impl Executor {
         self.metrics.write(verb, resource, outcome.as_ref().err().map(Error::class));
         outcome
     }
+}
+
+/// Whether `found` has the labels that `made` has, which say what it is.
+fn is_labelled_as(found: &Secret, made: &Secret) -> bool {
+    let there = found.metadata.labels.as_ref();
+    let mut labels = made.metadata.labels.iter().flatten();
+    labels.all(|(key, value)| there.is_some_and(|there| there.get(key) == Some(value)))
 }
 
 /// The metadata of a Secret, as the cache keeps it.

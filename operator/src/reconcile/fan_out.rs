@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use fleetform_crds::Site;
+
 use super::debounce::Debounce;
-use crate::cache::{Change, Kind, Name, SecretOf, World};
+use crate::cache::{Change, Kind, Name, Reference, SecretOf, World};
+use crate::controllers::device::configuration;
 use crate::queue::{Key, Queue};
 
 /// Puts on the queue what `change` concerns.
@@ -55,6 +58,20 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
             }
             None => {}
         },
+        Change::Referenced { name, what: Reference::Wifi } => {
+            for device in world.devices.in_namespace(&name.namespace) {
+                let template = device.template_name().map(|template| Name::new(&name.namespace, template));
+                let template = template.map(|template| world.templates.find(&template));
+                if configuration::wifi_secret(&device, template.as_ref()) == Some(name.name.as_str()) {
+                    queue.add(Key::new(Kind::DeviceInstance, Name::of(&*device)));
+                }
+            }
+        }
+        Change::Referenced { name, what: Reference::Address } => {
+            let sites = world.sites.in_namespace(&name.namespace);
+            let refers = |site: &&Arc<Site>| site.spec.address_from.as_ref().is_some_and(|from| from.name == name.name);
+            sites.iter().filter(refers).for_each(|site| queue.add(Key::new(Kind::Site, Name::of(&**site))));
+        }
     }
 }
 

@@ -96,15 +96,15 @@ fn panicked(key: &Key, panic: &(dyn Any + Send)) -> Error {
 async fn reconcile(context: &Context, debounce: &Debounce, key: &Key) -> Result<Option<Duration>> {
     match key.kind {
         Kind::Project => {
-            debounce.looked(key);
+            debounce.looked(key, context.world.projects.get(&key.name).is_some());
             project::reconcile(context, &key.name).await
         }
         Kind::Site => {
-            debounce.looked(key);
+            debounce.looked(key, context.world.sites.get(&key.name).is_some());
             site::reconcile(context, &key.name).await
         }
         Kind::ConfigTemplate => {
-            debounce.looked(key);
+            debounce.looked(key, context.world.templates.get(&key.name).is_some());
             template::reconcile(context, &key.name).await
         }
         Kind::DeviceInstance => device::reconcile(context, &key.name).await,

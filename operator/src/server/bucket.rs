@@ -32,14 +32,29 @@ impl RateLimiter {
         Self { interval_millis, burst: i64::from(burst.max(1)), kept, full_at: Mutex::default() }
     }
 
+    /// Whether the bucket of `key` has something left, without taking it.
+    pub fn look(&self, key: &str, now: Timestamp) -> Allowance {
+        let now = now.as_millisecond();
+        let full_at = self.full_at.lock().get(key).copied().unwrap_or(now).max(now);
+        self.allowance(full_at, now)
+    }
+
+    fn allowance(&self, full_at: i64, now: i64) -> Allowance {
+        let wait = full_at - now - self.interval_millis * (self.burst - 1);
+        if wait > 0 {
+            Allowance::Wait(u32::try_from(wait.unsigned_abs().div_ceil(1000)).unwrap_or(u32::MAX))
+        } else {
+            Allowance::Granted
+        }
+    }
+
     /// Takes one request from the bucket of `key`.
     pub fn take(&self, key: &str, now: Timestamp) -> Allowance {
         let now = now.as_millisecond();
         let mut buckets = self.full_at.lock();
         let full_at = buckets.get(key).copied().unwrap_or(now).max(now);
-        let wait = full_at - now - self.interval_millis * (self.burst - 1);
-        if wait > 0 {
-            return Allowance::Wait(u32::try_from(wait.unsigned_abs().div_ceil(1000)).unwrap_or(u32::MAX));
+        if let wait @ Allowance::Wait(_) = self.allowance(full_at, now) {
+            return wait;
         }
         if let Some(bucket) = buckets.get_mut(key) {
             *bucket = full_at + self.interval_millis;
@@ -74,6 +89,7 @@ mod tests {
             assert_eq!(limiter.take("a", at(0)), Allowance::Granted);
         }
         assert_eq!(limiter.take("a", at(0)), Allowance::Wait(2));
+        assert_eq!((limiter.look("a", at(0)), limiter.look("b", at(0))), (Allowance::Wait(2), Allowance::Granted));
         assert_eq!(limiter.take("a", at(1_500)), Allowance::Wait(1));
         assert_eq!(limiter.take("b", at(1_500)), Allowance::Granted, "others are not affected");
         assert_eq!(limiter.take("a", at(2_000)), Allowance::Granted);

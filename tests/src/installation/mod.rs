@@ -27,7 +27,7 @@ use crate::process::{Process, ProcessSpec};
 use crate::wait::{self, Look};
 use slot::Slot;
 
-pub use programs::{OPERATOR, SIMULATOR, locate};
+pub use programs::{DEVICE, OPERATOR, SIMULATOR, locate};
 
 /// The namespace of the operator and the simulator.
 pub const NAMESPACE: &str = "fleetform-system";

@@ -10,6 +10,9 @@ pub const OPERATOR: &str = "fleetform";
 /// The simulator's program.
 pub const SIMULATOR: &str = "fleetform-simulator";
 
+/// The program that plays one device by hand.
+pub const DEVICE: &str = "fleetform-device";
+
 /// Where the program `name` is: in cargo's folder that the running program was built into, so that both are of one profile.
 ///
 /// # Errors

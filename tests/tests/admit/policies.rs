@@ -28,6 +28,7 @@ pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, r
         simulation_takes_a_label_on_the_namespace(cluster, refusals),
         secrets_of_the_operator_are_its_own(cluster, refusals),
         the_operator_makes_no_other_secrets(cluster, refusals),
+        an_address_in_a_secret_stays(cluster, refusals),
     )?;
     Ok(())
 }
@@ -227,10 +228,29 @@ async fn the_operator_makes_no_other_secrets(cluster: &Cluster, refusals: &Refus
     })
     .await?;
     refusals.by_policy("create a token of a ServiceAccount, as the operator", &status);
+    let theirs: Api<Secret> = Api::namespaced(cluster.client.clone(), &ns);
+    theirs.create(&PostParams::default(), &secret("theirs", "Opaque", &Value::Null)?).await?;
+    let outcome = secrets.delete("theirs", &DeleteParams::default()).await.map(drop);
+    refusals.by_policy("delete somebody's Secret, as the operator", &refusal("a deletion", outcome)?);
     let key = secret("fleetform-activation-key", "Opaque", &Value::Null)?;
     refusal("a key in another namespace", secrets.create(&PostParams::default(), &key).await)?;
     let own: Api<Secret> = Api::namespaced(operator, render::NAMESPACE);
     own.create(&PostParams { dry_run: true, ..PostParams::default() }, &key).await?;
+    Ok(())
+}
+
+async fn an_address_in_a_secret_stays(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
+    let ns = cluster.namespace("address", json!({})).await?;
+    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &ns);
+    secrets.create(&PostParams::default(), &secret("address", "fleetform.dev/address", &Value::Null)?).await?;
+    let status = refused("another address in the Secret", async |dry_run| {
+        let change = Patch::Merge(json!({ "stringData": { "content": "2" } }));
+        secrets.patch("address", &PatchParams { dry_run, ..PatchParams::default() }, &change).await
+    })
+    .await?;
+    refusals.by_policy("change a Secret of type fleetform.dev/address", &status);
+    let label = Patch::Merge(json!({ "metadata": { "labels": { "team": "facilities" } } }));
+    secrets.patch("address", &PatchParams::default(), &label).await?;
     Ok(())
 }
 

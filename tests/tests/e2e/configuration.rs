@@ -12,7 +12,7 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 
 use super::devices::{activated, checking_in};
-use super::project::{LIMIT, Project, TEMPLATE, condition, template};
+use super::project::{LIMIT, Project, TEMPLATE, condition, reason, template};
 use super::stage::Stage;
 
 fn runs(version: u32) -> impl Fn(&DeviceInstance) -> bool {
@@ -106,13 +106,20 @@ pub(crate) async fn a_changed_override_reaches_the_device(stage: Arc<Stage>) -> 
         "type": "fleetform.dev/wifi",
         "stringData": { "passphrase": "not-a-real-passphrase" },
     });
-    project.create::<Secret>(secret).await?;
     project.ready_device("door").await?;
     let mut device = activated(&project, &installer, "door").await?;
     checking_in(&project, &mut device, "door", "in force", runs(1)).await?;
 
     let wifi = json!({ "ssid": "doors", "credentialsSecretRef": { "name": "network" } });
     project.patch::<DeviceInstance>("door", json!({ "spec": { "configuration": { "wifi": wifi } } })).await?;
+    let waiting = project
+        .until("door", "waiting for the Secret", |instance| {
+            reason(instance, ConditionType::Ready, "False").is_some_and(|(reason, _)| reason == "SecretUnusable")
+        })
+        .await?;
+    let (_, message) = reason(&waiting, ConditionType::Ready, "False").unwrap_or_default();
+    ensure!(message.contains("no Secret network of type fleetform.dev/wifi"), "{message}");
+    project.create::<Secret>(secret).await?;
     checking_in(&project, &mut device, "door", "in force", runs(2)).await?;
     let wifi =
         device.configuration().await?.and_then(|configuration| configuration.wifi).context("it joins a network")?;

@@ -2,51 +2,69 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use fleetform_e2e::{installation, tools};
 
 use super::stage::Stage;
 
-/// The commands of the page's console blocks, in order, each as its words.
-fn commands(page: &str) -> Vec<Vec<String>> {
+/// The commands of the page's console blocks, in order.
+fn commands(page: &str) -> Vec<&str> {
     let blocks = page.split("```console\n").skip(1).filter_map(|rest| rest.split("```").next());
-    blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("$ ")).map(words).collect()
+    blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("$ ")).collect()
 }
 
-/// The words of a command as a shell splits them; single quotes keep a word together.
-fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
-    for character in line.chars() {
-        match character {
-            '\'' => quoted = !quoted,
-            ' ' if !quoted => words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty())),
-            other => word.push(other),
-        }
-    }
-    words.extend(Some(word).filter(|word| !word.is_empty()));
-    words
+/// What stands between a reader's shell and the test's: programs that are built already, and an end at the first failure.
+const PREAMBLE: &str = r#"
+set -euo pipefail
+cargo() { while [ "$1" != -- ]; do shift; done; shift; "$FLEETFORM_DEVICE" "$@"; }
+"#;
+
+/// Runs the commands as one session of a shell that stands in a folder with the examples; what they say.
+fn run(stage: &Stage, commands: &[&str]) -> Result<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")?;
+    let folder = tempfile::tempdir()?;
+    std::os::unix::fs::symlink(root.join("examples"), folder.path().join("examples"))?;
+    let kubectl = tools::kubectl()?;
+    let beside = kubectl.parent().context("kubectl is in a folder")?;
+    let path = format!("{}:{}", beside.display(), std::env::var("PATH").unwrap_or_default());
+    let echoed = commands.iter().map(|command| format!("cat <<'COMMAND'\n$ {command}\nCOMMAND\n{command}\n"));
+    let script = format!("{PREAMBLE}{}", echoed.collect::<String>());
+    let done = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(folder.path())
+        .env("PATH", path)
+        .env("KUBECONFIG", stage.plane.kubeconfig())
+        .env("FLEETFORM_DEVICE", installation::locate(installation::DEVICE)?)
+        .env("PORTAL", stage.installation.portal_url())
+        .env("PORTAL_CA", stage.installation.portal_ca())
+        .output()
+        .context("run bash")?;
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    ensure!(done.status.success(), "{}\n{said}\n{}", done.status, String::from_utf8_lossy(&done.stderr));
+    Ok(said)
 }
 
 pub(crate) async fn the_first_page_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")?;
     let page = fs::read_to_string(root.join("docs/getting-started.md"))?;
-    let commands = commands(&page);
-    ensure!(commands.len() > 5, "the page has commands: {commands:?}");
-    for mut command in commands {
-        ensure!(command.remove(0) == "kubectl", "the page shows kubectl alone");
-        // A reader stands at the root of the repository; the test does not.
-        for word in command.iter_mut().filter(|word| word.starts_with("examples/")) {
-            *word = root.join(&word).display().to_string();
-        }
-        let said = stage.cluster().kubectl(&command, None).await?;
-        if command.starts_with(&["get".to_owned(), "fleetform".to_owned()]) {
-            for line in
-                ["deviceinstance.fleetform.dev/front-desk", "project.fleetform.dev/project", "ReadyForActivation"]
-            {
-                ensure!(said.contains(line), "{command:?} does not show {line}:\n{said}");
-            }
-        }
+    let commands = commands(&page).into_iter().map(str::to_owned).collect::<Vec<_>>();
+    ensure!(commands.len() > 10, "the page has commands: {commands:?}");
+    let shown = Arc::clone(&stage);
+    let said =
+        tokio::task::spawn_blocking(move || run(&shown, &commands.iter().map(String::as_str).collect::<Vec<_>>()))
+            .await??;
+    for line in [
+        "deviceinstance.fleetform.dev/front-desk",
+        "project.fleetform.dev/project",
+        "ReadyForActivation",
+        "\"postalCode\":\"98104\"",
+        "Front desk at Central Library, Seattle, WA",
+        "active as 0000195169, configuration version 1",
+    ] {
+        ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
     }
     Ok(())
 }

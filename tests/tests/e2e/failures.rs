@@ -210,6 +210,14 @@ pub(crate) async fn an_address_that_cannot_be_read_is_a_system_error(stage: Arc<
     project.create::<Secret>(secret).await?;
     let site = json!({ "displayName": "Vault", "addressFrom": { "name": "address" } });
     project.create::<Site>(json!({ "metadata": { "name": "vault" }, "spec": site })).await?;
+    let ready = |site: &Site| {
+        let conditions = site.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+        conditions.into_iter().find(|condition| condition.type_ == "Ready")
+    };
+    let waiting = |site: &Site| ready(site).is_some_and(|ready| ready.reason == "SecretUnusable");
+    let site = project.until_any("vault", "waiting for its address", waiting).await?;
+    let message = ready(&site).map(|ready| ready.message).unwrap_or_default();
+    ensure!(message.contains("no Secret address of type fleetform.dev/address"), "{message}");
     let mut spec = reader("vault");
     spec["siteRef"] = json!({ "name": "vault" });
     project.create::<DeviceInstance>(json!({ "metadata": { "name": "vault" }, "spec": spec })).await?;
@@ -225,6 +233,8 @@ pub(crate) async fn an_address_that_cannot_be_read_is_a_system_error(stage: Arc<
     project.api::<Secret>().delete("address", &DeleteParams::default()).await?;
     let secret = json!({ "metadata": { "name": "address" }, "type": "fleetform.dev/address", "stringData": address });
     project.create::<Secret>(secret).await?;
+    let put_right = |site: &Site| ready(site).is_some_and(|ready| ready.status == "True");
+    project.until_any("vault", "put right", put_right).await?;
     device.power_on().await?;
     device.scan_text(&text)?;
     device.activate("98121").await?;

@@ -36,8 +36,12 @@ pub(super) async fn invitation(installation: &Installation, namespace: &str) -> 
     let address = installer.site_address(namespace, &device.site).await;
     let zip = address.context("ask the portal for the address of the site")?.postal_code;
     let (name, picture) = (&device.display_name, draw(&text)?);
+    let play = format!(
+        "cargo run --quiet --package fleetform-simulator --bin fleetform-device -- --zip {zip} --code '{text}'"
+    );
     Ok(format!(
-        "\nOne more device waits for a person: {name}. It scans this code; the ZIP code is {zip}.\n\n{picture}\n"
+        "\nOne more device waits for a person: {name}. It scans this code; the ZIP code is {zip}.\n\n{picture}\n\
+         No device at hand? Play it from another terminal:\n    {play}\n"
     ))
 }
 

@@ -128,7 +128,7 @@ async fn follow(
     screen: &mut Screen,
     started: Instant,
 ) -> Result<()> {
-    screen.say(&pointers(args, fleet.namespace()));
+    screen.say(&pointers(args, installation, fleet.namespace()));
     let namespace = fleet.namespace().to_owned();
     let mut invitation = Box::pin(code::invitation(installation, &namespace));
     let mut invited = false;
@@ -173,17 +173,21 @@ async fn follow(
 }
 
 /// How a person looks at it with kubectl.
-fn pointers(args: &Args, namespace: &str) -> String {
+fn pointers(args: &Args, installation: &Installation, namespace: &str) -> String {
     let (first, kubectl) = match &args.context {
         Some(context) => (String::new(), format!("kubectl --context {context}")),
         None => ("    export KUBECONFIG=target/demo/kubeconfig\n".to_owned(), "kubectl".to_owned()),
     };
     let installed = tools::kubectl().ok().filter(|path| !on_path(path));
     let hint = installed.map(|path| format!("\n    (there is a kubectl at {})", path.display())).unwrap_or_default();
+    let (portal, ca) = (installation.portal_url(), installation.portal_ca());
     format!(
         "\nLook at it from another terminal:\n{first}    {kubectl} get fleetform --namespace {namespace}\n    \
          {kubectl} get deviceinstances --namespace {namespace} --watch\n    \
-         {kubectl} explain deviceinstance.spec{hint}\n"
+         {kubectl} explain deviceinstance.spec{hint}\n\
+         The portal, for installers (docs/getting-started.md):\n    \
+         export PORTAL={portal} PORTAL_CA={}\n",
+        ca.display()
     )
 }
 

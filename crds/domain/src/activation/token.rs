@@ -151,7 +151,7 @@ impl From<String> for TokenHash {
     }
 }
 
-/// Proof that the installer was shown this site for this token: binds token, site UID and site generation.
+/// Proof that the installer was shown this site for this token: binds token, site UID, site generation and address.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Confirmation(String);
@@ -169,10 +169,11 @@ impl From<String> for Confirmation {
 }
 
 impl Confirmation {
-    /// The proof for this token and this site as it is now.
-    pub fn new(key: &ActivationKey, token: &TokenText, site_uid: &str, site_generation: i64) -> Self {
-        let parts: [&[u8]; 4] =
-            [b"confirmation", token.0.as_bytes(), site_uid.as_bytes(), &site_generation.to_be_bytes()];
+    /// The proof for this token and this site as it is now. `address` is the digest of its address.
+    pub fn new(key: &ActivationKey, token: &TokenText, site_uid: &str, site_generation: i64, address: &str) -> Self {
+        let generation = site_generation.to_be_bytes();
+        let parts: [&[u8]; 5] =
+            [b"confirmation", token.0.as_bytes(), site_uid.as_bytes(), &generation, address.as_bytes()];
         Self(URL_SAFE_NO_PAD.encode(mac(&key.0, &parts)))
     }
 
@@ -230,7 +231,7 @@ mod tests {
         let token = token(1, 2, 3, 4, [5; 16]);
         let key = ActivationKey::derive(&INSTALLATION, token.project);
         let text = token.seal(&key);
-        let confirmation = Confirmation::new(&key, &text, "site", 1);
+        let confirmation = Confirmation::new(&key, &text, "site", 1, "address");
         assert_eq!(format!("{key:?} {text:?} {confirmation:?}"), "ActivationKey(…) TokenText(…) Confirmation(…)");
     }
 }

@@ -73,6 +73,17 @@ pub fn wanted(device: &DeviceInstance, template: Option<&Found<ConfigTemplate>>)
     Ok(Wanted { whole, template: revision, overrides })
 }
 
+/// Name of the Secret with Wi-Fi credentials that the configuration of `device` refers to, if it does.
+pub fn wifi_secret<'a>(device: &'a DeviceInstance, template: Option<&'a Found<ConfigTemplate>>) -> Option<&'a str> {
+    let inline = device.spec.configuration.as_ref().map(|configuration| &configuration.inline);
+    let base = match template {
+        Some(Found::Here(template)) => Some(&template.spec.configuration),
+        _ => None,
+    };
+    let wifi = inline.and_then(|inline| inline.wifi.as_ref()).or_else(|| base.and_then(|base| base.wifi.as_ref()));
+    wifi.map(|wifi| wifi.credentials_secret_ref.name.as_str())
+}
+
 /// The configuration status with `wanted` as the desired version: a new version when it differs from the last one.
 pub fn desire(current: Option<&ConfigurationStatus>, wanted: &Wanted, now: Timestamp) -> ConfigurationStatus {
     let mut status = current.cloned().unwrap_or_default();

@@ -12,10 +12,10 @@ use fleetform_crds::DeviceInstance;
 use crate::activation::code::CodeSecretMeta;
 use crate::cache::Name;
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
-use plan::Facts;
+use plan::{Facts, Refused};
 
 /// Brings the device instance of this name to where it should be.
 pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration>> {
@@ -26,33 +26,58 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let template = device.template_name().map(in_namespace);
     let now = context.clock.now();
     let code = world.secrets.get(&in_namespace(&names::code_secret(&name.name)));
+    let template = template.as_ref().map(|name| world.templates.find(name));
+    let wifi = configuration::wifi_secret(&device, template.as_ref()).map(ToOwned::to_owned);
     let mut facts = Facts {
         installation: &context.settings.installation,
         mint: &context.mint,
         project: world.project(&name.namespace),
         site: world.sites.find(&site),
-        template: template.as_ref().map(|name| world.templates.find(name)),
+        missing_wifi: wifi.filter(|secret| world.wifi_secrets.get(&in_namespace(secret)).is_none()),
+        template,
         code: code.as_deref().and_then(CodeSecretMeta::read),
-        name_taken: false,
+        refused: None,
         liveness: device.association().map(|association| context.table.liveness(&association.id, now)),
         nonce: context.clock.random(),
         now,
     };
     match execute(context, &device, plan::plan(&device, &facts)).await {
-        // Only trying tells: Secrets of others are not watched.
-        Err(Error::NameTaken { .. }) => {
-            facts.name_taken = true;
+        Err(Trouble::Code(refused)) => {
+            facts.refused = Some(refused);
             execute(context, &device, plan::plan(&device, &facts)).await
         }
         executed => executed,
     }
+    .map_err(|trouble| match trouble {
+        Trouble::Code(refused) => unreachable!("a plan that knows of {refused:?} stores no code"),
+        Trouble::Other(error) => error,
+    })
 }
 
-async fn execute(context: &Context, device: &DeviceInstance, plan: Plan) -> Result<Option<Duration>> {
+/// What a plan's execution met with.
+enum Trouble {
+    /// The code's Secret was not stored. Only trying tells: Secrets of others are not watched, and rules of others not known.
+    Code(Refused),
+    Other(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+async fn execute(context: &Context, device: &DeviceInstance, plan: Plan) -> Result<Option<Duration>, Trouble> {
     let namespace = Name::of(device).namespace;
     for action in &plan.actions {
         match action {
-            Action::StoreCode(code) => context.executor.store_code(device, code).await?,
+            Action::StoreCode(code) => {
+                context.executor.store_code(device, code).await.map_err(|error| match error {
+                    Error::NameTaken { .. } => Trouble::Code(Refused::NameTaken),
+                    error if error.class() == Class::Refused => Trouble::Code(Refused::ByApiServer(error.why())),
+                    error => Trouble::Other(error),
+                })?;
+            }
             Action::DeleteSecret { name: secret, uid } => {
                 context.executor.delete_secret(&Name::new(&namespace, secret), uid).await?;
             }

@@ -23,8 +23,8 @@ use crate::reconcile::{names, status};
 /// is about to remove it.
 const COLLECTED_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 
-/// Time between two looks at a name that somebody else's Secret has taken.
-const TAKEN_RETRY: Duration = Duration::from_secs(30);
+/// Time between two tries to store a code's Secret that was refused.
+const TROUBLE_RETRY: Duration = Duration::from_secs(30);
 
 /// What a device instance's plan depends on.
 #[derive(Debug)]
@@ -39,10 +39,12 @@ pub struct Facts<'a> {
     pub site: Found<Site>,
     /// The template that the spec refers to, if it does.
     pub template: Option<Found<ConfigTemplate>>,
+    /// The Secret with Wi-Fi credentials that the configuration refers to, if there is no such Secret.
+    pub missing_wifi: Option<String>,
     /// The Secret of the code's name, if Fleetform made one.
     pub code: Option<CodeSecretMeta>,
-    /// Whether a Secret of the code's name is there that Fleetform did not make.
-    pub name_taken: bool,
+    /// Why the code's Secret was not stored, when that was just tried.
+    pub refused: Option<Refused>,
     /// Whether the associated device is there.
     pub liveness: Option<Liveness>,
     /// 16 random bytes, for a new code.
@@ -70,14 +72,14 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     else {
         return plan;
     };
-    let (code, taken) = match &facts.code {
-        Some(secret) if secret.owner_uid.as_ref() == Some(uid) => (Some(secret), false),
+    let (code, trouble) = match &facts.code {
+        Some(secret) if secret.owner_uid.as_ref() == Some(uid) => (Some(secret), None),
         Some(_) if created_since(device, facts.now) < COLLECTED_WITHIN => {
             plan.look_again_in(Duration::from_secs(1));
             return plan;
         }
-        Some(_) => (None, true),
-        None => (None, facts.name_taken),
+        Some(_) => (None, Some(earlier_code(device))),
+        None => (None, facts.refused.as_ref().map(|refused| refused.obstacle(device))),
     };
     let want = want(device, facts);
     if let Want::Nothing(obstacle) = &want {
@@ -92,9 +94,8 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     }
 
     let mut desired = device.status.clone().unwrap_or_default();
-    let configured = desired.configuration.is_some();
     if matches!(want, Want::Held(None)) {
-        if !configured {
+        if !is_configured(&desired) {
             return plan;
         }
     } else {
@@ -110,7 +111,7 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     let statements = if associated {
         active(&mut plan, &mut desired, want, facts)
     } else {
-        inactive(&mut plan, &mut desired, want, &Code { device, stored: code, taken }, facts)
+        inactive(&mut plan, &mut desired, want, &Code { device, stored: code, trouble }, facts)
     };
     if desired.phase != Some(Phase::ReadyForActivation)
         && let Some(code) = code
@@ -125,6 +126,11 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
             .map(|stalled| Action::Publish { reason: stalled.reason, note: stalled.message.clone() }),
     );
     plan
+}
+
+/// Whether the instance is on its way: it has a configuration, and was ready for activation or active with it.
+fn is_configured(status: &DeviceInstanceStatus) -> bool {
+    status.configuration.is_some() && matches!(status.phase, Some(Phase::ReadyForActivation | Phase::Active))
 }
 
 fn created_since(device: &DeviceInstance, now: Timestamp) -> SignedDuration {
@@ -156,6 +162,14 @@ fn want(device: &DeviceInstance, facts: &Facts<'_>) -> Want {
         }
     }
     match configuration::wanted(device, facts.template.as_ref()) {
+        Ok(_) if let Some(secret) = &facts.missing_wifi => {
+            let message = format!(
+                "spec.configuration.wifi.credentialsSecretRef: there is no Secret {secret} of type {} in this namespace; \
+                 create it, or refer to another one",
+                names::WIFI_TYPE
+            );
+            Want::Nothing(Obstacle::waits(Reason::SecretUnusable, message))
+        }
         Ok(wanted) => Want::This(Box::new(wanted)),
         Err(Missing::Moment) => Want::Held(None),
         Err(Missing::Unreadable(obstacle)) => Want::Held(Some(obstacle)),
@@ -214,8 +228,8 @@ pub(super) fn readiness(configuration: Option<&ConfigurationStatus>) -> Vec<Stat
 struct Code<'a> {
     device: &'a DeviceInstance,
     stored: Option<&'a CodeSecretMeta>,
-    /// Whether a Secret of somebody else has its name.
-    taken: bool,
+    /// Why it cannot be stored.
+    trouble: Option<Obstacle>,
 }
 
 /// An instance without a device: configured, it gets a code.
@@ -234,10 +248,7 @@ fn inactive(
             (true, None)
         }
         // One that was deactivated meanwhile has its configuration, and is ready for the next device.
-        Want::Held(obstacle) => {
-            let kept = was_ready || desired.phase == Some(Phase::Active);
-            (kept && desired.configuration.is_some(), obstacle)
-        }
+        Want::Held(obstacle) => (is_configured(desired), obstacle),
         Want::Nothing(obstacle) => (false, Some(obstacle)),
     };
     let before = desired.activation.clone().unwrap_or_default();
@@ -250,12 +261,11 @@ fn inactive(
     let mut obstacle = obstacle;
     if ready {
         desired.phase = Some(Phase::ReadyForActivation);
-        if code.taken {
-            plan.look_again_in(TAKEN_RETRY);
-            obstacle = obstacle.or_else(|| Some(name_taken(code.device)));
-        } else {
+        if let Some(trouble) = &code.trouble {
+            plan.look_again_in(TROUBLE_RETRY);
+            obstacle = obstacle.or_else(|| Some(trouble.clone()));
+        } else if keep_code(plan, code, activation.sequence, facts) {
             activation.secret_name = code.device.metadata.name.as_deref().map(names::code_secret);
-            keep_code(plan, code, activation.sequence, facts);
         }
     } else {
         desired.phase = Some(Phase::NeedsConfiguration);
@@ -279,19 +289,55 @@ fn inactive(
     statements
 }
 
-fn name_taken(device: &DeviceInstance) -> Obstacle {
-    let secret = names::code_secret(device.metadata.name.as_deref().unwrap_or_default());
+fn secret_of(device: &DeviceInstance) -> String {
+    names::code_secret(device.metadata.name.as_deref().unwrap_or_default())
+}
+
+/// The garbage collector has not removed the code of an earlier instance of the same name.
+fn earlier_code(device: &DeviceInstance) -> Obstacle {
     let message = format!(
-        "the activation code needs the name {secret}, but a Secret of this name is there that Fleetform did not make: \
-         delete it"
+        "the Secret {} still belongs to an earlier object: the garbage collector of Kubernetes removes it, or you delete it",
+        secret_of(device)
     );
     Obstacle::waits(Reason::NameTaken, message)
 }
 
-/// Makes a code when there is none for this sequence, and a new one when it has little time left.
-fn keep_code(plan: &mut Plan, code: &Code<'_>, sequence: i64, facts: &Facts<'_>) {
-    let Found::Here(project) = &facts.project else { return };
-    let Some(project) = project.metadata.uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok()) else { return };
+/// Why the Secret with a code was not stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A Secret of its name is there that Fleetform did not make.
+    NameTaken,
+    /// The API server refused it, with these words.
+    ByApiServer(String),
+}
+
+impl Refused {
+    fn obstacle(&self, device: &DeviceInstance) -> Obstacle {
+        let secret = secret_of(device);
+        match self {
+            Self::NameTaken => Obstacle::waits(
+                Reason::NameTaken,
+                format!(
+                    "the activation code needs the name {secret}, but a Secret of this name is there that Fleetform did \
+                     not make: delete it"
+                ),
+            ),
+            Self::ByApiServer(why) => Obstacle::waits(
+                Reason::WriteRefused,
+                format!("the Secret {secret} with the activation code is refused by the API server: {why}"),
+            ),
+        }
+    }
+}
+
+/// Makes a code when there is none for this sequence, and a new one when it has little time left. Answers whether there is
+/// one then: without the project there is no key to make one with.
+fn keep_code(plan: &mut Plan, code: &Code<'_>, sequence: i64, facts: &Facts<'_>) -> bool {
+    let project = match &facts.project {
+        Found::Here(project) => project.metadata.uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok()),
+        Found::Unreadable(_) | Found::Absent => None,
+    };
+    let Some(project) = project else { return code.stored.is_some() };
     let subject = CodeSubject { project, device: code.device, sequence };
     let rotate_at = facts.mint.settings.rotate_at();
     // A code of an earlier sequence or Project, or one that somebody changed, is none.
@@ -301,11 +347,11 @@ fn keep_code(plan: &mut Plan, code: &Code<'_>, sequence: i64, facts: &Facts<'_>)
         && stored.expires.duration_since(facts.now) > rotate_at
     {
         plan.look_again_at(stored.expires - rotate_at, facts.now);
-        return;
+        return true;
     }
     let previous = stored.filter(|code| code.expires > facts.now).and_then(|code| code.live.tokens.first().cloned());
-    if let Some(fresh) = facts.mint.code(subject, code.stored, previous, facts.nonce, facts.now) {
-        plan.look_again_at(fresh.expires - rotate_at, facts.now);
-        plan.actions.push(Action::StoreCode(fresh));
-    }
+    let Some(fresh) = facts.mint.code(subject, code.stored, previous, facts.nonce, facts.now) else { return false };
+    plan.look_again_at(fresh.expires - rotate_at, facts.now);
+    plan.actions.push(Action::StoreCode(fresh));
+    true
 }

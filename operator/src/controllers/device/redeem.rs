@@ -33,7 +33,7 @@ pub fn patch(device: &DeviceInstance, association: Association, asset_tag: &str,
     let mut statements = plan::readiness(status.configuration.as_ref());
     statements.extend(presence::statements(&status, false));
     let conditions = condition::merge(&status.conditions, &statements, device.metadata.generation, now);
-    let operations = json!([
+    let mut operations = json!([
         { "op": "test", "path": "/metadata/uid", "value": device.metadata.uid },
         { "op": "test", "path": "/spec/activation/epoch", "value": epoch },
         { "op": "test", "path": "/spec/siteRef/name", "value": device.spec.site_ref.name },
@@ -45,5 +45,11 @@ pub fn patch(device: &DeviceInstance, association: Association, asset_tag: &str,
         { "op": "add", "path": "/status/connectivity", "value": status.connectivity },
         { "op": "replace", "path": "/status/conditions", "value": conditions },
     ]);
+    if let (Some(expected), Some(operations)) =
+        (&device.spec.activation.expected_asset_tag_id, operations.as_array_mut())
+    {
+        let path = "/spec/activation/expectedAssetTagId";
+        operations.insert(0, json!({ "op": "test", "path": path, "value": expected }));
+    }
     serde_json::from_value(operations).expect("the operations are a JSON Patch")
 }

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::plan::{Facts, plan};
+use super::plan::{Facts, Refused, plan};
 use super::redeem;
 use crate::activation::code::{CodeSecretMeta, Mint, StoredCode};
 use crate::cache::Found;
@@ -30,7 +30,8 @@ struct Scene {
     code: Option<CodeSecretMeta>,
     /// Which of project, site and template does not read.
     unreadable: Option<&'static str>,
-    name_taken: bool,
+    refused: Option<Refused>,
+    missing_wifi: Option<String>,
     liveness: Liveness,
     now: Timestamp,
     nonce: u8,
@@ -47,7 +48,8 @@ impl Scene {
             device: fixtures::device(configuration),
             code: None,
             unreadable: None,
-            name_taken: false,
+            refused: None,
+            missing_wifi: None,
             liveness: Liveness::Unknown,
             now: fixtures::noon(),
             nonce: 0,
@@ -83,7 +85,8 @@ impl Scene {
             site: self.find("site", self.site.as_ref()),
             template: self.device.template_name().map(|_| self.find("template", self.template.as_ref())),
             code: self.code.clone(),
-            name_taken: self.name_taken,
+            refused: self.refused.clone(),
+            missing_wifi: self.missing_wifi.clone(),
             liveness: self.device.association().map(|_| self.liveness.clone()),
             nonce: [self.nonce; 16],
             now: self.now,
@@ -175,6 +178,11 @@ impl Scene {
 
     fn phase(&self) -> Phase {
         self.device.phase()
+    }
+
+    fn message(&self) -> &str {
+        let conditions = &self.device.status.as_ref().unwrap().conditions;
+        &conditions.iter().find(|condition| condition.type_ == "Ready").unwrap().message
     }
 
     fn ready(&self) -> (&str, &str) {
@@ -366,16 +374,39 @@ fn a_template_that_is_yet_to_be_looked_at_hides_nothing_else() {
 }
 
 #[test]
+fn what_was_incomplete_is_not_ready_before_it_is_looked_at() {
+    let mut scene = Scene::from_template();
+    scene.settle();
+    scene.template = None;
+    scene.settle();
+    assert_eq!(scene.phase(), Phase::NeedsConfiguration);
+    scene.template = Some(fixtures::template(fixtures::entry(), 1));
+    scene.edit_template();
+    assert_eq!(scene.settle(), 0);
+    assert_eq!(scene.ready(), ("False", "TemplateNotFound"));
+}
+
+#[test]
+fn what_the_api_server_refuses_is_said_in_its_words() {
+    let mut scene = Scene::from_template();
+    scene.refused = Some(Refused::ByApiServer("exceeded quota: secrets".into()));
+    let plan = scene.plan();
+    scene.execute(&plan);
+    assert_eq!((scene.phase(), scene.ready()), (Phase::ReadyForActivation, ("False", "WriteRefused")));
+    assert!(scene.message().ends_with("exceeded quota: secrets"), "{}", scene.message());
+}
+
+#[test]
 fn a_name_that_somebody_else_has_is_said_once_and_tried_again() {
     let mut scene = Scene::from_template();
-    scene.name_taken = true;
+    scene.refused = Some(Refused::NameTaken);
     insta::assert_json_snapshot!("name_taken", scene.plan());
     let plan = scene.plan();
     scene.execute(&plan);
     assert_eq!((scene.phase(), scene.ready()), (Phase::ReadyForActivation, ("False", "NameTaken")));
     let again = scene.plan();
     assert!(again.actions.is_empty() && again.look_again.is_some());
-    scene.name_taken = false;
+    scene.refused = None;
     scene.settle();
     assert_eq!(scene.ready(), ("True", "ActivationCodeAvailable"));
 }
@@ -420,10 +451,11 @@ fn a_project_that_was_made_again_has_new_codes() {
 #[test]
 fn what_is_missing_is_named() {
     type Break = fn(&mut Scene);
-    let cases: [(&str, Break); 6] = [
+    let cases: [(&str, Break); 7] = [
         ("no_project", |scene| scene.project = None),
         ("no_site", |scene| scene.site = None),
         ("no_template", |scene| scene.template = None),
+        ("no_wifi_secret", |scene| scene.missing_wifi = Some("lobby".into())),
         ("no_configuration", |scene| scene.device.spec.configuration = None),
         ("incomplete_entry", |scene| {
             scene.device = fixtures::device(&json!({ "operationMode": "Entry" }));
@@ -572,6 +604,11 @@ proptest! {
             // Without the project there is no key to make a code with.
             if scene.unreadable != Some("project") {
                 prop_assert_eq!(scene.phase() == Phase::ReadyForActivation, scene.code.is_some());
+            }
+            prop_assert_eq!(activation.secret_name.is_some(), scene.code.is_some());
+            if status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+                prop_assert_ne!(scene.phase(), Phase::NeedsConfiguration);
+                prop_assert!(scene.phase() == Phase::Active || scene.code.is_some());
             }
             prop_assert!(status.transitions.len() <= 32);
             let now = status.configuration.as_ref().and_then(|c| c.operation_mode);

@@ -42,6 +42,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         sites: world.sites.in_namespace(&name.namespace).len(),
         devices: devices.len(),
         active: devices.iter().filter(|device| device.phase() == Phase::Active).count(),
+        unreadable: world.devices.unreadable_in(&name.namespace) > 0,
         connectivity_known: context.table.settled(now),
         referenced: referenced.iter().map(|revision| (revision.uid.as_str(), revision.revision)).collect(),
         stored: world.secrets.in_namespace(&name.namespace).iter().filter_map(|s| StoredRevision::read(s)).collect(),

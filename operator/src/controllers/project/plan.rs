@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub devices: usize,
     /// Of these, active ones.
     pub active: usize,
+    /// Whether device instances of the namespace do not read: then more are there, and more is in use, than is seen.
+    pub unreadable: bool,
     /// Whether the gateway can tell who is silent; if not, when it will, once it serves.
     pub connectivity_known: Result<(), Option<Timestamp>>,
     /// Revisions in use: UID of the template, number.
@@ -56,7 +58,7 @@ pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
         return plan;
     };
     for revision in &facts.stored {
-        if facts.referenced.contains(&(revision.template_uid.as_str(), revision.revision)) {
+        if facts.unreadable || facts.referenced.contains(&(revision.template_uid.as_str(), revision.revision)) {
             continue;
         }
         let due = revision.created + UNREFERENCED_FOR;
@@ -89,14 +91,17 @@ pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
     let id = ResourceId::of(uid);
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let current = project.status.as_ref();
+    let kept = |counted: i64, stored: fn(&ProjectStatus) -> i64| {
+        if facts.unreadable { counted.max(current.map_or(0, stored)) } else { counted }
+    };
     let conditions = current.map(|status| status.conditions.as_slice()).unwrap_or_default();
     let desired = ProjectStatus {
         observed_generation: project.metadata.generation,
         arn: Some(facts.installation.project_arn(&id)),
         project_id: Some(id),
         site_count: count(facts.sites),
-        device_instance_count: count(facts.devices),
-        activated_count: count(facts.active),
+        device_instance_count: kept(count(facts.devices), |status| status.device_instance_count),
+        activated_count: kept(count(facts.active), |status| status.activated_count),
         conditions: condition::merge(conditions, &[ready, known], project.metadata.generation, facts.now),
     };
     plan.actions.extend(status::patch(current, &desired).map(Action::PatchStatus));
@@ -115,6 +120,7 @@ mod tests {
             sites: 3,
             devices: 40,
             active: 12,
+            unreadable: false,
             connectivity_known: known,
             referenced: HashSet::from([("template", 2)]),
             stored,

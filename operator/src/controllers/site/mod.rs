@@ -22,6 +22,13 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         installation: &context.settings.installation,
         project: world.project(&name.namespace),
         devices: devices.iter().filter(|device| device.spec.site_ref.name == name.name).map(|d| &**d).collect(),
+        missing_address: site
+            .spec
+            .address_from
+            .as_ref()
+            .map(|secret| secret.name.clone())
+            .filter(|secret| world.address_secrets.get(&Name::new(&name.namespace, secret)).is_none()),
+        unreadable: world.devices.unreadable_in(&name.namespace) > 0,
         redeeming: site.metadata.uid.as_deref().is_some_and(|uid| context.table.redeeming(uid, now)),
         now,
     };

@@ -10,7 +10,8 @@ use fleetform_domain::id::{Installation, ResourceId};
 use jiff::Timestamp;
 
 use crate::cache::Found;
-use crate::controllers::{grace_left, no_project};
+use crate::controllers::{Obstacle, grace_left, no_project};
+use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
 use crate::reconcile::status;
 
@@ -23,6 +24,10 @@ pub struct Facts<'a> {
     pub project: Found<Project>,
     /// The site's device instances.
     pub devices: Vec<&'a DeviceInstance>,
+    /// The Secret with the address that the spec refers to, if there is no such Secret.
+    pub missing_address: Option<String>,
+    /// Whether device instances of the namespace do not read: then more may stand here than are seen.
+    pub unreadable: bool,
     /// Whether a code of the site is being redeemed now: then the stored count of active devices must not fall to 0,
     /// because it keeps the address from being edited.
     pub redeeming: bool,
@@ -54,12 +59,24 @@ pub fn plan(site: &Site, facts: &Facts<'_>) -> Plan {
     let (enrollment, entry) = (has(OperationMode::Enrollment), has(OperationMode::Entry));
     let active = facts.devices.iter().filter(|device| device.phase() == Phase::Active).count();
     let mut activated_count = i64::try_from(active).unwrap_or(i64::MAX);
+    let mut device_instance_count = i64::try_from(facts.devices.len()).unwrap_or(i64::MAX);
     let stored = current.map_or(0, |status| status.activated_count);
+    if facts.unreadable {
+        // What keeps address and site must not fall because a device cannot be read.
+        activated_count = activated_count.max(stored);
+        device_instance_count = device_instance_count.max(current.map_or(0, |status| status.device_instance_count));
+    }
     if facts.redeeming && activated_count == 0 && stored > 0 {
         activated_count = stored;
         plan.look_again_in(Duration::from_secs(5));
     }
-    let mut statements = if project {
+    let mut statements = if let (true, Some(secret)) = (project, &facts.missing_address) {
+        let message = format!(
+            "spec.addressFrom: there is no Secret {secret} of type {} in this namespace; create it, or refer to another one",
+            names::ADDRESS_TYPE
+        );
+        Obstacle::waits(Reason::SecretUnusable, message).statements()
+    } else if project {
         vec![Statement::new(ConditionType::Ready, Status::True, Reason::Reconciled, "the site is in use")]
     } else {
         no_project(site.metadata.namespace.as_deref().unwrap_or_default()).statements()
@@ -71,7 +88,7 @@ pub fn plan(site: &Site, facts: &Facts<'_>) -> Plan {
         observed_generation: site.metadata.generation,
         arn: Some(facts.installation.site_arn(&id)),
         site_id: Some(id),
-        device_instance_count: i64::try_from(facts.devices.len()).unwrap_or(i64::MAX),
+        device_instance_count,
         activated_count,
         enrollment_device_present: enrollment,
         entry_device_present: entry,
@@ -123,7 +140,10 @@ mod tests {
     fn check(site: &Site, devices: &[DeviceInstance], project: bool, redeeming: bool, now: Timestamp) -> Plan {
         let installation = fixtures::installation();
         let project = if project { Found::Here(Arc::new(fixtures::project())) } else { Found::Absent };
-        let facts = Facts { installation: &installation, project, devices: devices.iter().collect(), redeeming, now };
+        let devices = devices.iter().collect();
+        let (missing_address, unreadable) = (None, false);
+        let facts =
+            Facts { installation: &installation, project, devices, missing_address, unreadable, redeeming, now };
         plan(site, &facts)
     }
 
@@ -155,6 +175,28 @@ mod tests {
             "site_without_project",
             check(&fixtures::site(), &[], false, false, fixtures::noon())
         );
+    }
+
+    #[test]
+    fn counts_do_not_fall_while_devices_cannot_be_read() {
+        let active = [device(OperationMode::Entry, Phase::Active)];
+        let site = executed(fixtures::site(), &check(&fixtures::site(), &active, true, false, fixtures::noon()));
+        let installation = fixtures::installation();
+        let mut facts = Facts {
+            installation: &installation,
+            project: Found::Here(Arc::new(fixtures::project())),
+            devices: Vec::new(),
+            missing_address: Some("confidential".into()),
+            unreadable: true,
+            redeeming: false,
+            now: fixtures::noon(),
+        };
+        let held = executed(site.clone(), &plan(&site, &facts)).status.unwrap();
+        assert_eq!((held.device_instance_count, held.activated_count), (1, 1));
+        assert!(held.conditions[0].message.starts_with("spec.addressFrom: there is no Secret confidential of type"));
+        facts.unreadable = false;
+        let fallen = executed(site.clone(), &plan(&site, &facts)).status.unwrap();
+        assert_eq!((fallen.device_instance_count, fallen.activated_count), (0, 0));
     }
 
     #[test]

@@ -4,11 +4,15 @@ pub mod plan;
 
 use std::time::Duration;
 
+use fleetform_crds::condition::Reason;
+use fleetform_crds::{ConfigTemplate, Project};
+
 use crate::cache::{Found, Name};
 use crate::context::Context;
-use crate::error::Result;
+use crate::controllers::Obstacle;
+use crate::error::{Class, Error, Result};
 use crate::reconcile::names;
-use crate::reconcile::plan::Action;
+use crate::reconcile::plan::{Action, Plan};
 use plan::Facts;
 
 /// Brings the template of this name to where it should be.
@@ -22,21 +26,43 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         world.secrets.get(&Name::new(&name.namespace, secret)).is_some()
     });
     let devices = world.devices.in_namespace(&name.namespace);
-    let facts = Facts {
+    let mut facts = Facts {
         installation: &context.settings.installation,
         project: project.clone(),
         stored,
+        refused: None,
+        unreadable: world.devices.unreadable_in(&name.namespace) > 0,
         devices: devices.iter().filter(|d| d.template_name() == Some(name.name.as_str())).map(|d| &**d).collect(),
         now: context.clock.now(),
     };
-    let plan = plan::plan(&template, &facts);
+    match execute(context, &template, &project, plan::plan(&template, &facts)).await {
+        // Only trying tells: Secrets of others are not watched, and rules of others not known.
+        Err(error @ Error::NameTaken { .. }) => {
+            facts.refused = Some(Obstacle::waits(Reason::NameTaken, format!("{error}: delete it")));
+            execute(context, &template, &project, plan::plan(&template, &facts)).await
+        }
+        Err(error) if error.class() == Class::Refused => {
+            let message = format!("the Secret with the revision is refused by the API server: {}", error.why());
+            facts.refused = Some(Obstacle::waits(Reason::WriteRefused, message));
+            execute(context, &template, &project, plan::plan(&template, &facts)).await
+        }
+        executed => executed,
+    }
+}
+
+async fn execute(
+    context: &Context,
+    template: &ConfigTemplate,
+    project: &Found<Project>,
+    plan: Plan,
+) -> Result<Option<Duration>> {
     for action in &plan.actions {
-        match (action, &project) {
+        match (action, project) {
             (Action::CreateRevision(revision), Found::Here(project)) => {
                 context.executor.create_revision(project, revision).await?;
             }
             (Action::PatchStatus(patch), _) => {
-                world.own_template(context.executor.patch_status(&*template, patch).await?);
+                context.world.own_template(context.executor.patch_status(template, patch).await?);
             }
             (other, _) => unreachable!("a template's plan has no {other:?}"),
         }

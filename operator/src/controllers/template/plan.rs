@@ -1,5 +1,7 @@
 //! Pure: what to do about a template.
 
+use std::time::Duration;
+
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
 use fleetform_crds::config_template::TemplateDevices;
 use fleetform_crds::{ConfigTemplate, ConfigTemplateStatus, DeviceInstance, Project};
@@ -8,10 +10,13 @@ use fleetform_domain::id::{Installation, ResourceId};
 use jiff::Timestamp;
 
 use crate::cache::Found;
-use crate::controllers::{grace_left, no_project};
+use crate::controllers::{Obstacle, grace_left, no_project};
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan, RevisionSecret};
 use crate::reconcile::status;
+
+/// Time between two tries to store a revision that was refused.
+const REFUSED_RETRY: Duration = Duration::from_secs(30);
 
 /// What a template's plan depends on.
 #[derive(Debug)]
@@ -22,6 +27,10 @@ pub struct Facts<'a> {
     pub project: Found<Project>,
     /// Whether the Secret with the revision that the status names is there.
     pub stored: bool,
+    /// Why a revision was not stored, when that was just tried.
+    pub refused: Option<Obstacle>,
+    /// Whether device instances of the namespace do not read: then more may refer to the template than are seen.
+    pub unreadable: bool,
     /// The device instances that refer to the template.
     pub devices: Vec<&'a DeviceInstance>,
     /// Now.
@@ -41,12 +50,24 @@ pub fn plan(template: &ConfigTemplate, facts: &Facts<'_>) -> Plan {
         return plan;
     }
     let current = template.status.clone().unwrap_or_default();
+    let count = |revision| {
+        let mut devices = count(uid, revision, &facts.devices);
+        if facts.unreadable {
+            devices.total = devices.total.max(current.devices.total);
+        }
+        devices
+    };
     let mut desired = ConfigTemplateStatus {
         observed_generation: template.metadata.generation,
-        devices: count(uid, current.revision, &facts.devices),
+        devices: count(current.revision),
         ..current.clone()
     };
-    let statements = if matches!(facts.project, Found::Here(_)) {
+    let statements = if let Some(obstacle) = &facts.refused {
+        // Nothing refers to a revision that is not stored.
+        desired.observed_generation = current.observed_generation;
+        plan.look_again_in(REFUSED_RETRY);
+        obstacle.statements()
+    } else if matches!(facts.project, Found::Here(_)) {
         let digest = template.spec.configuration.digest();
         let same = current.digest.as_ref() == Some(&digest);
         let revision = current.revision.unwrap_or(0) + u32::from(!same);
@@ -62,7 +83,7 @@ pub fn plan(template: &ConfigTemplate, facts: &Facts<'_>) -> Plan {
         if !same {
             desired.revision = Some(revision);
             desired.digest = Some(digest);
-            desired.devices = count(uid, desired.revision, &facts.devices);
+            desired.devices = count(desired.revision);
         }
         vec![Statement::new(ConditionType::Ready, Status::True, Reason::Reconciled, "the revision can be used")]
     } else {
@@ -118,6 +139,8 @@ mod tests {
             installation: &installation,
             project: if project { Found::Here(Arc::new(fixtures::project())) } else { Found::Absent },
             stored,
+            refused: None,
+            unreadable: false,
             devices: Vec::new(),
             now: fixtures::noon(),
         };
@@ -168,6 +191,24 @@ mod tests {
         let [Action::CreateRevision(revision)] = &plan.actions[..] else { panic!("{plan:#?}") };
         assert_eq!((revision.name.as_str(), revision.revision), ("entry-00000000-r1", 1));
         assert_eq!(revision.configuration, fixtures::entry());
+    }
+
+    #[test]
+    fn a_revision_that_is_refused_is_said_and_not_referred_to() {
+        let installation = fixtures::installation();
+        let facts = Facts {
+            installation: &installation,
+            project: Found::Here(Arc::new(fixtures::project())),
+            stored: false,
+            refused: Some(Obstacle::waits(Reason::WriteRefused, "exceeded quota")),
+            unreadable: false,
+            devices: Vec::new(),
+            now: fixtures::noon(),
+        };
+        let plan = plan(&fresh(fixtures::entry()), &facts);
+        insta::assert_json_snapshot!("refused_revision", plan);
+        let status = executed(fresh(fixtures::entry()), &plan).status.unwrap();
+        assert_eq!((status.revision, status.observed_generation), (None, None));
     }
 
     #[test]

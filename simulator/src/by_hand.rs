@@ -1,0 +1,139 @@
+//! One device that a person plays: it scans a code, asks for the ZIP code's site, and is activated when that is confirmed.
+
+use std::io::{self, BufRead as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use fleetform_domain::wire::{DeviceText, LookupResponse};
+use tokio::time::sleep;
+
+use crate::device::Device;
+use crate::storage::MemoryStorage;
+use crate::transport::{Network, Timeouts};
+
+/// Plays one device: scans an activation code, types the ZIP code, confirms the site and checks in until Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(name = "fleetform-device", version)]
+#[command(group = clap::ArgGroup::new("scanned").required(true))]
+pub struct Cli {
+    /// The picture of the code, a PNG file, as held in front of the device's camera
+    #[arg(long, value_name = "FILE", group = "scanned")]
+    pub picture: Option<PathBuf>,
+
+    /// The text of the code instead
+    #[arg(long, value_name = "TEXT", group = "scanned")]
+    pub code: Option<String>,
+
+    /// ZIP code of the site, as the installer types it
+    #[arg(long, value_name = "ZIP")]
+    pub zip: String,
+
+    /// What is printed on the hardware: 1 to 64 letters, digits, `.`, `_` or `-`
+    #[arg(long, value_name = "TAG", default_value = "0000195169", value_parser = asset_tag)]
+    pub asset_tag: DeviceText,
+
+    /// Confirm the site without asking
+    #[arg(long)]
+    pub yes: bool,
+
+    /// End after the first check-in: the device falls silent then
+    #[arg(long)]
+    pub once: bool,
+}
+
+fn asset_tag(text: &str) -> Result<DeviceText, String> {
+    DeviceText::try_from(text).map_err(|error| error.to_string())
+}
+
+/// The whole program.
+pub fn main(cli: &Cli) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = play(cli) => outcome,
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        }
+    });
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn play(cli: &Cli) -> anyhow::Result<()> {
+    // Its keys are gone when it ends, as those of a device that is thrown away.
+    let storage = Arc::new(MemoryStorage::default());
+    let mut device = Device::new(cli.asset_tag.clone(), storage, Network::new(Timeouts::default()), rand::random());
+    device.power_on().await?;
+    match (&cli.picture, &cli.code) {
+        (Some(file), _) => {
+            let png = std::fs::read(file).with_context(|| format!("--picture {}", file.display()))?;
+            device.scan(&png)?;
+        }
+        (None, Some(text)) => device.scan_text(text.trim())?,
+        (None, None) => bail!("give --picture or --code"),
+    }
+    let site = device.look_up(&cli.zip).await?;
+    println!("{}", shown(&site));
+    if !cli.yes && !is_confirmed()? {
+        bail!("not confirmed: nothing was activated, and the code is still good");
+    }
+    device.confirm().await?;
+    loop {
+        let answer = device.synchronise().await?;
+        let version = device.applied_configuration_version().unwrap_or_default();
+        println!("active as {}, configuration version {version}", cli.asset_tag);
+        if cli.once {
+            return Ok(());
+        }
+        sleep(Duration::from_secs(answer.next_check_in_seconds.into())).await;
+    }
+}
+
+fn shown(site: &LookupResponse) -> String {
+    let place = [Some(site.city.as_str()), site.state_or_region.as_deref()];
+    let place: Vec<&str> = place.into_iter().flatten().collect();
+    format!("{} at {}, {}", site.device_instance_name, site.site_name, place.join(", "))
+}
+
+fn is_confirmed() -> io::Result<bool> {
+    print!("Is this your site? [y/N] ");
+    io::stdout().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn help_names_every_option() {
+        insta::assert_snapshot!(Cli::command().render_help());
+    }
+
+    #[test]
+    fn one_thing_is_scanned() {
+        let parse =
+            |arguments: &[&str]| Cli::try_parse_from(["fleetform-device", "--zip", "98104"].iter().chain(arguments));
+        assert!(parse(&["--code", "x"]).is_ok());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--code", "x", "--picture", "y"]).is_err());
+        assert!(parse(&["--code", "x", "--asset-tag", "no spaces"]).is_err());
+    }
+
+    #[test]
+    fn the_site_is_shown_as_people_know_it() {
+        let site = LookupResponse {
+            site_name: "Central Library".into(),
+            city: "Seattle".into(),
+            state_or_region: Some("WA".into()),
+            device_instance_name: "Front desk".into(),
+            confirmation: String::from("c").into(),
+        };
+        assert_eq!(shown(&site), "Front desk at Central Library, Seattle, WA");
+    }
+}
