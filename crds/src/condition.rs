@@ -21,6 +21,10 @@ pub enum ConditionType {
     Healthy,
     /// The device changes so often that its changes are held back.
     Flapping,
+    /// The device is locked: a person has to answer.
+    Locked,
+    /// The device is withdrawn from service.
+    OutOfService,
     /// The gateway has been up long enough to tell which devices are silent.
     ConnectivityKnown,
     /// The site has at least one enrollment device and one entry device.
@@ -38,6 +42,8 @@ impl ConditionType {
             Self::Connected => "Connected",
             Self::Healthy => "Healthy",
             Self::Flapping => "Flapping",
+            Self::Locked => "Locked",
+            Self::OutOfService => "OutOfService",
             Self::ConnectivityKnown => "ConnectivityKnown",
             Self::FullyEquipped => "FullyEquipped",
         }
@@ -136,6 +142,14 @@ reasons! {
     ChecksFailed,
     /// Too many changes in an hour.
     TooManyTransitions,
+    /// The device's case was opened, or it was taken off the wall.
+    TamperDetected,
+    /// The device was without its gateway for longer than it may.
+    OfflineTooLong,
+    /// Two devices report with one key.
+    CloneSuspected,
+    /// The device is withdrawn from service by its spec.
+    Withdrawn,
     /// The gateway has heard of every device, or waited long enough.
     GatewaySettled,
     /// The gateway has just started.

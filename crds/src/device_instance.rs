@@ -3,6 +3,7 @@
 use fleetform_domain::activation::{Association, Phase};
 use fleetform_domain::configuration::{Configuration, DeviceType, OperationMode};
 use fleetform_domain::id::{Arn, ResourceId};
+use fleetform_domain::operation::{CommandKind, LockReason};
 use fleetform_domain::tag::Tag;
 use fleetform_domain::transition::{Connectivity, Health, Transition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -81,6 +82,9 @@ pub struct DeviceInstanceSpec {
     /// Who may activate the instance, and when it has to be activated again.
     #[serde(default)]
     pub activation: ActivationSpec,
+    /// Withdraws the device from service: it shows "Temporarily out of service" and serves nobody until this is false again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub out_of_service: bool,
     /// Tags for cost, search and access, at most 50, with unique keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
@@ -149,11 +153,19 @@ pub struct DeviceInstanceStatus {
     /// Whether all its health checks passed: `HEALTHY` or `CRITICAL`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// The lock that the device is under. While it is, it obeys nothing but the answer to its lock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<LockStatus>,
+    /// What was asked of the device last, one of each kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into()]))]
+    pub commands: Vec<CommandStatus>,
     /// The last changes of health and connectivity, oldest first, at most 32. Events are made of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub transitions: Vec<Transition>,
-    /// `Ready`, `Reconciling`, `Stalled`, `Active`, `Connected`, `Healthy`, `Flapping`.
+    /// `Ready`, `Reconciling`, `Stalled`, `Active`, `Connected`, `Healthy`, `Flapping`, `Locked`, `OutOfService`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
@@ -245,6 +257,41 @@ pub struct DeviceStatus {
     /// When it redeemed the code (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<Time>,
+}
+
+/// The lock that a device is under.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LockStatus {
+    /// Names this one lock: what takes it off names it too.
+    #[schemars(length(max = 64))]
+    pub id: String,
+    /// `Tamper`, `MaximumOfflineTime` or `Cloned`.
+    pub reason: LockReason,
+    /// When the operator heard of it (RFC 3339).
+    pub since: Time,
+}
+
+/// Something that was asked of a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CommandStatus {
+    /// `Reboot`, `Remediate` or `Unlock`.
+    pub kind: CommandKind,
+    /// What the annotation said: a name for the reboot, or the lock that is answered.
+    #[schemars(length(max = 64))]
+    pub id: String,
+    /// When the operator saw it (RFC 3339).
+    pub requested_at: Time,
+    /// When the device was told (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Time>,
+    /// When the device said that it is done, or it was given up (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done_at: Option<Time>,
+    /// Given up: there was no device, or its association ended before it was done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub abandoned: bool,
 }
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -70,6 +70,11 @@ struct RunArguments {
     #[arg(long, env = "FLEETFORM_CHECK_IN_SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u32).range(1..=3600))]
     check_in_seconds: u32,
+    /// How long the certificate of a device is valid, in seconds, from 10 to a year. Devices renew it by themselves, also after
+    /// it has expired.
+    #[arg(long, env = "FLEETFORM_CERTIFICATE_SECONDS", default_value_t = 30 * 24 * 3600,
+          value_parser = clap::value_parser!(u32).range(10..=31_536_000))]
+    certificate_seconds: u32,
     /// Where people and their tools connect.
     #[arg(long, env = "FLEETFORM_PORTAL_LISTEN", default_value = "0.0.0.0:9443")]
     portal_listen: SocketAddr,
@@ -126,6 +131,7 @@ impl RunArguments {
                 url: self.gateway_url,
                 names,
                 check_in_seconds: self.check_in_seconds,
+                certificate_life: SignedDuration::from_secs(self.certificate_seconds.into()),
             },
             portal: PortalSettings {
                 listen: self.portal_listen,

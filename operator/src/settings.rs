@@ -41,6 +41,8 @@ pub struct GatewaySettings {
     pub names: Vec<String>,
     /// Time between two check-ins of a device, in seconds.
     pub check_in_seconds: u32,
+    /// How long a device's certificate is valid. Devices renew it when a third of that is left.
+    pub certificate_life: SignedDuration,
 }
 
 /// The portal listener.

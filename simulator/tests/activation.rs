@@ -59,6 +59,7 @@ fn configuration(version: u32) -> Reply {
         wifi: None,
         control_panel: None,
         badge_format: None,
+        maximum_offline_minutes: 60,
     })
 }
 
@@ -76,7 +77,13 @@ async fn gateway(authority: Arc<Authority>, odd: impl Fn(&Seen) -> Option<Reply>
             "/v1/activations" => association(&own, &serde_json::from_slice(&seen.body).unwrap()),
             _ if !seen.has_certificate => refuse(ProblemCode::NotAuthenticated),
             "/v1/configuration/1" => configuration(1),
-            "/v1/check-in" => good(&CheckInResponse { desired_configuration_version: 1, next_check_in_seconds: 60 }),
+            "/v1/check-in" => good(&CheckInResponse {
+                desired_configuration_version: 1,
+                next_check_in_seconds: 60,
+                commands: Vec::new(),
+                lock: None,
+                out_of_service: false,
+            }),
             _ => refuse(ProblemCode::NotFound),
         }
     };

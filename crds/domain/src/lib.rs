@@ -9,6 +9,7 @@ pub mod configuration;
 pub mod event;
 pub mod id;
 pub mod openapi;
+pub mod operation;
 pub mod problem;
 mod schema;
 pub mod tag;

@@ -68,6 +68,11 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
         .takes::<wire::CheckInRequest>(generator)
         .answers::<wire::CheckInResponse>(generator)
         .fails(&with(&device, &[P::MalformedRequest]));
+    let certificate =
+        Operation::new("renewCertificate", "A new certificate in place of the one that is shown, expired or not.")
+            .by("deviceCertificate")
+            .answers::<wire::CertificateResponse>(generator)
+            .fails(&device);
     let configuration = Operation::new("getConfiguration", "One version of the configuration, whole.")
         .by("deviceCertificate")
         .with_path(&["version"])
@@ -104,6 +109,7 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
     put(wire::LOOKUP_PATH.into(), "post", look_up);
     put(wire::ACTIVATION_PATH.into(), "post", activate);
     put(wire::CHECK_IN_PATH.into(), "post", check_in);
+    put(wire::CERTIFICATE_PATH.into(), "post", certificate);
     put(format!("{}/{{version}}", wire::CONFIGURATION_PATH), "get", configuration);
     put(wire::DEVICE_LIST_PATH.into(), "get", all);
     put(wire::project_device_list_path("{project}"), "get", of_project);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
+use fleetform_domain::operation::REMEDIATE_ANNOTATION;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Resource;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -111,7 +112,7 @@ pub enum Change {
     Site {
         /// Which one.
         name: Name,
-        /// Whether what depends on it has to look: it appeared or went.
+        /// Whether what depends on it has to look: it appeared or went, or answers locks.
         matters: bool,
     },
     /// A `ConfigTemplate` appeared, changed or went.
@@ -397,7 +398,10 @@ fn project_change(observed: &Observed<Project>) -> Option<Change> {
 }
 
 fn site_change(observed: &Observed<Site>) -> Option<Change> {
-    change_of(observed, |_, _| true).map(|(name, matters)| Change::Site { name, matters })
+    let answer = |site: &Site| {
+        site.metadata.annotations.as_ref().and_then(|annotations| annotations.get(REMEDIATE_ANNOTATION)).cloned()
+    };
+    change_of(observed, |old, new| answer(old) == answer(new)).map(|(name, matters)| Change::Site { name, matters })
 }
 
 fn template_change(observed: &Observed<ConfigTemplate>) -> Option<Change> {

@@ -25,9 +25,6 @@ const AUTHORITY_DAYS: i32 = 3650;
 /// How long a listener's certificate is valid.
 const SERVER_DAYS: i32 = 90;
 
-/// How long a device's certificate is valid.
-const DEVICE_DAYS: i32 = 30;
-
 /// What a certificate or a key that cannot be made or read has wrong with it.
 #[derive(Debug, thiserror::Error)]
 pub enum CryptoError {
@@ -168,13 +165,14 @@ impl Authority {
         })
     }
 
-    /// The certificate of a device, in PEM: bound to its association, valid for 30 days from the activation, backdated a
-    /// day. Made again for the same association it says the same, down to its serial number.
+    /// The certificate of a device, in PEM: bound to its association, valid for `life` from `from` on, backdated a day. Made
+    /// again for the same association and time it says the same, down to its serial number.
     pub fn device_certificate(
         &self,
         key: &DeviceKey,
         bond: &Bond,
-        activated_at: Timestamp,
+        from: Timestamp,
+        life: SignedDuration,
     ) -> Result<String, CryptoError> {
         let what = "a device's certificate";
         let mut params = CertificateParams::default();
@@ -183,8 +181,8 @@ impl Authority {
         params.subject_alt_names = vec![SanType::URI(urn.as_str().try_into().map_err(CryptoError::make(what))?)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        valid(&mut params, activated_at, self.capped(activated_at + DAY * DEVICE_DAYS));
-        params.serial_number = Some(serial(&urn, key));
+        valid(&mut params, from, self.capped(from + life));
+        params.serial_number = Some(serial(&urn, key, from));
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(key.public(), &self.issuer).map_err(CryptoError::make(what))?;
         Ok(certificate.pem())
@@ -215,10 +213,11 @@ fn valid(params: &mut CertificateParams, from: Timestamp, until: Timestamp) {
 }
 
 /// 127 bits of a hash: positive, and never all zero in practice (RFC 5280, 4.1.2.2).
-fn serial(urn: &str, key: &DeviceKey) -> SerialNumber {
+fn serial(urn: &str, key: &DeviceKey, from: Timestamp) -> SerialNumber {
     let mut digest = Sha256::new();
     digest.update(urn.as_bytes());
     digest.update(key.sha256().as_bytes());
+    digest.update(from.as_second().to_be_bytes());
     let mut bytes: [u8; 16] = digest.finalize()[..16].try_into().expect("a SHA-256 has 32 bytes");
     bytes[0] = (bytes[0] & 0x7f) | 0x40;
     SerialNumber::from_slice(&bytes)
@@ -264,7 +263,7 @@ mod tests {
         let (authority, key) = (authority(), device_key());
         let bond = Bond { instance: "uid-1".into(), association: "assoc-1".into(), epoch: 3, sequence: 7 };
         let read = || {
-            let pem = authority.device_certificate(&key, &bond, now()).unwrap();
+            let pem = authority.device_certificate(&key, &bond, now(), DAY * 30).unwrap();
             let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
             let (_, parsed) = parse_x509_certificate(&der).unwrap();
             (parsed.raw_serial().to_vec(), parsed.validity().clone(), DeviceIdentity::read(&der).unwrap())
@@ -273,7 +272,7 @@ mod tests {
         assert_eq!(read(), (serial, validity, identity.clone()));
         assert_eq!(identity.bond, bond);
         assert_eq!(identity.key_sha256, key.sha256());
-        assert_eq!(identity.not_after, now() + DAY * DEVICE_DAYS);
+        assert_eq!(identity.not_after, now() + DAY * 30);
     }
 
     #[test]

@@ -61,7 +61,9 @@ impl FromStr for Bond {
 pub struct DeviceIdentity {
     /// What the certificate is bound to.
     pub bond: Bond,
-    /// SHA-256 of the device's public key (DER `SubjectPublicKeyInfo`), 64 hexadecimal digits.
+    /// The device's public key (DER `SubjectPublicKeyInfo`).
+    pub key: Vec<u8>,
+    /// Its SHA-256, 64 hexadecimal digits.
     pub key_sha256: String,
     /// When the certificate ends.
     pub not_after: Timestamp,
@@ -75,6 +77,7 @@ impl DeviceIdentity {
         let [GeneralName::URI(urn)] = names.value.general_names.as_slice() else { return None };
         Some(Self {
             bond: urn.parse().ok()?,
+            key: parsed.public_key().raw.to_vec(),
             key_sha256: sha256_hex(parsed.public_key().raw),
             not_after: timestamp(parsed.validity().not_after.timestamp())?,
         })

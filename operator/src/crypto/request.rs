@@ -44,6 +44,13 @@ impl DeviceKey {
         Ok(Self { public, sha256: sha256_hex(info.raw) })
     }
 
+    /// The key in a certificate that the handshake has verified (DER `SubjectPublicKeyInfo`).
+    pub fn from_certificate(spki: &[u8]) -> Result<Self, CryptoError> {
+        let public = SubjectPublicKeyInfo::from_der(spki)
+            .map_err(|_| CryptoError::Read("the certificate's key does not read".into()))?;
+        Ok(Self { public, sha256: sha256_hex(spki) })
+    }
+
     /// SHA-256 of the key (DER `SubjectPublicKeyInfo`), 64 hexadecimal digits.
     pub fn sha256(&self) -> &str {
         &self.sha256

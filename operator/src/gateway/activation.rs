@@ -290,7 +290,8 @@ impl Gateway {
             sequence: association.sequence,
         };
         let authority = &self.context.authority;
-        let certificate = authority.device_certificate(key, &bond, activated_at.0).map_err(|error| {
+        let life = self.context.settings.gateway.certificate_life;
+        let certificate = authority.device_certificate(key, &bond, activated_at.0, life).map_err(|error| {
             tracing::error!(%error, "a device did not get its certificate");
             system_error()
         })?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::{Extension, Json as Answer};
 use fleetform_crds::{DeviceInstance, DeviceInstanceStatus};
+use fleetform_domain::operation::CommandKind;
 use fleetform_domain::transition::{Connectivity, Health};
 use fleetform_domain::wire::{CheckInRequest, CheckInResponse, MAX_FAILED_HEALTH_CHECKS, MAX_WAIT_SECONDS};
 use tokio::sync::Notify;
@@ -16,7 +17,7 @@ use super::Gateway;
 use super::table::Report;
 use super::trust::holds;
 use crate::cache::{Kind, Name, World};
-use crate::controllers::device::presence;
+use crate::controllers::device::{commands, presence};
 use crate::crypto::DeviceIdentity;
 use crate::queue::Key;
 use crate::server::{Json, Peer, Refusal};
@@ -54,15 +55,47 @@ fn shows(status: &DeviceInstanceStatus, report: &Report) -> bool {
         .is_none_or(|configuration| configuration.applied == presence::applied(configuration, report.applied));
     let software = status.device.as_ref().and_then(|device| device.software_version.as_deref());
     noted
+        && lock_shows(status, report)
+        && command_shows(status, report)
         && status.connectivity == Some(Connectivity::Connected)
         && status.health == Some(health)
         && software == Some(report.software_version.as_str())
+}
+
+fn lock_shows(status: &DeviceInstanceStatus, report: &Report) -> bool {
+    match (&report.lock, &status.lock) {
+        (None, None) => !report.interleaved,
+        (Some(_), None) => false,
+        (Some(reported), Some(known)) => {
+            let keeps = known.reason.takes_inspection() && !reported.reason.takes_inspection();
+            keeps || reported.id.as_str() == known.id
+        }
+        (None, Some(known)) => commands::pending_answer(status, &known.id).is_none(),
+    }
+}
+
+fn command_shows(status: &DeviceInstanceStatus, report: &Report) -> bool {
+    let Some(completed) = &report.completed else { return true };
+    let mut open = status.commands.iter().filter(|command| command.done_at.is_none());
+    !open.any(|command| command.kind == CommandKind::Reboot && command.id == completed.as_str())
 }
 
 fn desired(device: &DeviceInstance) -> Result<u32, Refusal> {
     let configuration = device.status.as_ref().and_then(|status| status.configuration.as_ref());
     configuration.map(|configuration| configuration.desired).ok_or_else(|| {
         Refusal::unavailable("the device instance has no configuration just now; keep the one in force and ask again")
+    })
+}
+
+/// What a device is told that reports this.
+fn answer(device: &DeviceInstance, report: &Report, interval: u32) -> Result<CheckInResponse, Refusal> {
+    let (commands, lock) = device.status.as_ref().map(|status| commands::orders(status, report)).unwrap_or_default();
+    Ok(CheckInResponse {
+        desired_configuration_version: desired(device)?,
+        next_check_in_seconds: interval,
+        commands,
+        lock,
+        out_of_service: device.spec.out_of_service,
     })
 }
 
@@ -75,25 +108,33 @@ impl Gateway {
         // A device that waits is not silent: it gets its answer before it would be missed.
         let wait = Duration::from_secs(request.wait_seconds.min(interval).into());
         let report = Report::new(request, self.context.clock.now());
-        let applied = report.applied;
         let shown = device.status.as_ref().is_some_and(|status| shows(status, &report));
-        let news = self.context.table.take(&identity.bond.association, report);
+        let news = self.context.table.take(&identity.bond.association, report.clone());
+        let look = || self.context.queue.add_urgent(Key::new(Kind::DeviceInstance, Name::of(&*device)));
         if news || !shown {
-            self.context.queue.add_urgent(Key::new(Kind::DeviceInstance, Name::of(&*device)));
+            look();
         }
-        let desired =
-            if wait.is_zero() { desired(&device)? } else { self.wait(&identity, &device, applied, wait).await? };
-        Ok(CheckInResponse { desired_configuration_version: desired, next_check_in_seconds: interval })
+        let answer = if wait.is_zero() {
+            answer(&device, &report, interval)?
+        } else {
+            self.wait(&identity, &device, &report, wait).await?
+        };
+        if self.context.table.tell(&identity.bond.association, &answer.commands, self.context.clock.now()) {
+            look();
+        }
+        Ok(answer)
     }
 
-    /// Waits until another configuration is desired than applied, or the association ends.
+    /// Waits until there is something to do for the device, or the association ends.
     async fn wait(
         &self,
         identity: &DeviceIdentity,
         device: &DeviceInstance,
-        applied: Option<u32>,
+        report: &Report,
         wait: Duration,
-    ) -> Result<u32, Refusal> {
+    ) -> Result<CheckInResponse, Refusal> {
+        let interval = self.context.settings.gateway.check_in_seconds;
+        let before = device.spec.out_of_service;
         let world = &self.context.world;
         let waiter = Waiter::new(world, Name::of(device));
         let deadline = Instant::now() + wait;
@@ -105,14 +146,18 @@ impl Gateway {
                 Some(device) => device,
                 None => self.trusted(identity).await?,
             };
-            let desired = desired(&device)?;
-            if applied != Some(desired) {
-                return Ok(desired);
+            let answer = answer(&device, report, interval)?;
+            let news = report.applied != Some(answer.desired_configuration_version)
+                || !answer.commands.is_empty()
+                || answer.lock.is_some()
+                || answer.out_of_service != before;
+            if news {
+                return Ok(answer);
             }
             tokio::select! {
                 () = changed => {}
-                () = sleep_until(deadline) => return Ok(desired),
-                () = self.shutdown.cancelled() => return Ok(desired),
+                () = sleep_until(deadline) => return Ok(answer),
+                () = self.shutdown.cancelled() => return Ok(answer),
             }
         }
     }
@@ -161,6 +206,8 @@ mod tests {
             software_version: "1.0".try_into().unwrap(),
             applied_configuration_version: applied,
             failed_health_checks: failed.iter().map(|name| (*name).try_into().unwrap()).collect(),
+            lock: None,
+            completed_command: None,
             wait_seconds: 0,
         };
         Report::new(request, jiff::Timestamp::UNIX_EPOCH)
@@ -190,6 +237,8 @@ mod tests {
             software_version: "1".try_into().unwrap(),
             applied_configuration_version: None,
             failed_health_checks: vec!["x".try_into().unwrap(); 16],
+            lock: None,
+            completed_command: None,
             wait_seconds: 60,
         };
         assert_eq!(checked(&request), Ok(()));

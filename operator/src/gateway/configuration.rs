@@ -12,6 +12,7 @@ use fleetform_crds::DeviceInstance;
 use fleetform_crds::device_instance::ConfigurationVersion;
 use fleetform_domain::configuration::{Configuration, Wifi};
 use fleetform_domain::id::{Installation, ResourceId};
+use fleetform_domain::operation::DEFAULT_MAXIMUM_OFFLINE_MINUTES;
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{CONFIGURATION_PATH, DeviceConfiguration, WifiCredentials};
 
@@ -93,5 +94,6 @@ fn assemble(
         wifi,
         control_panel: whole.control_panel,
         badge_format: whole.badge_format,
+        maximum_offline_minutes: whole.maximum_offline_minutes.unwrap_or(DEFAULT_MAXIMUM_OFFLINE_MINUTES),
     }
 }

@@ -6,6 +6,7 @@
 
 mod activation;
 mod attempts;
+mod certificate;
 mod check_in;
 mod configuration;
 mod evidence;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::routing::{get, post};
-use fleetform_domain::wire::{ACTIVATION_PATH, CHECK_IN_PATH, CONFIGURATION_PATH, LOOKUP_PATH};
+use fleetform_domain::wire::{ACTIVATION_PATH, CERTIFICATE_PATH, CHECK_IN_PATH, CONFIGURATION_PATH, LOOKUP_PATH};
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
@@ -109,6 +110,7 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route(LOOKUP_PATH, post(activation::look_up))
         .route(ACTIVATION_PATH, post(activation::activate))
         .route(CHECK_IN_PATH, post(check_in::check_in))
+        .route(CERTIFICATE_PATH, post(certificate::renew))
         .route(&format!("{CONFIGURATION_PATH}/{{version}}"), get(configuration::configuration))
         .fallback(path_not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -120,6 +122,7 @@ fn route(path: &str) -> &'static str {
         LOOKUP_PATH => "lookup",
         ACTIVATION_PATH => "activation",
         CHECK_IN_PATH => "check-in",
+        CERTIFICATE_PATH => "certificate",
         path if path.starts_with(CONFIGURATION_PATH) => "configuration",
         _ => "other",
     }

@@ -1,14 +1,17 @@
 //! What devices have reported since this process began to serve. A cache: it rebuilds itself from check-ins after a
 //! restart, and is never stored. Liveness is never a write; only a transition is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use fleetform_domain::wire::{CheckInRequest, DeviceText};
+use fleetform_domain::wire::{CheckInRequest, Command, DeviceLock, DeviceText};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
 /// Most changes of its state that are taken of one device in an hour. An update makes a handful.
 const CHANGES_PER_HOUR: u32 = 30;
+
+/// Most earlier starts of a device that are remembered.
+const KEPT_BOOTS: usize = 8;
 
 /// Longest time between the first write of an activation and its last.
 const REDEEM_TAKES: SignedDuration = SignedDuration::from_secs(45);
@@ -31,6 +34,14 @@ pub struct Report {
     pub applied: Option<u32>,
     /// The health checks that fail.
     pub failed_health_checks: Vec<DeviceText>,
+    /// The lock it is under.
+    pub lock: Option<DeviceLock>,
+    /// The command that it has carried out last.
+    pub completed: Option<DeviceText>,
+    /// Whether starts of it come alternately: two devices report with one key.
+    pub interleaved: bool,
+    /// Commands that it was told of, and when.
+    pub told: Vec<(DeviceText, Timestamp)>,
 }
 
 impl Report {
@@ -43,6 +54,10 @@ impl Report {
             software_version: check_in.software_version,
             applied: check_in.applied_configuration_version,
             failed_health_checks: check_in.failed_health_checks,
+            lock: check_in.lock,
+            completed: check_in.completed_command,
+            interleaved: false,
+            told: Vec::new(),
         }
     }
 
@@ -51,6 +66,9 @@ impl Report {
         self.applied == other.applied
             && self.software_version == other.software_version
             && self.failed_health_checks == other.failed_health_checks
+            && self.lock == other.lock
+            && self.completed == other.completed
+            && self.interleaved == other.interleaved
     }
 }
 
@@ -81,11 +99,24 @@ struct Entry {
     /// When the hour began in which `changes` are counted.
     hour: Timestamp,
     changes: u32,
+    /// Starts before the current one, the last first. A device never goes back to one.
+    earlier_boots: VecDeque<DeviceText>,
 }
 
 impl Entry {
     fn new(report: Report) -> Self {
-        Self { hour: report.seen, report, counted_silent: false, changes: 0 }
+        Self { hour: report.seen, report, counted_silent: false, changes: 0, earlier_boots: VecDeque::new() }
+    }
+
+    /// Carries over what is known of the device beyond its report.
+    fn complete(&mut self, report: &mut Report) {
+        report.told.clone_from(&self.report.told);
+        report.interleaved = self.report.interleaved;
+        if self.report.boot_id != report.boot_id {
+            report.interleaved |= self.earlier_boots.contains(&report.boot_id);
+            self.earlier_boots.push_front(self.report.boot_id.clone());
+            self.earlier_boots.truncate(KEPT_BOOTS);
+        }
     }
 
     /// Whether one more change of state is taken now.
@@ -138,7 +169,7 @@ impl DeviceTable {
     /// Takes a report. Answers whether the device's state differs from what it reported before, or was silent. Of a device
     /// that changes its state too often only the last state that was taken counts, until the hour is over: whatever a device
     /// claims, it cannot make more writes than that.
-    pub fn take(&self, association: &str, report: Report) -> bool {
+    pub fn take(&self, association: &str, mut report: Report) -> bool {
         let mut entries = self.entries.lock();
         let Some(entry) = entries.get_mut(association) else {
             entries.insert(association.to_owned(), Entry::new(report));
@@ -148,15 +179,48 @@ impl DeviceTable {
             // An earlier report that was overtaken on its way says nothing of the device as it is.
             return false;
         }
+        entry.complete(&mut report);
         let was_silent = std::mem::take(&mut entry.counted_silent);
         let same = entry.report.same_state(&report);
         if same || entry.grant(report.seen) {
             entry.report = report;
             was_silent || !same
         } else {
+            // Which start it is has to be known whatever else it claims.
             entry.report.seen = report.seen;
+            entry.report.counter = report.counter;
+            entry.report.boot_id = report.boot_id;
+            entry.report.interleaved = report.interleaved;
             was_silent
         }
+    }
+
+    /// The device was told of these commands. Answers whether that is news.
+    pub fn tell(&self, association: &str, commands: &[Command], now: Timestamp) -> bool {
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(association) else { return false };
+        let told = &mut entry.report.told;
+        told.retain(|(id, _)| commands.iter().any(|command| command.id == *id));
+        let kept = told.len();
+        for command in commands {
+            if told.iter().all(|(id, _)| *id != command.id) {
+                told.push((command.id.clone(), now));
+            }
+        }
+        told.len() > kept
+    }
+
+    /// The lock was taken off after an inspection: what made the device suspicious counts no longer.
+    pub fn trust_again(&self, association: &str) {
+        if let Some(entry) = self.entries.lock().get_mut(association) {
+            entry.report.interleaved = false;
+            entry.earlier_boots.clear();
+        }
+    }
+
+    /// Since when the gateway serves.
+    pub fn serving_since(&self) -> Option<Timestamp> {
+        *self.serving_since.lock()
     }
 
     /// Whether the device with this association is there.
@@ -233,7 +297,48 @@ mod tests {
             software_version: "1".try_into().unwrap(),
             applied,
             failed_health_checks: Vec::new(),
+            lock: None,
+            completed: None,
+            interleaved: false,
+            told: Vec::new(),
         }
+    }
+
+    fn boot(second: i64, boot: &str) -> Report {
+        Report { boot_id: boot.try_into().unwrap(), ..report(second, Some(1)) }
+    }
+
+    #[test]
+    fn two_devices_with_one_key_are_noticed_and_restarts_are_not() {
+        let table = DeviceTable::new(10);
+        let interleaved = |report: Report| {
+            let now = report.seen;
+            table.take("a", report);
+            matches!(table.liveness("a", now), Liveness::Reporting(report) if report.interleaved)
+        };
+        assert!(!interleaved(boot(0, "b1")));
+        assert!(!interleaved(boot(1, "b2")), "it restarted");
+        assert!(!interleaved(boot(2, "b3")));
+        assert!(interleaved(boot(3, "b2")), "no device goes back to an earlier start");
+        assert!(interleaved(boot(4, "b2")), "until somebody has looked");
+        table.trust_again("a");
+        assert!(!interleaved(boot(5, "b2")));
+        assert!(!interleaved(boot(6, "b4")));
+        assert!(interleaved(boot(7, "b2")));
+    }
+
+    #[test]
+    fn that_a_device_was_told_of_a_command_is_news_once() {
+        let table = DeviceTable::new(10);
+        table.take("a", report(0, None));
+        let command =
+            |id: &str| Command { kind: fleetform_domain::operation::CommandKind::Reboot, id: id.try_into().unwrap() };
+        assert!(table.tell("a", &[command("r1")], at(1)));
+        assert!(!table.tell("a", &[command("r1")], at(2)));
+        table.take("a", report(3, None));
+        assert!(matches!(table.liveness("a", at(3)), Liveness::Reporting(report) if report.told[0].1 == at(1)));
+        assert!(table.tell("a", &[command("r2")], at(4)));
+        assert!(!table.tell("a", &[], at(5)), "nothing is to be told any more");
     }
 
     #[test]

@@ -30,13 +30,21 @@ pub(super) fn proves_end(stored: &DeviceInstance, identity: &DeviceIdentity) -> 
 impl Gateway {
     /// Who asks, if it can prove so now.
     pub(super) fn identify(&self, peer: &Peer) -> Result<Arc<DeviceIdentity>, Refusal> {
-        let refuse = |detail: &str| Refusal::new(ProblemCode::NotAuthenticated, detail);
-        let identity = peer.certificate.as_ref();
-        let identity = identity.ok_or_else(|| refuse("this takes the certificate that the activation delivered"))?;
-        let now = self.context.clock.now();
-        if identity.not_after <= now {
-            return Err(refuse("the certificate has expired"));
+        let identity = self.identify_expired(peer)?;
+        if identity.not_after <= self.context.clock.now() {
+            let detail = "the certificate has expired: get another one from /v1/certificate, which takes this one";
+            return Err(Refusal::new(ProblemCode::NotAuthenticated, detail));
         }
+        Ok(identity)
+    }
+
+    /// Who asks, also when its certificate has expired.
+    pub(super) fn identify_expired(&self, peer: &Peer) -> Result<Arc<DeviceIdentity>, Refusal> {
+        let identity = peer.certificate.as_ref().ok_or_else(|| {
+            let detail = "this takes the certificate that the activation delivered";
+            Refusal::new(ProblemCode::NotAuthenticated, detail)
+        })?;
+        let now = self.context.clock.now();
         limited(&self.association_rate, &identity.bond.association, now)?;
         self.serving()?;
         Ok(Arc::clone(identity))
@@ -80,6 +88,7 @@ mod tests {
     fn identity() -> DeviceIdentity {
         DeviceIdentity {
             bond: Bond { instance: "uid".into(), association: "assoc".into(), epoch: 2, sequence: 5 },
+            key: Vec::new(),
             key_sha256: "key".into(),
             not_after: Timestamp::from_second(1_800_000_000).unwrap(),
         }

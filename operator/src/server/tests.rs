@@ -238,11 +238,13 @@ async fn whoever_does_not_take_the_answer_is_let_go() {
 async fn devices_are_known_by_their_certificate_even_after_its_end_and_strangers_are_not() {
     let server = Server::start(limits()).await;
     let bond = |id: &str| Bond { instance: "uid".into(), association: id.into(), epoch: 0, sequence: 1 };
+    let life = jiff::SignedDuration::from_hours(24 * 30);
     let as_device = |authority: &Authority, id: &str, activated: Timestamp| {
         let key = KeyPair::generate().unwrap();
         let request = CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
-        let certificate =
-            authority.device_certificate(&DeviceKey::from_request(&request).unwrap(), &bond(id), activated).unwrap();
+        let certificate = authority
+            .device_certificate(&DeviceKey::from_request(&request).unwrap(), &bond(id), activated, life)
+            .unwrap();
         let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         server.client(&[&rustls::version::TLS13]).with_client_auth_cert(chain, key).unwrap()

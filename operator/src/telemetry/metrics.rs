@@ -38,6 +38,7 @@ pub struct Metrics {
     activations: Family<Outcome, Counter>,
     check_ins: Family<Outcome, Counter>,
     codes_handed_out: Counter,
+    certificates_renewed: Counter,
     devices_reporting: Gauge,
     unreadable: Family<Kind, Gauge>,
     leading: Gauge,
@@ -130,6 +131,7 @@ impl Metrics {
             activations: Family::default(),
             check_ins: Family::default(),
             codes_handed_out: Counter::default(),
+            certificates_renewed: Counter::default(),
             devices_reporting: Gauge::default(),
             unreadable: Family::default(),
             leading: Gauge::default(),
@@ -159,6 +161,7 @@ impl Metrics {
             activations, "activations", "Requests to look a code up or to redeem it, by outcome";
             check_ins, "check_ins", "Check-ins of devices, by outcome";
             codes_handed_out, "codes_handed_out", "Activation codes handed out to people";
+            certificates_renewed, "certificates_renewed", "Certificates of devices that were renewed";
             devices_reporting, "devices_reporting", "Devices that check in when they are due";
             unreadable, "unreadable_objects", "Stored objects that cannot be read, by kind";
             leading, "leading", "1 while this process holds the lease";
@@ -252,6 +255,11 @@ impl Metrics {
         self.codes_handed_out.inc();
     }
 
+    /// A device got a new certificate.
+    pub fn certificate_renewed(&self) {
+        self.certificates_renewed.inc();
+    }
+
     /// Everything, in the text format of `OpenMetrics` 1.0.
     pub fn encode(&self) -> String {
         if let Some(sample) = self.sampler.get() {
@@ -293,6 +301,7 @@ mod tests {
         metrics.event_delivered("Device Connectivity Changed To Online");
         metrics.event_failed();
         metrics.code_handed_out();
+        metrics.certificate_renewed();
         metrics.on_read(|| Gauges { leading: true, synced: true, unreadable: vec![("sites", 1)] });
         metrics.devices_reporting(3);
         metrics.queue_depth(2);

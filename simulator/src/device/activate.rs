@@ -126,11 +126,14 @@ impl Device {
             authorities: certificates(&authorities)?,
             wanted: answer.desired_configuration_version,
             configuration: None,
+            lock: None,
+            completed: None,
         };
         let state = self.associated(key.clone(), committed.clone())?;
-        self.save(Record { private_key: key, stage: Stage::Active(committed) }).await?;
+        self.save(Record { private_key: key, stage: Stage::Active(Box::new(committed)) }).await?;
         self.line = None;
         self.state = state;
+        self.note_contact();
         Ok(())
     }
 
@@ -181,7 +184,7 @@ fn certificate_request(key: &Der, asset_tag: &str) -> Result<String, DeviceError
     params.serialize_request(&key).and_then(|request| request.pem()).map_err(failed)
 }
 
-fn certificates(pem: &str) -> Result<Vec<Der>, DeviceError> {
+pub(super) fn certificates(pem: &str) -> Result<Vec<Der>, DeviceError> {
     let list: Vec<Der> = CertificateDer::pem_slice_iter(pem.as_bytes())
         .map(|certificate| certificate.map(|der| Der(der.to_vec())))
         .collect::<Result<_, _>>()

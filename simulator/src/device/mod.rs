@@ -6,14 +6,17 @@
 
 mod activate;
 mod error;
+mod obey;
 mod operate;
+mod renew;
 mod screen;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fleetform_domain::activation::{ActivationCode, ActivationFailure};
-use fleetform_domain::wire::{DeviceConfiguration, DeviceText, LookupResponse};
+use fleetform_domain::wire::{DeviceConfiguration, DeviceLock, DeviceText, LookupResponse};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 
@@ -39,6 +42,9 @@ pub struct Device {
     state: State,
     software: Option<Box<DeviceText>>,
     failed_health_checks: Vec<DeviceText>,
+    /// When its gateway answered last, and how much time has passed since for its clock alone.
+    last_contact: Option<Instant>,
+    passed: Duration,
     line: Option<Box<Connection>>,
 }
 
@@ -63,6 +69,10 @@ struct Association {
     /// Wanted at activation.
     wanted: u32,
     applied: Option<u32>,
+    maximum_offline: Option<Duration>,
+    lock: Option<Box<DeviceLock>>,
+    completed: Option<DeviceText>,
+    out_of_service: bool,
 }
 
 impl fmt::Debug for Device {
@@ -88,8 +98,16 @@ impl Device {
             state: State::Off,
             software: None,
             failed_health_checks: Vec::new(),
+            last_contact: None,
+            passed: Duration::ZERO,
             line: None,
         }
+    }
+
+    /// Another piece of hardware with the same asset tag and this disk, as somebody makes who copies one. It is off.
+    #[must_use]
+    pub fn twin(&self, storage: Arc<dyn Storage>, seed: u64) -> Self {
+        Self::new(self.asset_tag.clone(), storage, Arc::clone(&self.network), seed)
     }
 
     /// What is printed on the hardware.
@@ -106,7 +124,11 @@ impl Device {
             State::Confirm(_) => Screen::Confirm,
             State::Pending(_) => Screen::Pending,
             State::Halted(failure) => Screen::Halted(*failure),
-            State::Active(_) => Screen::Active,
+            State::Active(association) => match &association.lock {
+                Some(lock) => Screen::Locked(lock.reason),
+                None if association.out_of_service => Screen::OutOfService,
+                None => Screen::Active,
+            },
         }
     }
 
@@ -186,7 +208,9 @@ impl Device {
             Some(Record { private_key, stage: Stage::Pending(pending) }) => {
                 State::Pending(Box::new((pending, private_key)))
             }
-            Some(Record { private_key, stage: Stage::Active(committed) }) => self.associated(private_key, committed)?,
+            Some(Record { private_key, stage: Stage::Active(committed) }) => {
+                self.associated(private_key, *committed)?
+            }
         };
         Ok(())
     }
@@ -200,7 +224,11 @@ impl Device {
             certificates: certificates(committed.certificates),
             trust: self.network.trust(certificates(committed.authorities))?,
             wanted: committed.wanted,
-            applied: committed.configuration.map(|configuration| configuration.version),
+            applied: committed.configuration.as_ref().map(|configuration| configuration.version),
+            maximum_offline: committed.configuration.as_ref().map(operate::maximum_offline),
+            lock: committed.lock.map(Box::new),
+            completed: committed.completed,
+            out_of_service: false,
         })))
     }
 

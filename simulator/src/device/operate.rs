@@ -7,8 +7,7 @@ use fleetform_domain::wire::{CHECK_IN_PATH, CONFIGURATION_PATH, CheckInRequest, 
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::de::DeserializeOwned;
 
-use super::{Association, Device, DeviceError, State};
-use crate::storage::{Committed, Der, Record, Stage};
+use super::{Association, Device, DeviceError, State, renew};
 use crate::transport::{Address, Answer, Question, Refusal, TransportError};
 
 /// How many configurations in a row a device applies before it gives the gateway time to make up its mind.
@@ -39,10 +38,14 @@ impl Device {
         let State::Active(association) = &self.state else {
             return Err(self.out_of_turn("apply a configuration"));
         };
-        let version = configuration.version;
-        self.save(association.record(configuration)).await?;
+        if association.lock.is_some() {
+            return Err(self.out_of_turn("apply a configuration"));
+        }
+        let (version, limit) = (configuration.version, maximum_offline(&configuration));
+        self.rewrite(move |committed| committed.configuration = Some(configuration)).await?;
         if let State::Active(association) = &mut self.state {
             association.applied = Some(version);
+            association.maximum_offline = Some(limit);
         }
         Ok(())
     }
@@ -56,18 +59,38 @@ impl Device {
     }
 
     async fn settle(&mut self) -> Result<CheckInResponse, DeviceError> {
+        self.keep_certificate().await?;
+        match self.settle_once().await {
+            // By its own clock the certificate is good, by the gateway's it is not.
+            Err(error) if renew::is_certificate_refused(&error) => {
+                self.renew_certificate().await?;
+                self.settle_once().await
+            }
+            settled => settled,
+        }
+    }
+
+    async fn settle_once(&mut self) -> Result<CheckInResponse, DeviceError> {
         if let State::Active(association) = &self.state
             && association.applied.is_none()
+            && association.lock.is_none()
         {
             let wanted = association.wanted;
             self.adopt(wanted).await?;
         }
         for _ in 0..ROUNDS {
+            let before = (self.starts, self.lock().cloned());
             let answer = self.report(0).await?;
-            if self.applied_configuration_version() == Some(answer.desired_configuration_version) {
+            // What was asked changed the device: that is said at once.
+            let changed = (self.starts, self.lock().cloned()) != before;
+            let wanted = answer.desired_configuration_version;
+            let settled = self.lock().is_some() || self.applied_configuration_version() == Some(wanted);
+            if settled && !changed {
                 return Ok(answer);
             }
-            self.adopt(answer.desired_configuration_version).await?;
+            if !settled {
+                self.adopt(wanted).await?;
+            }
         }
         Err(DeviceError::Unsettled)
     }
@@ -86,6 +109,7 @@ impl Device {
     }
 
     async fn report(&mut self, wait_seconds: u32) -> Result<CheckInResponse, DeviceError> {
+        self.mind_absence().await?;
         // Counted before it is sent: whether a lost one arrived is not known, and no number may come twice.
         self.counter += 1;
         let message = CheckInRequest {
@@ -94,15 +118,24 @@ impl Device {
             software_version: self.software_version(),
             applied_configuration_version: self.applied_configuration_version(),
             failed_health_checks: self.failed_health_checks.clone(),
+            lock: self.lock().cloned(),
+            completed_command: match &self.state {
+                State::Active(association) => association.completed.clone(),
+                _ => None,
+            },
             wait_seconds,
         };
         let wait = Duration::from_secs(wait_seconds.into());
-        self.ask(&Question::post_json(CHECK_IN_PATH, &message).waiting(wait).once()).await
+        let question = Question::post_json(CHECK_IN_PATH, &message).waiting(wait).once();
+        let answer: CheckInResponse = self.ask(&question).await?;
+        self.note_contact();
+        self.obey(&answer).await?;
+        Ok(answer)
     }
 
     /// Asks the gateway with the device's certificate. Only the one answer that proves the end of the association makes
     /// the device wipe itself; after anything else it keeps what it has.
-    async fn ask<T: DeserializeOwned>(&mut self, question: &Question) -> Result<T, DeviceError> {
+    pub(super) async fn ask<T: DeserializeOwned>(&mut self, question: &Question) -> Result<T, DeviceError> {
         match self.answer(question).await?.json()? {
             Ok(message) => Ok(message),
             Err(Refusal { status: 410, code: Some(ProblemCode::AssociationEnded), .. }) => {
@@ -129,20 +162,13 @@ impl Device {
     }
 }
 
+/// How long a device with this configuration may be without its gateway.
+pub(super) fn maximum_offline(configuration: &DeviceConfiguration) -> Duration {
+    Duration::from_mins(configuration.maximum_offline_minutes.into())
+}
+
 impl Association {
     fn key(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.to_vec()).into()
-    }
-
-    fn record(&self, configuration: DeviceConfiguration) -> Record {
-        let committed = Committed {
-            gateway: self.gateway.clone().into(),
-            association_id: self.id.clone().into(),
-            certificates: self.certificates.iter().map(|der| Der(der.to_vec())).collect(),
-            authorities: self.trust.authorities().iter().map(|der| Der(der.to_vec())).collect(),
-            wanted: self.wanted,
-            configuration: Some(configuration),
-        };
-        Record { private_key: Der(self.key.to_vec()), stage: Stage::Active(committed) }
     }
 }

@@ -1,6 +1,7 @@
 //! Pure: what a device shows, and where each failure of an activation leads.
 
 use fleetform_domain::activation::ActivationFailure;
+use fleetform_domain::operation::LockReason;
 use fleetform_domain::problem::ProblemCode;
 
 /// What a device shows.
@@ -20,6 +21,10 @@ pub enum Screen {
     Halted(ActivationFailure),
     /// Ready for people.
     Active,
+    /// Locked: it serves nobody until the lock is answered.
+    Locked(LockReason),
+    /// "Temporarily out of service".
+    OutOfService,
 }
 
 /// Where the device goes after a failure.

@@ -49,7 +49,7 @@ impl Slot {
             None | Some(Screen::Scan | Screen::Zip | Screen::Confirm) => Hardware::Blank,
             // A restart tells what is on the disk; until then there may be a commit to repeat.
             Some(Screen::Off | Screen::Halted(_) | Screen::Pending) => Hardware::Pending,
-            Some(Screen::Active) => Hardware::Associated(self.sequence),
+            Some(Screen::Active | Screen::Locked(_) | Screen::OutOfService) => Hardware::Associated(self.sequence),
         }
     }
 }
@@ -293,7 +293,7 @@ impl Population {
             }
             Outcome::Failed => {
                 slot.failures = if heed_list { 0 } else { slot.failures + 1 };
-                if work == Work::Activation && device.screen() == Screen::Active {
+                if work == Work::Activation && device.is_associated() {
                     slot.sequence = slot.sequence.max(Some(entry.sequence));
                 }
             }

@@ -27,9 +27,13 @@ fn active(maker: &Maker, uid: &str) -> Device {
         authorities: vec![Der(authority)],
         wanted: 1,
         configuration: None,
+        lock: None,
+        completed: None,
     };
     let mut device = maker.make(asset_tag(uid), 0);
-    device.start(Some(Record { private_key: Der(key.serialize_der()), stage: Disk::Active(committed) })).unwrap();
+    device
+        .start(Some(Record { private_key: Der(key.serialize_der()), stage: Disk::Active(Box::new(committed)) }))
+        .unwrap();
     device
 }
 

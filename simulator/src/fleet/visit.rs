@@ -67,7 +67,7 @@ impl Tools {
     }
 
     async fn play(&self, order: &mut Order) -> Outcome {
-        if order.device.screen() != Screen::Active {
+        if !order.device.is_associated() {
             match self.bring_up(order).await {
                 Ok(true) => {}
                 Ok(false) => return Outcome::Nothing,
@@ -114,7 +114,7 @@ impl Tools {
                 Err(error) => return Err(error.into()),
             }
         }
-        if device.screen() == Screen::Active {
+        if device.is_associated() {
             return Ok(true);
         }
         if order.entry.phase != Phase::ReadyForActivation {

@@ -147,8 +147,10 @@ mod tests {
             authorities: vec![Der(vec![4])],
             wanted: 1,
             configuration: None,
+            lock: None,
+            completed: None,
         };
-        Record { private_key: Der(vec![7; 8]), stage: Stage::Active(committed) }
+        Record { private_key: Der(vec![7; 8]), stage: Stage::Active(Box::new(committed)) }
     }
 
     fn tag(text: &str) -> DeviceText {

@@ -5,7 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fleetform_domain::activation::{Confirmation, TokenText};
-use fleetform_domain::wire::DeviceConfiguration;
+use fleetform_domain::wire::{DeviceConfiguration, DeviceLock, DeviceText};
 use serde::{Deserialize, Serialize};
 
 /// Binary data, base64 in JSON. Its `Debug` hides it: some of it is keys.
@@ -51,7 +51,7 @@ pub enum Stage {
     /// repeat with the same key tells.
     Pending(Pending),
     /// Activated.
-    Active(Committed),
+    Active(Box<Committed>),
 }
 
 /// What a device needs to repeat its commit.
@@ -85,6 +85,12 @@ pub struct Committed {
     /// The configuration in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<DeviceConfiguration>,
+    /// The lock that it is under: no power cut takes it off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<DeviceLock>,
+    /// The command that it has carried out last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed: Option<DeviceText>,
 }
 
 #[cfg(test)]

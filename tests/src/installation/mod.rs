@@ -148,17 +148,27 @@ impl Installation {
     /// Starts the operator, on the ports and with the files it had before, and waits until it serves: at once, or as soon as
     /// the lease of one that was killed has ended.
     pub async fn start_operator(&self) -> Result<()> {
-        let identity = self.spawn_operator()?;
+        self.start_operator_with(&[]).await
+    }
+
+    /// The same, with these arguments beside those of the installation.
+    pub async fn start_operator_with(&self, arguments: &[&str]) -> Result<()> {
+        let identity = self.next_identity();
+        self.operator.start(&self.operator_spec(&identity)?.args(arguments))?;
         self.operator_serves(&identity).await
     }
 
     /// Starts the operator and does not wait. Gives the name by which it holds the lease: another one each time, as that of
     /// another Pod.
     pub fn spawn_operator(&self) -> Result<String> {
-        let start = self.starts.fetch_add(1, Ordering::Relaxed);
-        let identity = format!("fleetform-operator-{}-{start}", std::process::id());
+        let identity = self.next_identity();
         self.operator.start(&self.operator_spec(&identity)?)?;
         Ok(identity)
+    }
+
+    fn next_identity(&self) -> String {
+        let start = self.starts.fetch_add(1, Ordering::Relaxed);
+        format!("fleetform-operator-{}-{start}", std::process::id())
     }
 
     fn operator_spec(&self, identity: &str) -> Result<ProcessSpec> {

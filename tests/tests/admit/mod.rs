@@ -20,7 +20,8 @@ use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
 use fleetform_e2e::control_plane::Options;
 use fleetform_e2e::wait::{self, Look};
 use fleetform_e2e::{ControlPlane, namespace, tools};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::Status;
 use kube::{Client, Resource as _};
@@ -47,6 +48,11 @@ impl Kind {
     /// Its name in the API.
     pub(crate) fn name(self) -> String {
         self.resource().kind
+    }
+
+    /// Its objects in a namespace, as this client sees them.
+    pub(crate) fn api(self, client: &Client, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(client.clone(), namespace, &self.resource())
     }
 
     /// Where its definition says how to reach it.
@@ -106,7 +112,34 @@ impl Cluster {
 
     /// The objects of a kind in a namespace.
     pub(crate) fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
+        kind.api(&self.client, namespace)
+    }
+
+    /// Somebody who may write the objects of a namespace, and has none of the rights beside that.
+    pub(crate) async fn editor(&self, namespace: &str) -> Result<Client> {
+        let rbac = "rbac.authorization.k8s.io";
+        let may = json!({ "apiGroups": ["fleetform.dev"], "resources": ["*"], "verbs": ["get", "update", "patch"] });
+        let role = serde_json::from_value(json!({ "metadata": { "name": "editor" }, "rules": [may] }))?;
+        let binding = serde_json::from_value(json!({
+            "metadata": { "name": "editor" },
+            "roleRef": { "apiGroup": rbac, "kind": "Role", "name": "editor" },
+            "subjects": [{ "kind": "ServiceAccount", "name": "editor", "namespace": namespace }],
+        }))?;
+        let account = serde_json::from_value(json!({ "metadata": { "name": "editor" } }))?;
+        let post = PostParams::default();
+        Api::<ServiceAccount>::namespaced(self.client.clone(), namespace).create(&post, &account).await?;
+        Api::<Role>::namespaced(self.client.clone(), namespace).create(&post, &role).await?;
+        Api::<RoleBinding>::namespaced(self.client.clone(), namespace).create(&post, &binding).await?;
+        let editor = self.plane.client_for_service_account(namespace, "editor").await?;
+        let api = Kind::Site.api(&editor, namespace);
+        wait::until("the editor's rights to be in force", LIMIT, async || {
+            Ok(match api.get_opt("nothing").await {
+                Ok(_) => Look::Done(()),
+                Err(error) => Look::NotYet(error.to_string()),
+            })
+        })
+        .await?;
+        Ok(editor)
     }
 
     /// A namespace that no other part has.

@@ -29,6 +29,7 @@ pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, r
         secrets_of_the_operator_are_its_own(cluster, refusals),
         the_operator_makes_no_other_secrets(cluster, refusals),
         an_address_in_a_secret_stays(cluster, refusals),
+        what_is_done_to_a_device_takes_a_right_of_its_own(cluster, refusals),
     )?;
     Ok(())
 }
@@ -251,6 +252,52 @@ async fn an_address_in_a_secret_stays(cluster: &Cluster, refusals: &Refusals) ->
     refusals.by_policy("change a Secret of type fleetform.dev/address", &status);
     let label = Patch::Merge(json!({ "metadata": { "labels": { "team": "facilities" } } }));
     secrets.patch("address", &PatchParams::default(), &label).await?;
+    Ok(())
+}
+
+/// Who may write instances and sites, and nothing of the rest, is refused each of them; the administrator is not.
+async fn what_is_done_to_a_device_takes_a_right_of_its_own(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
+    let ns = cluster.namespace("commands", json!({})).await?;
+    let editor = cluster.editor(&ns).await?;
+    for kind in [Kind::DeviceInstance, Kind::Site] {
+        cluster.store(kind, &ns, &example(kind)?).await?;
+    }
+    let annotate = |name: &str, value: &str| json!({ "metadata": { "annotations": { name: value } } });
+    let device = Kind::DeviceInstance;
+    for (what, kind, change) in [
+        ("reboot a device", device, annotate("fleetform.dev/reboot", "now")),
+        ("answer a lock", device, annotate("fleetform.dev/remediate", "SameSite@l1")),
+        ("say that a device is elsewhere", device, annotate("fleetform.dev/remediate", "DifferentSite@l1")),
+        ("unlock a device", device, annotate("fleetform.dev/unlock", "l1")),
+        ("deactivate a device", device, json!({ "spec": { "activation": { "epoch": 1 } } })),
+        (
+            "answer the locks of a site",
+            Kind::Site,
+            annotate("fleetform.dev/remediate", "SameSite@2026-01-01T12:00:00Z"),
+        ),
+    ] {
+        let api = kind.api(&editor, &ns);
+        let mut status = refused(what, async |dry_run| {
+            api.patch("example", &PatchParams { dry_run, ..PatchParams::default() }, &Patch::Merge(&change)).await
+        })
+        .await?;
+        status.message = status.message.replace(&ns, "<namespace>");
+        refusals.by_policy(&format!("{what} without the right to"), &status);
+        merge(cluster, kind, &ns, "example", change).await?;
+    }
+    for (what, kind, change) in [
+        ("a reboot without a name", device, annotate("fleetform.dev/reboot", "now, please")),
+        ("an answer to nothing", device, annotate("fleetform.dev/remediate", "SameSite")),
+        ("a lock's id that is none", device, annotate("fleetform.dev/unlock", "the red one")),
+        ("a site's answer without a time", Kind::Site, annotate("fleetform.dev/remediate", "SameSite@yesterday")),
+    ] {
+        let status = refusal(what, merge(cluster, kind, &ns, "example", change).await)?;
+        refusals.by_policy(what, &status);
+    }
+    // What is left standing is nobody's business: an edit of something else goes through.
+    let api = device.api(&editor, &ns);
+    let edit = Patch::Merge(json!({ "spec": { "displayName": "Renamed" } }));
+    api.patch("example", &PatchParams::default(), &edit).await?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use fleetform_crds::condition::ConditionType;
 use fleetform_crds::{DeviceInstance, Project as ProjectObject, Site};
 use fleetform_domain::activation::Phase;
@@ -15,6 +15,7 @@ use fleetform_domain::transition::Connectivity;
 use fleetform_e2e::Component;
 use fleetform_e2e::installation::NAMESPACE;
 use fleetform_e2e::wait::{self, Look};
+use fleetform_simulator::device::DeviceError;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
@@ -201,6 +202,50 @@ pub(crate) async fn an_operator_that_is_asked_to_end_hands_over_at_once(stage: A
     checking_in(&project, &mut device, "door", "connected", |instance| condition(instance, ConditionType::Connected))
         .await
         .map(drop)
+}
+
+/// Certificates of a few seconds stand for those of 30 days.
+pub(crate) async fn a_certificate_is_renewed_before_and_after_its_end(stage: Arc<Stage>) -> Result<()> {
+    let life = Duration::from_secs(10);
+    stage.installation.terminate_operator().await?;
+    stage.installation.start_operator_with(&["--certificate-seconds=10"]).await?;
+    let project = Project::new(&stage, "certificate").await?;
+    let installer = project.installer().await?;
+    project.ready_device("door").await?;
+    let mut device = activated(&project, &installer, "door").await?;
+    let association = device.association_id().map(str::to_owned);
+    let ends = device.certificate_ends().context("it has a certificate")?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    device.renew_certificate().await.context("before its end")?;
+    ensure!(device.certificate_ends() > Some(ends), "it is the same certificate");
+    device.check_in().await?;
+
+    // Off until long after the end: for anything else than renewing it, the certificate is no good.
+    tokio::time::sleep(life + Duration::from_secs(2)).await;
+    match device.check_in().await {
+        Err(DeviceError::Refused(refusal)) if refusal.status == 401 => {}
+        other => bail!("an expired certificate is taken: {other:?}"),
+    }
+    device.power_on().await?;
+    checking_in(&project, &mut device, "door", "back", |instance| condition(instance, ConditionType::Connected))
+        .await?;
+    ensure!(device.association_id() == association.as_deref(), "it is still the same association");
+
+    // One whose association has ended meanwhile hears that, and nothing else.
+    project.patch::<DeviceInstance>("door", json!({ "spec": { "activation": { "epoch": 1 } } })).await?;
+    project.until("door", "deactivated", |instance| instance.association().is_none()).await?;
+    tokio::time::sleep(life).await;
+    let outcome = wait::until("the device to hear of the end", LIMIT, async || {
+        Ok(match device.renew_certificate().await {
+            Err(DeviceError::Refused(refusal)) if refusal.status == 503 => Look::NotYet(refusal.to_string()),
+            outcome => Look::Done(outcome),
+        })
+    })
+    .await?;
+    ensure!(matches!(outcome, Err(DeviceError::AssociationEnded)), "{outcome:?}");
+
+    stage.installation.terminate_operator().await?;
+    stage.installation.start_operator().await
 }
 
 /// A key that is lost is restored, not replaced: every device that is active depends on it.

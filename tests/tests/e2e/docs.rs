@@ -4,10 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use fleetform_e2e::{installation, tools};
 
+use super::devices::activated;
+use super::project::{Project, SITE};
 use super::stage::Stage;
 
 /// The commands of the page's console blocks, in order.
@@ -45,6 +48,42 @@ fn run(stage: &Stage, commands: &[&str]) -> Result<String> {
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     ensure!(done.status.success(), "{}\n{said}\n{}", done.status, String::from_utf8_lossy(&done.stderr));
     Ok(said)
+}
+
+/// The page's commands, on a device that somebody has tampered with, and that plays along.
+pub(crate) async fn the_page_on_operations_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")?;
+    let page = fs::read_to_string(root.join("docs/operations.md"))?;
+    let project = Project::new(&stage, "operations").await?;
+    let page = page.replace("quickstart", &project.namespace).replace("central-library", SITE);
+    let commands = commands(&page).into_iter().map(str::to_owned).collect::<Vec<_>>();
+    ensure!(commands.len() > 8, "the page has commands: {commands:?}");
+    let installer = project.installer().await?;
+    project.ready_device("front-desk").await?;
+    let mut device = activated(&project, &installer, "front-desk").await?;
+    let (mut steps, mut said) = (commands.iter().map(String::as_str).collect::<Vec<_>>(), String::new());
+    // The reboot comes before the lock.
+    let locks = steps.iter().position(|step| step.contains("condition=Locked")).context("the page has locks")?;
+    let rest = steps.split_off(locks);
+    for (part, tampered) in [(steps, false), (rest, true)] {
+        if tampered {
+            device.tamper().await?;
+        }
+        let (shown, part) = (Arc::clone(&stage), part.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        let mut session =
+            tokio::task::spawn_blocking(move || run(&shown, &part.iter().map(String::as_str).collect::<Vec<_>>()));
+        said += &loop {
+            tokio::select! {
+                done = &mut session => break done??,
+                () = tokio::time::sleep(Duration::from_millis(700)) => drop(device.synchronise().await),
+            }
+        };
+    }
+    for line in ["\"id\":\"after-the-storm\"", "as it was opened or taken off: inspect it, then run: kubectl annotate"]
+    {
+        ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
+    }
+    Ok(())
 }
 
 pub(crate) async fn the_first_page_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {

@@ -14,6 +14,7 @@ mod docs;
 mod failures;
 mod hostile;
 mod library;
+mod operation;
 mod presence;
 mod project;
 mod race;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         }
         docs {
             the_first_page_works_as_it_stands,
+            the_page_on_operations_works_as_it_stands,
         }
         activation {
             a_device_is_activated_by_its_picture,
@@ -97,6 +99,14 @@ fn main() -> ExitCode {
             the_simulator_sees_what_an_installer_sees,
             an_installer_sees_one_project_and_no_configuration,
         }
+        operation {
+            a_reboot_is_done_once_and_its_course_is_shown,
+            a_tampered_device_obeys_nothing_until_it_is_unlocked,
+            a_device_that_was_away_too_long_is_asked_after,
+            the_locks_of_a_site_are_answered_in_one_step,
+            a_copied_device_is_locked,
+            a_device_that_is_withdrawn_says_so,
+        }
         hostile {
             bad_requests_get_problem_bodies,
             slow_and_many_clients_do_not_hurt_others,
@@ -109,6 +119,7 @@ fn main() -> ExitCode {
         crash {
             an_operator_that_is_killed_in_the_middle_of_a_wave_loses_nothing,
             an_operator_that_is_asked_to_end_hands_over_at_once,
+            a_certificate_is_renewed_before_and_after_its_end,
             a_lost_key_is_not_made_anew_while_devices_count_on_it,
             a_simulator_that_is_killed_goes_on_with_its_devices,
             an_api_server_that_dies_is_waited_for,

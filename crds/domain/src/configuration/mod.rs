@@ -66,6 +66,11 @@ pub struct Configuration {
     /// The bit layout of the organisation's badges. Required of Entry readers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub badge_format: Option<BadgeFormat>,
+    /// How long the device may be without its gateway before it locks itself, as it may have been moved, in minutes: 60 to
+    /// 43,200 (30 days). Left out, 10,080 (seven days).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 60, max = 43_200))]
+    pub maximum_offline_minutes: Option<u32>,
 }
 
 /// A wireless network (2.4 or 5 GHz).
@@ -98,6 +103,7 @@ impl Configuration {
             wifi: overrides.wifi.clone().or_else(|| self.wifi.clone()),
             control_panel: overrides.control_panel.clone().or_else(|| self.control_panel.clone()),
             badge_format: overrides.badge_format.clone().or_else(|| self.badge_format.clone()),
+            maximum_offline_minutes: overrides.maximum_offline_minutes.or(self.maximum_offline_minutes),
         };
         if merged.operation_mode == Some(OperationMode::Enrollment) {
             merged.control_panel = None;
@@ -157,6 +163,7 @@ mod tests {
             wifi: None,
             control_panel: Some(ControlPanel { osdp: Some(Osdp::default()), wiegand: None }),
             badge_format: Some(BadgeFormat::standard_26_bit()),
+            maximum_offline_minutes: None,
         }
     }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activation::{Confirmation, TokenText};
 use crate::configuration::{BadgeFormat, ControlPanel, OperationMode};
+use crate::operation::{CommandKind, LockReason};
 
 pub use portal::{
     DEVICE_LIST_PATH, DeviceList, DeviceListQuery, DeviceName, DeviceSummary, activation_code_path,
@@ -28,6 +29,8 @@ pub const ACTIVATION_PATH: &str = "/v1/activations";
 pub const CHECK_IN_PATH: &str = "/v1/check-in";
 /// `GET` + `/{version}` → [`DeviceConfiguration`].
 pub const CONFIGURATION_PATH: &str = "/v1/configuration";
+/// `POST`, with an empty body → [`CertificateResponse`]. The one path that takes a certificate that has expired.
+pub const CERTIFICATE_PATH: &str = "/v1/certificate";
 /// Largest body that gateway and portal read, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
 
@@ -152,6 +155,16 @@ pub struct ActivationResponse {
     pub next_check_in_seconds: u32,
 }
 
+/// A new certificate for the key and the association that the old one proves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateResponse {
+    /// The device's certificate, PEM.
+    pub certificate: String,
+    /// Certificates of the authorities to trust from now on, PEM.
+    pub ca_certificates: Vec<String>,
+}
+
 /// The whole state of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -168,9 +181,36 @@ pub struct CheckInRequest {
     /// Names of the health checks that fail now, at most 16. Empty when all passed.
     #[serde(default)]
     pub failed_health_checks: Vec<DeviceText>,
+    /// The lock that the device is under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<DeviceLock>,
+    /// The command that the device has carried out last, until it gets another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_command: Option<DeviceText>,
     /// How long the answer may wait for a change, in seconds, 0 to 60.
     #[serde(default)]
     pub wait_seconds: u32,
+}
+
+/// A lock, as a device reports it and as it is told to lock itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceLock {
+    /// Made when the device was locked: what takes a lock off names it.
+    pub id: DeviceText,
+    /// Why.
+    pub reason: LockReason,
+}
+
+/// Something that the device is to do once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Command {
+    /// What.
+    pub kind: CommandKind,
+    /// Names the command, or the lock that is to be taken off. One that the device has carried out already is not carried out
+    /// again.
+    pub id: DeviceText,
 }
 
 /// Most failed health checks that one check-in may name.
@@ -184,6 +224,15 @@ pub struct CheckInResponse {
     pub desired_configuration_version: u32,
     /// Time until the next check-in is due, in seconds.
     pub next_check_in_seconds: u32,
+    /// What to do, in this order, at most one of each kind. A device that is locked obeys only those that take its lock off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Command>,
+    /// The lock to be under, when the gateway found a reason for it that the device cannot see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<DeviceLock>,
+    /// The device is withdrawn from service: it says so and serves nobody until this is no longer said.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub out_of_service: bool,
 }
 
 /// A configuration, whole, as a device applies it.
@@ -208,6 +257,8 @@ pub struct DeviceConfiguration {
     /// The layout of badges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub badge_format: Option<BadgeFormat>,
+    /// How long the device may be without its gateway before it locks itself, in minutes.
+    pub maximum_offline_minutes: u32,
 }
 
 impl fmt::Debug for DeviceConfiguration {

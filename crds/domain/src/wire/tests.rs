@@ -54,12 +54,20 @@ fn the_messages_of_version_1() {
             software_version: "1.0.0".try_into().unwrap(),
             applied_configuration_version: Some(1),
             failed_health_checks: vec!["storage".try_into().unwrap()],
+            lock: Some(DeviceLock { id: "a1b2c3".try_into().unwrap(), reason: LockReason::Tamper }),
+            completed_command: Some("after-the-storm".try_into().unwrap()),
             wait_seconds: 0,
         }
     );
     insta::assert_json_snapshot!(
         "check_in_response",
-        CheckInResponse { desired_configuration_version: 2, next_check_in_seconds: 60 }
+        CheckInResponse {
+            desired_configuration_version: 2,
+            next_check_in_seconds: 60,
+            commands: vec![Command { kind: CommandKind::Unlock, id: "a1b2c3".try_into().unwrap() }],
+            lock: Some(DeviceLock { id: "d4e5f6".try_into().unwrap(), reason: LockReason::Cloned }),
+            out_of_service: true,
+        }
     );
     insta::assert_json_snapshot!(
         "device_list",
@@ -89,6 +97,7 @@ fn the_messages_of_version_1() {
             wifi: Some(WifiCredentials { ssid: "library-doors".into(), passphrase: "correct horse".into() }),
             control_panel: Some(ControlPanel { osdp: Some(crate::configuration::Osdp::default()), wiegand: None }),
             badge_format: Some(BadgeFormat::standard_26_bit()),
+            maximum_offline_minutes: 10_080,
         }
     );
 }

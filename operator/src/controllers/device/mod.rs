@@ -1,6 +1,8 @@
 //! Device instances: configuration versions, activation codes, and what devices report.
 
+pub mod commands;
 pub mod configuration;
+pub mod lock;
 pub mod plan;
 pub mod presence;
 pub mod redeem;
@@ -8,6 +10,7 @@ pub mod redeem;
 use std::time::Duration;
 
 use fleetform_crds::DeviceInstance;
+use fleetform_domain::operation::LockReason;
 
 use crate::activation::code::CodeSecretMeta;
 use crate::cache::Name;
@@ -38,20 +41,30 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         code: code.as_deref().and_then(CodeSecretMeta::read),
         refused: None,
         liveness: device.association().map(|association| context.table.liveness(&association.id, now)),
+        serving_since: context.table.serving_since(),
         nonce: context.clock.random(),
         now,
     };
-    match execute(context, &device, plan::plan(&device, &facts)).await {
+    let executed = match execute(context, &device, plan::plan(&device, &facts)).await {
         Err(Trouble::Code(refused)) => {
             facts.refused = Some(refused);
             execute(context, &device, plan::plan(&device, &facts)).await
         }
         executed => executed,
+    };
+    if is_suspicious(&device) && !world.devices.get(name).is_some_and(|device| is_suspicious(&device)) {
+        device.association().into_iter().for_each(|association| context.table.trust_again(&association.id));
     }
-    .map_err(|trouble| match trouble {
+    executed.map_err(|trouble| match trouble {
         Trouble::Code(refused) => unreachable!("a plan that knows of {refused:?} stores no code"),
         Trouble::Other(error) => error,
     })
+}
+
+/// Whether the instance is locked because two devices report with its key.
+fn is_suspicious(device: &DeviceInstance) -> bool {
+    let lock = device.status.as_ref().and_then(|status| status.lock.as_ref());
+    lock.is_some_and(|lock| lock.reason == LockReason::Cloned)
 }
 
 /// What a plan's execution met with.

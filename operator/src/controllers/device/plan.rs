@@ -7,11 +7,14 @@ use fleetform_crds::device_instance::{ActivationStatus, ConfigurationStatus};
 use fleetform_crds::{ConfigTemplate, DeviceInstance, DeviceInstanceStatus, Project, Site};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::id::{Installation, ResourceId};
+use fleetform_domain::operation::{CommandKind, DEFAULT_MAXIMUM_OFFLINE_MINUTES};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use uuid::Uuid;
 
 use super::configuration::{self, Missing, Wanted};
-use super::presence;
+use super::lock::{self, Circumstances};
+use super::{commands, presence};
 use crate::activation::code::{CodeSecretMeta, CodeSubject, Mint};
 use crate::cache::Found;
 use crate::controllers::{Obstacle, grace_left, no_project};
@@ -47,7 +50,9 @@ pub struct Facts<'a> {
     pub refused: Option<Refused>,
     /// Whether the associated device is there.
     pub liveness: Option<Liveness>,
-    /// 16 random bytes, for a new code.
+    /// Since when the gateway serves.
+    pub serving_since: Option<Timestamp>,
+    /// 16 random bytes, for a new code or a new lock.
     pub nonce: [u8; 16],
     /// Now.
     pub now: Timestamp,
@@ -107,9 +112,10 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     desired.device_instance_id = Some(id);
     let epoch = device.spec.activation.epoch;
     let associated = desired.phase == Some(Phase::Active)
-        && desired.activation.as_ref().and_then(|a| a.association.as_ref()).is_some_and(|a| a.epoch == epoch);
+        && desired.activation.as_ref().and_then(|a| a.association.as_ref()).is_some_and(|a| a.epoch == epoch)
+        && !lock::is_elsewhere(device);
     let statements = if associated {
-        active(&mut plan, &mut desired, want, facts)
+        active(&mut plan, &mut desired, want, device, facts)
     } else {
         inactive(&mut plan, &mut desired, want, &Code { device, stored: code, trouble }, facts)
     };
@@ -178,7 +184,17 @@ fn want(device: &DeviceInstance, facts: &Facts<'_>) -> Want {
 }
 
 /// An instance with a device: its configuration changes in place, its operation mode does not change.
-fn active(plan: &mut Plan, desired: &mut DeviceInstanceStatus, want: Want, facts: &Facts<'_>) -> Vec<Statement> {
+fn active(
+    plan: &mut Plan,
+    desired: &mut DeviceInstanceStatus,
+    want: Want,
+    device: &DeviceInstance,
+    facts: &Facts<'_>,
+) -> Vec<Statement> {
+    let maximum_offline = match &want {
+        Want::This(wanted) => wanted.whole.maximum_offline_minutes,
+        Want::Held(_) | Want::Nothing(_) => None,
+    };
     let mode = desired.configuration.as_ref().and_then(|configuration| configuration.operation_mode);
     let obstacle = match want {
         Want::This(wanted) => match (mode, wanted.whole.operation_mode) {
@@ -201,6 +217,25 @@ fn active(plan: &mut Plan, desired: &mut DeviceInstanceStatus, want: Want, facts
         activation.secret_name = None;
     }
     let liveness = facts.liveness.as_ref().unwrap_or(&Liveness::Unknown);
+    let minutes = maximum_offline.unwrap_or(DEFAULT_MAXIMUM_OFFLINE_MINUTES);
+    let circumstances = Circumstances {
+        maximum_offline: SignedDuration::from_mins(minutes.into()),
+        serving_since: facts.serving_since,
+        nonce: &facts.nonce,
+        now: facts.now,
+    };
+    let site = match &facts.site {
+        Found::Here(site) => site.metadata.annotations.as_ref(),
+        Found::Unreadable(_) | Found::Absent => None,
+    };
+    let annotations = device.metadata.annotations.as_ref();
+    lock::observe(desired, liveness, annotations, site, &circumstances);
+    if let Some(id) = commands::reboot_asked(annotations) {
+        commands::request(desired, CommandKind::Reboot, id.as_str(), &second(facts.now));
+    }
+    if let Liveness::Reporting(report) = liveness {
+        commands::observe(desired, report, &second(facts.now));
+    }
     let flaps_until = presence::observe(desired, liveness, facts.now);
     if let Some(until) = flaps_until {
         plan.look_again_at(until, facts.now);
@@ -210,7 +245,18 @@ fn active(plan: &mut Plan, desired: &mut DeviceInstanceStatus, want: Want, facts
         None => readiness(desired.configuration.as_ref()),
     };
     statements.extend(presence::statements(desired, flaps_until.is_some()));
+    let name = |name: &Option<String>| name.clone().unwrap_or_default();
+    statements.extend(lock::statement(desired, &name(&device.metadata.name), &name(&device.metadata.namespace)));
+    if device.spec.out_of_service {
+        let message =
+            "the device is withdrawn from service: it says so, and serves nobody until spec.outOfService is false";
+        statements.push(Statement::new(ConditionType::OutOfService, Status::True, Reason::Withdrawn, message));
+    }
     statements
+}
+
+fn second(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
 /// `Ready` of an active instance: whether the device runs what it should.
@@ -242,6 +288,12 @@ fn inactive(
 ) -> Vec<Statement> {
     let was_ready = desired.phase == Some(Phase::ReadyForActivation);
     presence::leave(desired, facts.now);
+    let now = second(facts.now);
+    // A reboot is not kept for whoever comes.
+    if let Some(id) = commands::reboot_asked(code.device.metadata.annotations.as_ref()) {
+        commands::request(desired, CommandKind::Reboot, id.as_str(), &now);
+    }
+    commands::abandon(desired, &now);
     let (ready, obstacle) = match want {
         Want::This(wanted) => {
             desired.configuration = Some(configuration::desire(desired.configuration.as_ref(), &wanted, facts.now));

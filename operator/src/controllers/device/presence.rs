@@ -54,6 +54,7 @@ pub fn leave(status: &mut DeviceInstanceStatus, now: Timestamp) {
         transition::record(&mut status.transitions, [change], &device.asset_tag_id, now);
     }
     status.device = None;
+    status.lock = None;
     status.connectivity = None;
     status.health = None;
     if let Some(configuration) = &mut status.configuration {

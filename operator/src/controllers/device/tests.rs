@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use fleetform_crds::device_instance::CommandStatus;
 use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
 use fleetform_domain::activation::{Association, Phase};
 use fleetform_domain::id::Installation;
-use fleetform_domain::wire::CheckInRequest;
+use fleetform_domain::operation::{CommandKind, LockReason};
+use fleetform_domain::wire::{CheckInRequest, Command, DeviceLock};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::plan::{Facts, Refused, plan};
-use super::redeem;
+use super::{commands, redeem};
 use crate::activation::code::{CodeSecretMeta, Mint, StoredCode};
 use crate::cache::Found;
 use crate::controllers::fixtures;
@@ -32,6 +34,7 @@ struct Scene {
     unreadable: Option<&'static str>,
     refused: Option<Refused>,
     missing_wifi: Option<String>,
+    serving_since: Option<Timestamp>,
     liveness: Liveness,
     now: Timestamp,
     nonce: u8,
@@ -50,6 +53,7 @@ impl Scene {
             unreadable: None,
             refused: None,
             missing_wifi: None,
+            serving_since: Some(fixtures::noon() - SignedDuration::from_hours(24 * 365)),
             liveness: Liveness::Unknown,
             now: fixtures::noon(),
             nonce: 0,
@@ -88,6 +92,7 @@ impl Scene {
             refused: self.refused.clone(),
             missing_wifi: self.missing_wifi.clone(),
             liveness: self.device.association().map(|_| self.liveness.clone()),
+            serving_since: self.serving_since,
             nonce: [self.nonce; 16],
             now: self.now,
         };
@@ -152,15 +157,52 @@ impl Scene {
     }
 
     fn report(&mut self, applied: Option<u32>, failed: &[&str]) {
+        self.report_with(applied, failed, |_| {});
+    }
+
+    fn report_with(&mut self, applied: Option<u32>, failed: &[&str], change: impl FnOnce(&mut Report)) {
         let check_in = CheckInRequest {
             boot_id: "boot".try_into().unwrap(),
             counter: 1,
             software_version: "1.0.0".try_into().unwrap(),
             applied_configuration_version: applied,
             failed_health_checks: failed.iter().map(|name| (*name).try_into().unwrap()).collect(),
+            lock: None,
+            completed_command: None,
             wait_seconds: 0,
         };
-        self.liveness = Liveness::Reporting(Report::new(check_in, self.now));
+        let mut report = Report::new(check_in, self.now);
+        change(&mut report);
+        self.liveness = Liveness::Reporting(report);
+    }
+
+    /// An active device that reports this lock of its own.
+    fn locked(reason: LockReason) -> Self {
+        let mut scene = Self::active();
+        scene.report(Some(1), &[]);
+        scene.settle();
+        scene.report_with(Some(1), &[], |report| report.lock = Some(lock("l1", reason)));
+        scene.settle();
+        scene
+    }
+
+    fn annotate(&mut self, name: &str, value: &str) {
+        let annotations = self.device.metadata.annotations.get_or_insert_default();
+        annotations.insert(name.into(), value.into());
+    }
+
+    fn lock(&self) -> Option<(&str, LockReason)> {
+        self.device.status.as_ref()?.lock.as_ref().map(|lock| (lock.id.as_str(), lock.reason))
+    }
+
+    fn command(&self, kind: CommandKind) -> Option<&CommandStatus> {
+        self.device.status.as_ref()?.commands.iter().find(|command| command.kind == kind)
+    }
+
+    /// What the device is told when it checks in now.
+    fn orders(&self) -> (Vec<Command>, Option<DeviceLock>) {
+        let Liveness::Reporting(report) = &self.liveness else { panic!("it does not report") };
+        commands::orders(self.device.status.as_ref().unwrap(), report)
     }
 
     fn pass(&mut self, duration: SignedDuration) {
@@ -183,6 +225,12 @@ impl Scene {
     fn message(&self) -> &str {
         let conditions = &self.device.status.as_ref().unwrap().conditions;
         &conditions.iter().find(|condition| condition.type_ == "Ready").unwrap().message
+    }
+
+    fn condition(&self, type_: &str) -> String {
+        let conditions = &self.device.status.as_ref().unwrap().conditions;
+        let found = conditions.iter().find(|condition| condition.type_ == type_);
+        found.map_or_else(String::new, |found| format!("{} {}: {}", found.status, found.reason, found.message))
     }
 
     fn ready(&self) -> (&str, &str) {
@@ -448,6 +496,161 @@ fn a_project_that_was_made_again_has_new_codes() {
     assert_ne!(scene.tokens(), first);
 }
 
+fn lock(id: &str, reason: LockReason) -> DeviceLock {
+    DeviceLock { id: id.try_into().unwrap(), reason }
+}
+
+#[test]
+fn a_reboot_is_asked_delivered_and_done_once() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    scene.annotate("fleetform.dev/reboot", "after-the-storm");
+    assert_eq!(scene.settle(), 1);
+    let (orders, _) = scene.orders();
+    assert_eq!((orders.len(), orders[0].kind, orders[0].id.as_str()), (1, CommandKind::Reboot, "after-the-storm"));
+    let told = scene.now;
+    scene.report_with(Some(1), &[], |report| report.told = vec![("after-the-storm".try_into().unwrap(), told)]);
+    assert_eq!(scene.settle(), 1, "that it was delivered");
+    scene.report_with(Some(1), &[], |report| report.completed = Some("after-the-storm".try_into().unwrap()));
+    assert!(scene.orders().0.is_empty(), "it is not told of what it has done");
+    assert_eq!(scene.settle(), 1, "that it is done");
+    let done = scene.command(CommandKind::Reboot).unwrap();
+    assert!(done.delivered_at.is_some() && done.done_at.is_some() && !done.abandoned);
+    scene.report(Some(1), &[]);
+    assert_eq!(scene.settle(), 0);
+    assert!(scene.orders().0.is_empty(), "an annotation that is left asks nothing again");
+}
+
+#[test]
+fn a_reboot_is_not_kept_for_another_device() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    scene.annotate("fleetform.dev/reboot", "now");
+    scene.settle();
+    scene.device.spec.activation.epoch = 1;
+    scene.settle();
+    assert!(scene.command(CommandKind::Reboot).unwrap().abandoned);
+    scene.redeem();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    assert!(scene.orders().0.is_empty());
+}
+
+#[test]
+fn a_tampered_device_is_unlocked_by_the_name_of_its_lock_only() {
+    let mut scene = Scene::locked(LockReason::Tamper);
+    insta::assert_snapshot!("locked_by_tamper", scene.condition("Locked"));
+    scene.annotate("fleetform.dev/remediate", "SameSite@l1");
+    scene.annotate("fleetform.dev/unlock", "an-earlier-lock");
+    scene.annotate("fleetform.dev/reboot", "now");
+    scene.settle();
+    assert!(scene.orders().0.is_empty(), "neither an absence's answer, nor another lock's, nor a reboot");
+    scene.annotate("fleetform.dev/unlock", "l1");
+    scene.settle();
+    let (orders, _) = scene.orders();
+    assert_eq!((orders.len(), orders[0].kind, orders[0].id.as_str()), (1, CommandKind::Unlock, "l1"));
+    scene.report(Some(1), &[]);
+    scene.settle();
+    assert_eq!(scene.lock(), None);
+    assert!(scene.command(CommandKind::Unlock).unwrap().done_at.is_some());
+    assert_eq!(scene.orders().0[0].kind, CommandKind::Reboot, "what waited is told now");
+    scene.report_with(Some(1), &[], |report| report.lock = Some(lock("l2", LockReason::Tamper)));
+    scene.settle();
+    assert_eq!(scene.lock(), Some(("l2", LockReason::Tamper)), "the next lock takes an answer of its own");
+}
+
+#[test]
+fn an_absence_is_answered_by_same_site_or_by_different_site() {
+    let mut scene = Scene::locked(LockReason::MaximumOfflineTime);
+    insta::assert_snapshot!("locked_by_absence", scene.condition("Locked"));
+    scene.annotate("fleetform.dev/remediate", "SameSite@l1");
+    scene.settle();
+    assert_eq!(scene.orders().0[0].kind, CommandKind::Remediate);
+    scene.report(Some(1), &[]);
+    scene.settle();
+    assert_eq!((scene.lock(), scene.phase()), (None, Phase::Active));
+
+    let mut scene = Scene::locked(LockReason::MaximumOfflineTime);
+    scene.annotate("fleetform.dev/remediate", "DifferentSite@l1");
+    scene.settle();
+    let activation = scene.device.status.as_ref().unwrap().activation.clone().unwrap();
+    assert_eq!((scene.phase(), scene.lock()), (Phase::ReadyForActivation, None));
+    assert_eq!((activation.sequence, activation.association), (2, None), "a later sequence proves the end");
+}
+
+#[test]
+fn a_site_answers_all_its_absences_at_once_and_no_later_one() {
+    let mut scene = Scene::locked(LockReason::MaximumOfflineTime);
+    let until = scene.now.to_string();
+    let site = scene.site.as_mut().unwrap();
+    site.metadata.annotations =
+        Some([("fleetform.dev/remediate".to_owned(), format!("SameSite@{until}"))].into_iter().collect());
+    scene.settle();
+    assert_eq!(scene.orders().0[0].kind, CommandKind::Remediate);
+    scene.report(Some(1), &[]);
+    scene.settle();
+    assert_eq!(scene.lock(), None);
+    scene.pass(SignedDuration::from_secs(60));
+    scene.report_with(Some(1), &[], |report| report.lock = Some(lock("l2", LockReason::MaximumOfflineTime)));
+    scene.settle();
+    assert!(scene.orders().0.is_empty(), "it began later than what was answered");
+}
+
+#[test]
+fn a_device_that_was_away_too_long_is_locked_whatever_it_says() {
+    let away = |serving: SignedDuration| {
+        let mut scene = Scene::active();
+        scene.report(Some(1), &[]);
+        scene.settle();
+        scene.liveness = Liveness::Silent;
+        scene.settle();
+        scene.pass(SignedDuration::from_hours(8 * 24));
+        scene.serving_since = Some(scene.now - serving);
+        scene.report(Some(1), &[]);
+        scene.settle();
+        scene
+    };
+    let scene = away(SignedDuration::from_hours(365 * 24));
+    assert_eq!(scene.lock().map(|lock| lock.1), Some(LockReason::MaximumOfflineTime));
+    let (orders, order) = scene.orders();
+    assert!(orders.is_empty() && order.is_some_and(|order| order.reason == LockReason::MaximumOfflineTime));
+    assert_eq!(away(SignedDuration::from_hours(1)).lock(), None, "the gateway itself was away");
+}
+
+#[test]
+fn a_copy_of_a_device_locks_both() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    scene.report_with(Some(1), &[], |report| report.interleaved = true);
+    scene.settle();
+    let (id, reason) = scene.lock().map(|(id, reason)| (id.to_owned(), reason)).unwrap();
+    assert_eq!(reason, LockReason::Cloned);
+    insta::assert_snapshot!("locked_by_copy", scene.condition("Locked"));
+    assert_eq!(scene.orders().1.map(|order| order.id.as_str().to_owned()), Some(id.clone()));
+    scene.report_with(Some(1), &[], |report| report.lock = Some(lock("own", LockReason::MaximumOfflineTime)));
+    scene.settle();
+    assert_eq!(scene.lock().map(|lock| lock.1), Some(LockReason::Cloned), "an absence does not hide it");
+    scene.annotate("fleetform.dev/unlock", &id);
+    scene.report_with(Some(1), &[], |report| report.lock = Some(lock(&id, LockReason::Cloned)));
+    scene.settle();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    assert_eq!(scene.lock(), None);
+}
+
+#[test]
+fn a_device_that_is_withdrawn_says_so() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    scene.device.spec.out_of_service = true;
+    scene.settle();
+    assert!(scene.condition("OutOfService").contains("withdrawn from service"));
+    assert_eq!(scene.ready(), ("True", "ConfigurationApplied"));
+}
+
 #[test]
 fn what_is_missing_is_named() {
     type Break = fn(&mut Scene);
@@ -546,6 +749,9 @@ enum Step {
     Unreadable(&'static str),
     Readable,
     EditTemplate,
+    Lock(LockReason),
+    Answer(bool),
+    Reboot(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -564,6 +770,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop::sample::select(vec!["project", "site", "template"]).prop_map(Step::Unreadable),
         2 => Just(Step::Readable),
         1 => Just(Step::EditTemplate),
+        1 => prop::sample::select(vec![LockReason::Tamper, LockReason::MaximumOfflineTime]).prop_map(Step::Lock),
+        1 => any::<bool>().prop_map(Step::Answer),
+        1 => (0..3_u8).prop_map(Step::Reboot),
     ]
 }
 
@@ -593,6 +802,18 @@ proptest! {
                 Step::Unreadable(what) => scene.unreadable = Some(what),
                 Step::Readable => scene.unreadable = None,
                 Step::EditTemplate => scene.edit_template(),
+                Step::Lock(reason) => {
+                    scene.report_with(Some(1), &[], |report| report.lock = Some(lock("l1", reason)));
+                }
+                Step::Answer(unlock) => {
+                    let id = scene.lock().map_or("l1", |lock| lock.0).to_owned();
+                    if unlock {
+                        scene.annotate("fleetform.dev/unlock", &id);
+                    } else {
+                        scene.annotate("fleetform.dev/remediate", &format!("SameSite@{id}"));
+                    }
+                }
+                Step::Reboot(number) => scene.annotate("fleetform.dev/reboot", &number.to_string()),
             }
             let was = scene.phase();
             scene.settle();
@@ -610,6 +831,11 @@ proptest! {
                 prop_assert_ne!(scene.phase(), Phase::NeedsConfiguration);
                 prop_assert!(scene.phase() == Phase::Active || scene.code.is_some());
             }
+            if let (Some(lock), Liveness::Reporting(_)) = (&status.lock, &scene.liveness) {
+                let (orders, _) = scene.orders();
+                prop_assert!(orders.iter().all(|order| order.id.as_str() == lock.id), "a locked device obeys its answer only");
+            }
+            prop_assert!(status.lock.is_none() || scene.phase() == Phase::Active);
             prop_assert!(status.transitions.len() <= 32);
             let now = status.configuration.as_ref().and_then(|c| c.operation_mode);
             if was == Phase::Active && scene.phase() == Phase::Active && mode.is_some() {
