@@ -118,6 +118,18 @@ reasons! {
     TemplateNotFound,
     /// The template that is referred to is there, but does not read.
     TemplateUnreadable,
+    /// A batch of the rollout is under way.
+    RolloutProgressing,
+    /// The last batch of the rollout is watched.
+    RolloutSoaking,
+    /// No maintenance window is open for the rollout.
+    RolloutAwaitingWindow,
+    /// The rollout is held.
+    RolloutPaused,
+    /// A batch of the rollout begins.
+    RolloutBatch,
+    /// Every device has the revision.
+    RolloutComplete,
     /// Required parts of the configuration are missing.
     ConfigurationIncomplete,
     /// The operation mode cannot change while the device is active.

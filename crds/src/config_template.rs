@@ -2,8 +2,9 @@
 
 use fleetform_domain::configuration::Configuration;
 use fleetform_domain::id::{Arn, ResourceId};
+use fleetform_domain::rollout::RolloutStrategy;
 use fleetform_domain::tag::Tag;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,7 @@ use crate::reference::{DISPLAY_NAME_MESSAGE, DISPLAY_NAME_RULE};
     printcolumn(name = "Revision", type_ = "integer", json_path = ".status.revision"),
     printcolumn(name = "Devices", type_ = "integer", json_path = ".status.devices.total"),
     printcolumn(name = "Updated", type_ = "integer", json_path = ".status.devices.updated"),
+    printcolumn(name = "Rollout", type_ = "string", json_path = ".status.rollout.phase"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +39,9 @@ pub struct ConfigTemplateSpec {
     pub display_name: String,
     /// What the devices share. A device instance can override each member as a whole.
     pub configuration: Configuration,
+    /// How a change of the configuration goes out to devices that are active. Left out, all of them get it at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStrategy>,
     /// Tags for cost, search and access, at most 50, with unique keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
@@ -67,11 +72,53 @@ pub struct ConfigTemplateStatus {
     /// The device instances that use the template.
     #[serde(default)]
     pub devices: TemplateDevices,
+    /// How far the current revision has gone out, where the spec says how it is to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// `Ready`, `Reconciling`, `Stalled`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+/// How far a revision has gone out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// The revision that goes out.
+    pub revision: u32,
+    /// `Progressing`, `Soaking`, `AwaitingWindow`, `Paused` or `Complete`.
+    pub phase: RolloutPhase,
+    /// Batches so far.
+    pub batch: u32,
+    /// How often it was held. `<revision>-<pauses>` names the present pause: annotate the template with
+    /// `fleetform.dev/resume-rollout` and that name to go on.
+    #[serde(default)]
+    pub pauses: u32,
+    /// When it began (RFC 3339).
+    pub started_at: Time,
+    /// When the last device of the batch had applied the change (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled_at: Option<Time>,
+    /// When somebody had it go on after a pause (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<Time>,
+}
+
+/// Where a rollout stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum RolloutPhase {
+    /// A batch is under way.
+    Progressing,
+    /// The last batch is watched.
+    Soaking,
+    /// No maintenance window is open.
+    AwaitingWindow,
+    /// Held, by hand or because something went wrong.
+    Paused,
+    /// Every device has it.
+    Complete,
 }
 
 /// The device instances that use a template.

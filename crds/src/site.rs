@@ -60,6 +60,12 @@ pub struct SiteSpec {
     /// `address`: for places whose address only some may read. Fixed while device instances are activated there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address_from: Option<SecretReference>,
+    /// Time zone of the place, by its IANA name such as `America/Los_Angeles`: maintenance windows go by it. Left out, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$')")
+        .message("spec.timeZone must be the IANA name of a time zone, such as America/Los_Angeles"))]
+    pub time_zone: Option<String>,
     /// Whether the simulator plays the devices of this site.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub simulation: Option<Simulation>,

@@ -12,6 +12,8 @@ use crate::gateway::table::DeviceTable;
 use crate::leader::Leadership;
 use crate::queue::Queue;
 use crate::reconcile::execute::Executor;
+use crate::revisions::Revisions;
+use crate::rollouts::Rollouts;
 use crate::server::Shards;
 use crate::settings::Settings;
 use crate::telemetry::Metrics;
@@ -35,6 +37,10 @@ pub struct Context {
     pub leadership: Leadership,
     /// Held while the count of a site's active devices is looked at and stored: the count keeps the address from being edited.
     pub site_locks: Arc<Shards>,
+    /// Revisions of templates, as they were read last.
+    pub revisions: Arc<Revisions>,
+    /// Which devices may take the revisions that go out.
+    pub rollouts: Arc<Rollouts>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Makes activation codes.

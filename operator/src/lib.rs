@@ -17,6 +17,8 @@ pub mod leader;
 pub mod portal;
 pub mod queue;
 pub mod reconcile;
+pub mod revisions;
+pub mod rollouts;
 pub mod run;
 pub mod server;
 pub mod settings;

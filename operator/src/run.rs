@@ -249,6 +249,8 @@ async fn prepare(parts: Parts) -> Context {
         authority: Arc::new(authority),
         queue,
         site_locks: Arc::default(),
+        revisions: Arc::default(),
+        rollouts: Arc::default(),
     }
 }
 

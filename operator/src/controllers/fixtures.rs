@@ -76,7 +76,8 @@ pub(crate) fn enrollment() -> Configuration {
 /// A template that the operator has looked at.
 pub(crate) fn template(configuration: Configuration, revision: u32) -> ConfigTemplate {
     let digest = configuration.digest();
-    let spec = ConfigTemplateSpec { display_name: "Entry doors".into(), configuration, tags: Vec::new() };
+    let spec =
+        ConfigTemplateSpec { display_name: "Entry doors".into(), configuration, rollout: None, tags: Vec::new() };
     let mut template = stored(ConfigTemplate::new("entry", spec), 3);
     template.status = Some(ConfigTemplateStatus {
         observed_generation: Some(1),

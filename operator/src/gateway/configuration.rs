@@ -55,7 +55,7 @@ impl Gateway {
     async fn whole(&self, device: &DeviceInstance, version: &ConfigurationVersion) -> Result<Configuration, Error> {
         let Some(revision) = &version.template else { return Ok(version.overrides.clone()) };
         let namespace = Name::of(device).namespace;
-        let base = self.revisions.get(&self.context.client, &namespace, revision).await?;
+        let base = self.context.revisions.get(&self.context.client, &namespace, revision).await?;
         Ok(base.overridden_by(&version.overrides))
     }
 

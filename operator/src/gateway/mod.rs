@@ -12,7 +12,6 @@ mod configuration;
 mod evidence;
 pub mod live;
 mod refusal;
-mod revisions;
 pub mod rotation;
 mod sweeper;
 pub mod table;
@@ -38,7 +37,6 @@ use crate::server::{
     self, Allowance, Application, Limits, RateLimiter, Refusal, Transport, method_not_allowed, path_not_found,
 };
 use attempts::ZipAttempts;
-use revisions::Revisions;
 
 /// Most keys that a rate limit remembers.
 const KEPT_RATES: usize = 256 * 1024;
@@ -53,7 +51,6 @@ struct Gateway {
     association_rate: RateLimiter,
     /// One line a minute about each thing that people have to put right.
     complaints: RateLimiter,
-    revisions: Revisions,
 }
 
 impl Gateway {
@@ -65,7 +62,6 @@ impl Gateway {
             token_rate: RateLimiter::new(20, Duration::from_secs(1), KEPT_RATES),
             association_rate: RateLimiter::new(20, Duration::from_millis(500), KEPT_RATES),
             complaints: RateLimiter::new(1, Duration::from_mins(1), 1024),
-            revisions: Revisions::default(),
         }
     }
 

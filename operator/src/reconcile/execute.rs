@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::body;
 use super::names::{MANAGER, SECRET_LABEL};
-use super::plan::{CodeSecret, RevisionSecret};
+use super::plan::{CodeSecret, News, RevisionSecret};
 use crate::cache::{Name, World};
 use crate::error::{Class, Error, Result};
 use crate::leader::Leadership;
@@ -184,12 +184,12 @@ impl Executor {
     }
 
     /// Tells people by a Kubernetes Event about `object`. Best effort: a failure is counted and logged, nothing else.
-    pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, note: &str) {
+    pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, news: &News) {
         let event = Event {
-            type_: EventType::Warning,
-            reason: reason.to_owned(),
-            note: Some(note.chars().take(1000).collect()),
-            action: "Reconcile".to_owned(),
+            type_: if news.warning { EventType::Warning } else { EventType::Normal },
+            reason: news.reason.as_str().to_owned(),
+            note: Some(news.note.chars().take(1000).collect()),
+            action: news.action.clone(),
             secondary: None,
         };
         let reference = object.object_ref(&());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetform_crds::condition::Reason;
+use fleetform_crds::condition::{Reason, Statement};
 use fleetform_domain::activation::TokenHash;
 use fleetform_domain::configuration::Configuration;
 use jiff::Timestamp;
@@ -36,13 +36,36 @@ pub enum Action {
     },
     /// Merge this into the object's status, if nobody changed the object meanwhile.
     PatchStatus(Value),
-    /// Tell people by a Kubernetes Event. Never on the normal path: it is a write.
-    Publish {
-        /// Bounded.
-        reason: Reason,
-        /// What happened and what to do.
-        note: String,
+    /// Let these devices take the revision of the template that goes out.
+    Admit {
+        /// The revision.
+        revision: u32,
+        /// Names of device instances.
+        devices: Vec<String>,
     },
+    /// Tell people by a Kubernetes Event. Never on the normal path: it is a write.
+    Publish(News),
+}
+
+/// What people are told by a Kubernetes Event.
+#[derive(Clone, Debug, Serialize)]
+pub struct News {
+    /// Whether somebody has to act; otherwise it is to be known.
+    pub warning: bool,
+    /// Bounded.
+    pub reason: Reason,
+    /// What was done. Events of one object, reason and action are one series, of which only the first note is kept.
+    pub action: String,
+    /// What happened and what to do.
+    pub note: String,
+}
+
+impl News {
+    /// Somebody has to act: why, and what to do.
+    pub fn stall(statement: &Statement) -> Self {
+        let (reason, note) = (statement.reason, statement.message.clone());
+        Self { warning: true, reason, action: "Reconcile".to_owned(), note }
+    }
 }
 
 /// A Secret with an activation code.

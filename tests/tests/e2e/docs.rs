@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use fleetform_e2e::{installation, tools};
 
+use fleetform_simulator::device::Device;
+
 use super::devices::activated;
 use super::project::{Project, SITE};
 use super::stage::Stage;
@@ -50,36 +52,67 @@ fn run(stage: &Stage, commands: &[&str]) -> Result<String> {
     Ok(said)
 }
 
-/// The page's commands, on a device that somebody has tampered with, and that plays along.
-pub(crate) async fn the_page_on_operations_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
+/// A page of `docs/`, as if it were about this project.
+fn page(name: &str, project: &Project) -> Result<Vec<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")?;
-    let page = fs::read_to_string(root.join("docs/operations.md"))?;
-    let project = Project::new(&stage, "operations").await?;
+    let page = fs::read_to_string(root.join("docs").join(name))?;
     let page = page.replace("quickstart", &project.namespace).replace("central-library", SITE);
-    let commands = commands(&page).into_iter().map(str::to_owned).collect::<Vec<_>>();
+    Ok(commands(&page).into_iter().map(str::to_owned).collect())
+}
+
+/// Runs commands while devices play along; what the commands say.
+async fn session(stage: &Arc<Stage>, commands: Vec<String>, devices: &mut [&mut Device]) -> Result<String> {
+    let shown = Arc::clone(stage);
+    let mut session =
+        tokio::task::spawn_blocking(move || run(&shown, &commands.iter().map(String::as_str).collect::<Vec<_>>()));
+    loop {
+        tokio::select! {
+            done = &mut session => return done?,
+            () = tokio::time::sleep(Duration::from_millis(700)) => {
+                for device in devices.iter_mut() {
+                    // The next one comes soon.
+                    let _ = device.synchronise().await;
+                }
+            }
+        }
+    }
+}
+
+/// The page's commands, on a device that somebody tampers with in the middle.
+pub(crate) async fn the_page_on_operations_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "operations").await?;
+    let mut commands = page("operations.md", &project)?;
     ensure!(commands.len() > 8, "the page has commands: {commands:?}");
     let installer = project.installer().await?;
     project.ready_device("front-desk").await?;
     let mut device = activated(&project, &installer, "front-desk").await?;
-    let (mut steps, mut said) = (commands.iter().map(String::as_str).collect::<Vec<_>>(), String::new());
     // The reboot comes before the lock.
-    let locks = steps.iter().position(|step| step.contains("condition=Locked")).context("the page has locks")?;
-    let rest = steps.split_off(locks);
-    for (part, tampered) in [(steps, false), (rest, true)] {
-        if tampered {
-            device.tamper().await?;
-        }
-        let (shown, part) = (Arc::clone(&stage), part.into_iter().map(str::to_owned).collect::<Vec<_>>());
-        let mut session =
-            tokio::task::spawn_blocking(move || run(&shown, &part.iter().map(String::as_str).collect::<Vec<_>>()));
-        said += &loop {
-            tokio::select! {
-                done = &mut session => break done??,
-                () = tokio::time::sleep(Duration::from_millis(700)) => drop(device.synchronise().await),
-            }
-        };
-    }
+    let locks = commands.iter().position(|step| step.contains("condition=Locked")).context("the page has locks")?;
+    let rest = commands.split_off(locks);
+    let mut said = session(&stage, commands, &mut [&mut device]).await?;
+    device.tamper().await?;
+    said += &session(&stage, rest, &mut [&mut device]).await?;
     for line in ["\"id\":\"after-the-storm\"", "as it was opened or taken off: inspect it, then run: kubectl annotate"]
+    {
+        ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
+    }
+    Ok(())
+}
+
+/// The page's commands, on a template that two devices use.
+pub(crate) async fn the_page_on_rollouts_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "rollouts").await?;
+    let commands = page("rollouts.md", &project)?;
+    ensure!(commands.len() > 4, "the page has commands: {commands:?}");
+    let installer = project.installer().await?;
+    for name in ["east", "west"] {
+        project.ready_device(name).await?;
+    }
+    let mut east = activated(&project, &installer, "east").await?;
+    let mut west = activated(&project, &installer, "west").await?;
+    let said = session(&stage, commands, &mut [&mut east, &mut west]).await?;
+    for line in
+        ["\"phase\":\"Complete\"", "\"batch\":2", "\"updated\":2", "batch 1 of revision 2: east", "RolloutComplete"]
     {
         ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
     }

@@ -19,6 +19,7 @@ mod presence;
 mod project;
 mod race;
 mod raw;
+mod rollout;
 mod stage;
 mod upgrade;
 mod waiting;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         docs {
             the_first_page_works_as_it_stands,
             the_page_on_operations_works_as_it_stands,
+            the_page_on_rollouts_works_as_it_stands,
         }
         activation {
             a_device_is_activated_by_its_picture,
@@ -79,6 +81,10 @@ fn main() -> ExitCode {
             a_changed_template_reaches_the_device,
             a_changed_override_reaches_the_device,
             a_revision_that_is_gone_is_made_anew,
+        }
+        rollout {
+            a_change_goes_out_one_device_at_a_time,
+            a_device_that_turns_critical_holds_the_rest,
         }
         deactivation {
             a_raised_epoch_ends_the_association_and_the_instance_can_be_activated_again,
@@ -115,6 +121,9 @@ fn main() -> ExitCode {
     trials.extend(tests! { &theatre, Company::Alone,
         upgrade {
             an_object_that_does_not_read_stops_only_itself,
+        }
+        rollout {
+            a_rollout_outlives_the_operator,
         }
         crash {
             an_operator_that_is_killed_in_the_middle_of_a_wave_loses_nothing,

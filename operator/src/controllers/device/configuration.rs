@@ -1,5 +1,7 @@
 //! Pure: which configuration an instance should run, as a version that never changes.
 
+use std::sync::Arc;
+
 use fleetform_crds::condition::Reason;
 use fleetform_crds::device_instance::{ConfigurationStatus, ConfigurationVersion, KEPT_VERSIONS, TemplateRevision};
 use fleetform_crds::{ConfigTemplate, DeviceInstance};
@@ -21,6 +23,15 @@ pub struct Wanted {
     pub overrides: Configuration,
 }
 
+/// The revision of its template that a device keeps while a later one goes out.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Which.
+    pub revision: TemplateRevision,
+    /// What it says.
+    pub configuration: Arc<Configuration>,
+}
+
 /// What stands between an instance and its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
@@ -33,7 +44,11 @@ pub enum Missing {
 }
 
 /// The configuration that is wanted of `device`.
-pub fn wanted(device: &DeviceInstance, template: Option<&Found<ConfigTemplate>>) -> Result<Wanted, Missing> {
+pub fn wanted(
+    device: &DeviceInstance,
+    template: Option<&Found<ConfigTemplate>>,
+    held: Option<&Held>,
+) -> Result<Wanted, Missing> {
     let overrides = device.overrides();
     let obstacle = |obstacle| Err(Missing::Obstacle(obstacle));
     let (base, revision) = match (device.template_name(), template) {
@@ -44,7 +59,13 @@ pub fn wanted(device: &DeviceInstance, template: Option<&Found<ConfigTemplate>>)
             let (Some(revision), Some(uid)) = (revision, template.metadata.uid.clone()) else {
                 return Err(Missing::Moment);
             };
-            (template.spec.configuration.clone(), Some(TemplateRevision { uid, name: name.to_owned(), revision }))
+            match held {
+                Some(held) => (Configuration::clone(&held.configuration), Some(held.revision.clone())),
+                None => (
+                    template.spec.configuration.clone(),
+                    Some(TemplateRevision { uid, name: name.to_owned(), revision }),
+                ),
+            }
         }
         (Some(name), Some(Found::Unreadable(why))) => {
             let message = format!("spec.configuration.templateRef: ConfigTemplate {name} cannot be read: {why}");
@@ -90,7 +111,14 @@ pub fn desire(current: Option<&ConfigurationStatus>, wanted: &Wanted, now: Times
     status.operation_mode = wanted.whole.operation_mode;
     let latest = status.history.last();
     let digest = wanted.whole.digest();
-    if latest.is_some_and(|v| v.template == wanted.template && v.overrides == wanted.overrides && v.digest == digest) {
+    // A revision that changes nothing for this device makes no version.
+    let template = |template: &Option<TemplateRevision>| template.as_ref().map(|from| from.uid.clone());
+    let same = |version: &ConfigurationVersion| {
+        template(&version.template) == template(&wanted.template)
+            && version.overrides == wanted.overrides
+            && version.digest == digest
+    };
+    if latest.is_some_and(same) {
         return status;
     }
     let version = latest.map_or(0, |latest| latest.version) + 1;

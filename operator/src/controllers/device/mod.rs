@@ -9,15 +9,17 @@ pub mod redeem;
 
 use std::time::Duration;
 
-use fleetform_crds::DeviceInstance;
+use fleetform_crds::{ConfigTemplate, DeviceInstance};
+use fleetform_domain::activation::Phase;
 use fleetform_domain::operation::LockReason;
 
 use crate::activation::code::CodeSecretMeta;
-use crate::cache::Name;
+use crate::cache::{Found, Name};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
+use configuration::Held;
 use plan::{Facts, Refused};
 
 /// Brings the device instance of this name to where it should be.
@@ -30,6 +32,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let now = context.clock.now();
     let code = world.secrets.get(&in_namespace(&names::code_secret(&name.name)));
     let template = template.as_ref().map(|name| world.templates.find(name));
+    let held = held(context, &device, template.as_ref()).await;
     let wifi = configuration::wifi_secret(&device, template.as_ref()).map(ToOwned::to_owned);
     let mut facts = Facts {
         installation: &context.settings.installation,
@@ -38,6 +41,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         site: world.sites.find(&site),
         missing_wifi: wifi.filter(|secret| world.wifi_secrets.get(&in_namespace(secret)).is_none()),
         template,
+        held,
         code: code.as_deref().and_then(CodeSecretMeta::read),
         refused: None,
         liveness: device.association().map(|association| context.table.liveness(&association.id, now)),
@@ -59,6 +63,25 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         Trouble::Code(refused) => unreachable!("a plan that knows of {refused:?} stores no code"),
         Trouble::Other(error) => error,
     })
+}
+
+/// The revision that the device keeps, as the template's rollout has not come to it.
+async fn held(
+    context: &Context,
+    device: &DeviceInstance,
+    template: Option<&Found<ConfigTemplate>>,
+) -> Option<Result<Held, Error>> {
+    let Some(Found::Here(template)) = template else { return None };
+    template.spec.rollout.as_ref()?;
+    let current = template.status.as_ref()?.revision?;
+    let from = plan::template_in_force(device).filter(|from| from.revision != current)?;
+    let name = Name::of(device);
+    let same_template = template.metadata.uid.as_deref() == Some(&from.uid);
+    if device.phase() != Phase::Active || !same_template || context.rollouts.admits(&from.uid, current, &name.name) {
+        return None;
+    }
+    let configuration = context.revisions.get(&context.client, &name.namespace, from).await;
+    Some(configuration.map(|configuration| Held { revision: from.clone(), configuration }))
 }
 
 /// Whether the instance is locked because two devices report with its key.
@@ -97,8 +120,10 @@ async fn execute(context: &Context, device: &DeviceInstance, plan: Plan) -> Resu
             Action::PatchStatus(patch) => {
                 context.world.own_device(context.executor.patch_status(device, patch).await?);
             }
-            Action::Publish { reason, note } => context.executor.publish(device, reason.as_str(), note).await,
-            other @ Action::CreateRevision(_) => unreachable!("a device instance's plan has no {other:?}"),
+            Action::Publish(news) => context.executor.publish(device, news).await,
+            other @ (Action::CreateRevision(_) | Action::Admit { .. }) => {
+                unreachable!("a device instance's plan has no {other:?}")
+            }
         }
     }
     Ok(plan.look_again)

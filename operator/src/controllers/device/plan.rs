@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
-use fleetform_crds::device_instance::{ActivationStatus, ConfigurationStatus};
+use fleetform_crds::device_instance::{ActivationStatus, ConfigurationStatus, TemplateRevision};
 use fleetform_crds::{ConfigTemplate, DeviceInstance, DeviceInstanceStatus, Project, Site};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::id::{Installation, ResourceId};
@@ -12,14 +12,15 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use uuid::Uuid;
 
-use super::configuration::{self, Missing, Wanted};
+use super::configuration::{self, Held, Missing, Wanted};
 use super::lock::{self, Circumstances};
 use super::{commands, presence};
 use crate::activation::code::{CodeSecretMeta, CodeSubject, Mint};
 use crate::cache::Found;
 use crate::controllers::{Obstacle, grace_left, no_project};
+use crate::error::Error;
 use crate::gateway::table::Liveness;
-use crate::reconcile::plan::{Action, Plan};
+use crate::reconcile::plan::{Action, News, Plan};
 use crate::reconcile::{names, status};
 
 /// How long the Secret of an earlier instance of the same name may stand in the way before that is said: the garbage collector
@@ -42,6 +43,8 @@ pub struct Facts<'a> {
     pub site: Found<Site>,
     /// The template that the spec refers to, if it does.
     pub template: Option<Found<ConfigTemplate>>,
+    /// The revision that the device keeps, as the template's rollout has not come to it; an error when it does not read.
+    pub held: Option<Result<Held, Error>>,
     /// The Secret with Wi-Fi credentials that the configuration refers to, if there is no such Secret.
     pub missing_wifi: Option<String>,
     /// The Secret of the code's name, if Fleetform made one.
@@ -127,16 +130,20 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     let before = device.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     desired.conditions = condition::merge(before, &statements, desired.observed_generation, facts.now);
     plan.actions.extend(status::patch(device.status.as_ref(), &desired).map(Action::PatchStatus));
-    plan.actions.extend(
-        condition::new_stall(before, &statements)
-            .map(|stalled| Action::Publish { reason: stalled.reason, note: stalled.message.clone() }),
-    );
+    plan.actions.extend(condition::new_stall(before, &statements).map(News::stall).map(Action::Publish));
     plan
 }
 
 /// Whether the instance is on its way: it has a configuration, and was ready for activation or active with it.
 fn is_configured(status: &DeviceInstanceStatus) -> bool {
     status.configuration.is_some() && matches!(status.phase, Some(Phase::ReadyForActivation | Phase::Active))
+}
+
+/// The revision of a template that the desired version comes from.
+pub fn template_in_force(device: &DeviceInstance) -> Option<&TemplateRevision> {
+    let configuration = device.status.as_ref()?.configuration.as_ref()?;
+    let version = configuration.history.iter().find(|version| version.version == configuration.desired)?;
+    version.template.as_ref()
 }
 
 fn created_since(device: &DeviceInstance, now: Timestamp) -> SignedDuration {
@@ -167,7 +174,15 @@ fn want(device: &DeviceInstance, facts: &Facts<'_>) -> Want {
             return Want::Nothing(Obstacle::waits(Reason::SiteNotFound, message));
         }
     }
-    match configuration::wanted(device, facts.template.as_ref()) {
+    let held = match &facts.held {
+        None => None,
+        Some(Ok(held)) => Some(held),
+        Some(Err(error)) => {
+            let message = format!("the revision that the device keeps cannot be read: {error}");
+            return Want::Held(Some(Obstacle::waits(Reason::TemplateUnreadable, message)));
+        }
+    };
+    match configuration::wanted(device, facts.template.as_ref(), held) {
         Ok(_) if let Some(secret) = &facts.missing_wifi => {
             let message = format!(
                 "spec.configuration.wifi.credentialsSecretRef: there is no Secret {secret} of type {} in this namespace; \

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fleetform_crds::device_instance::CommandStatus;
 use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
 use fleetform_domain::activation::{Association, Phase};
+use fleetform_domain::configuration::Configuration;
 use fleetform_domain::id::Installation;
 use fleetform_domain::operation::{CommandKind, LockReason};
 use fleetform_domain::wire::{CheckInRequest, Command, DeviceLock};
@@ -90,6 +91,7 @@ impl Scene {
             template: self.device.template_name().map(|_| self.find("template", self.template.as_ref())),
             code: self.code.clone(),
             refused: self.refused.clone(),
+            held: None,
             missing_wifi: self.missing_wifi.clone(),
             liveness: self.device.association().map(|_| self.liveness.clone()),
             serving_since: self.serving_since,
@@ -126,7 +128,7 @@ impl Scene {
                     json_patch::merge(&mut status, patch);
                     self.device.status = Some(serde_json::from_value(status).unwrap());
                 }
-                Action::CreateRevision(_) | Action::Publish { .. } => {}
+                Action::CreateRevision(_) | Action::Admit { .. } | Action::Publish(_) => {}
             }
         }
     }
@@ -463,7 +465,7 @@ fn a_name_that_somebody_else_has_is_said_once_and_tried_again() {
 fn a_person_is_told_once_by_an_event_what_has_to_be_changed() {
     let mut scene = Scene::from_template();
     scene.device = fixtures::device(&json!({ "operationMode": "Entry" }));
-    let events = |plan: &Plan| plan.actions.iter().filter(|action| matches!(action, Action::Publish { .. })).count();
+    let events = |plan: &Plan| plan.actions.iter().filter(|action| matches!(action, Action::Publish(_))).count();
     let plan = scene.plan();
     assert_eq!(events(&plan), 1);
     scene.execute(&plan);
@@ -705,6 +707,9 @@ fn a_new_template_revision_is_a_new_version_while_active() {
     scene.report(Some(1), &[]);
     scene.settle();
     scene.template = Some(fixtures::template(fixtures::entry(), 2));
+    assert_eq!(scene.settle(), 0, "a revision that changes nothing for it makes no version");
+    let other = Configuration { maximum_offline_minutes: Some(600), ..fixtures::entry() };
+    scene.template = Some(fixtures::template(other, 3));
     assert_eq!(scene.settle(), 1);
     assert_eq!(scene.ready(), ("False", "ConfigurationPending"));
     scene.report(Some(2), &[]);

@@ -1,16 +1,19 @@
 //! Templates: their revisions, and who uses them.
 
 pub mod plan;
+pub mod rollout;
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use fleetform_crds::condition::Reason;
 use fleetform_crds::{ConfigTemplate, Project};
 
-use crate::cache::{Found, Name};
+use crate::cache::{Found, Kind, Name, World};
 use crate::context::Context;
 use crate::controllers::Obstacle;
 use crate::error::{Class, Error, Result};
+use crate::queue::Key;
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
 use plan::Facts;
@@ -31,6 +34,10 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         project: project.clone(),
         stored,
         refused: None,
+        zones: zones(world, &template, &name.namespace),
+        admitted: template.status.as_ref().and_then(|status| status.revision).map_or_else(HashMap::new, |revision| {
+            context.rollouts.admitted(template.metadata.uid.as_deref().unwrap_or_default(), revision)
+        }),
         unreadable: world.devices.unreadable_in(&name.namespace) > 0,
         devices: devices.iter().filter(|d| d.template_name() == Some(name.name.as_str())).map(|d| &**d).collect(),
         now: context.clock.now(),
@@ -64,8 +71,27 @@ async fn execute(
             (Action::PatchStatus(patch), _) => {
                 context.world.own_template(context.executor.patch_status(template, patch).await?);
             }
+            (Action::Admit { revision, devices }, _) => admit(context, template, *revision, devices),
+            (Action::Publish(news), _) => context.executor.publish(template, news).await,
             (other, _) => unreachable!("a template's plan has no {other:?}"),
         }
     }
     Ok(plan.look_again)
+}
+
+/// Time zones of the sites, as far as a rollout asks for them.
+fn zones(world: &World, template: &ConfigTemplate, namespace: &str) -> BTreeMap<String, String> {
+    let asks = template.spec.rollout.as_ref().is_some_and(|strategy| strategy.maintenance_window.is_some());
+    let sites = if asks { world.sites.in_namespace(namespace) } else { Vec::new() };
+    sites.iter().filter_map(|site| Some((site.metadata.name.clone()?, site.spec.time_zone.clone()?))).collect()
+}
+
+/// Has the devices of the next batch looked at, which may take the revision from now on.
+fn admit(context: &Context, template: &ConfigTemplate, revision: u32, devices: &[String]) {
+    let uid = template.metadata.uid.as_deref().unwrap_or_default();
+    context.rollouts.admit(uid, revision, devices, context.clock.now());
+    let namespace = Name::of(template).namespace;
+    for device in devices {
+        context.queue.add(Key::new(Kind::DeviceInstance, Name::new(&namespace, device)));
+    }
 }

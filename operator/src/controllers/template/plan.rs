@@ -1,5 +1,6 @@
 //! Pure: what to do about a template.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
@@ -7,12 +8,14 @@ use fleetform_crds::config_template::TemplateDevices;
 use fleetform_crds::{ConfigTemplate, ConfigTemplateStatus, DeviceInstance, Project};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::id::{Installation, ResourceId};
+use fleetform_domain::rollout::Stage;
 use jiff::Timestamp;
 
+use super::rollout::{self, Circumstances, Digests};
 use crate::cache::Found;
 use crate::controllers::{Obstacle, grace_left, no_project};
 use crate::reconcile::names;
-use crate::reconcile::plan::{Action, Plan, RevisionSecret};
+use crate::reconcile::plan::{Action, News, Plan, RevisionSecret};
 use crate::reconcile::status;
 
 /// Time between two tries to store a revision that was refused.
@@ -29,6 +32,10 @@ pub struct Facts<'a> {
     pub stored: bool,
     /// Why a revision was not stored, when that was just tried.
     pub refused: Option<Obstacle>,
+    /// Time zones of sites, by name.
+    pub zones: BTreeMap<String, String>,
+    /// The devices that may take the current revision already, and since when.
+    pub admitted: HashMap<String, Timestamp>,
     /// Whether device instances of the namespace do not read: then more may refer to the template than are seen.
     pub unreadable: bool,
     /// The device instances that refer to the template.
@@ -50,18 +57,17 @@ pub fn plan(template: &ConfigTemplate, facts: &Facts<'_>) -> Plan {
         return plan;
     }
     let current = template.status.clone().unwrap_or_default();
-    let count = |revision| {
-        let mut devices = count(uid, revision, &facts.devices);
+    let digests = Digests::new(&template.spec.configuration);
+    let count = || {
+        let mut devices = count(template, &digests, &facts.devices);
         if facts.unreadable {
             devices.total = devices.total.max(current.devices.total);
         }
         devices
     };
-    let mut desired = ConfigTemplateStatus {
-        observed_generation: template.metadata.generation,
-        devices: count(current.revision),
-        ..current.clone()
-    };
+    let (mut admit, mut news) = (Vec::new(), None);
+    let mut desired =
+        ConfigTemplateStatus { observed_generation: template.metadata.generation, devices: count(), ..current.clone() };
     let statements = if let Some(obstacle) = &facts.refused {
         // Nothing refers to a revision that is not stored.
         desired.observed_generation = current.observed_generation;
@@ -83,9 +89,26 @@ pub fn plan(template: &ConfigTemplate, facts: &Facts<'_>) -> Plan {
         if !same {
             desired.revision = Some(revision);
             desired.digest = Some(digest);
-            desired.devices = count(desired.revision);
         }
-        vec![Statement::new(ConditionType::Ready, Status::True, Reason::Reconciled, "the revision can be used")]
+        if let Some(strategy) = &template.spec.rollout {
+            let circumstances = Circumstances {
+                devices: &facts.devices,
+                zones: &facts.zones,
+                admitted: if same { &facts.admitted } else { &HashMap::new() },
+                now: facts.now,
+            };
+            let step = rollout::step(template, strategy, revision, &circumstances);
+            if let Some(at) = step.look_again {
+                plan.look_again_at(at, facts.now);
+            }
+            desired.rollout = Some(step.status);
+            admit = step.admit;
+            news = step.news;
+            step.statements
+        } else {
+            desired.rollout = None;
+            vec![Statement::new(ConditionType::Ready, Status::True, Reason::Reconciled, "the revision can be used")]
+        }
     } else {
         if current.observed_generation.is_none()
             && let Some(left) = grace_left(template, facts.now)
@@ -100,22 +123,25 @@ pub fn plan(template: &ConfigTemplate, facts: &Facts<'_>) -> Plan {
     desired.template_id = Some(id);
     desired.conditions = condition::merge(&current.conditions, &statements, template.metadata.generation, facts.now);
     plan.actions.extend(status::patch(template.status.as_ref(), &desired).map(Action::PatchStatus));
+    if let (Some(revision), false) = (desired.revision, admit.is_empty()) {
+        plan.actions.push(Action::Admit { revision, devices: admit });
+    }
+    plan.actions.extend(news.map(Action::Publish));
+    plan.actions.extend(condition::new_stall(&current.conditions, &statements).map(News::stall).map(Action::Publish));
     plan
 }
 
-fn count(uid: &str, revision: Option<u32>, devices: &[&DeviceInstance]) -> TemplateDevices {
+fn count(template: &ConfigTemplate, digests: &Digests<'_>, devices: &[&DeviceInstance]) -> TemplateDevices {
     let mut counted =
         TemplateDevices { total: i64::try_from(devices.len()).unwrap_or(i64::MAX), ..TemplateDevices::default() };
     for device in devices {
-        let Some(configuration) = device.status.as_ref().and_then(|status| status.configuration.as_ref()) else {
-            continue;
-        };
-        let desired = configuration.history.iter().find(|version| version.version == configuration.desired);
-        let from = desired.and_then(|version| version.template.as_ref());
-        if from.is_some_and(|from| from.uid == uid && Some(from.revision) == revision) {
-            counted.updated += 1;
-            let applied = device.phase() == Phase::Active && configuration.applied == Some(configuration.desired);
-            counted.applied += i64::from(applied);
+        match rollout::stage(template, device, digests) {
+            Some(Stage::Done) if device.phase() == Phase::Active => {
+                counted.updated += 1;
+                counted.applied += 1;
+            }
+            Some(Stage::Done | Stage::Changing(_)) => counted.updated += 1,
+            Some(Stage::Waiting) | None => {}
         }
     }
     counted
@@ -140,6 +166,8 @@ mod tests {
             project: if project { Found::Here(Arc::new(fixtures::project())) } else { Found::Absent },
             stored,
             refused: None,
+            zones: BTreeMap::new(),
+            admitted: HashMap::new(),
             unreadable: false,
             devices: Vec::new(),
             now: fixtures::noon(),
@@ -201,6 +229,8 @@ mod tests {
             project: Found::Here(Arc::new(fixtures::project())),
             stored: false,
             refused: Some(Obstacle::waits(Reason::WriteRefused, "exceeded quota")),
+            zones: BTreeMap::new(),
+            admitted: HashMap::new(),
             unreadable: false,
             devices: Vec::new(),
             now: fixtures::noon(),

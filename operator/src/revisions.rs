@@ -10,9 +10,9 @@ use kube::Client;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use super::live;
 use crate::cache::Name;
 use crate::error::{Error, Result};
+use crate::gateway::live;
 use crate::reconcile::names;
 
 /// Most revisions that are kept.
@@ -23,7 +23,7 @@ type Slot = Arc<OnceCell<Arc<Configuration>>>;
 
 /// The revisions that were read last.
 #[derive(Debug, Default)]
-pub(super) struct Revisions(Mutex<Kept>);
+pub struct Revisions(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -33,7 +33,7 @@ struct Kept {
 
 impl Revisions {
     /// What a revision says. Many devices may ask for one at once; it is read once.
-    pub(super) async fn get(
+    pub async fn get(
         &self,
         client: &Client,
         namespace: &str,
