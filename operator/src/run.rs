@@ -37,9 +37,10 @@ const STUCK_AFTER: Duration = Duration::from_mins(2);
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     // An error means that there is one already; one is enough.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let client = Client::try_default()
+    let config = kube::Config::infer()
         .await
         .context("no way to the API server: set KUBECONFIG, or run in a Pod with a ServiceAccount")?;
+    let client = Client::try_from(config.clone()).context("no way to the API server")?;
     let listeners = Listeners {
         gateway: bind("--gateway-listen", settings.gateway.listen).await?,
         portal: bind("--portal-listen", settings.portal.listen).await?,
@@ -67,7 +68,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         shutdown.clone(),
     ));
     metrics.on_read(gauges(Arc::clone(&world), leadership.clone()));
-    let mut watches = watch_all(&client, &world, &metrics);
+    let mut watches = watch_all(config, &world, &metrics).context("start the watches")?;
     // The lease is kept until what runs has ended: whoever takes it next must not meet our last writes.
     let drained = CancellationToken::new();
     let election = tokio::spawn(elect(elector, drained.clone()));
@@ -75,7 +76,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let parts = Parts { settings: Arc::new(settings), client, world, metrics, leadership, queue, keys };
     let outcome = tokio::select! {
         outcome = serve(parts, listeners, &shutdown) => outcome,
-        ended = watches.join_next() => Err(ended_early("a watch of the API server", ended)),
+        ended = watches.ended() => Err(ended_early("a watch of the API server", ended)),
     };
     shutdown.cancel();
     drained.cancel();

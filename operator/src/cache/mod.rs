@@ -12,5 +12,5 @@ mod watch;
 mod world;
 
 pub use kind::{Found, KindCache, Observed};
-pub use watch::watch_all;
+pub use watch::{Watches, watch_all};
 pub use world::{Change, Kind, Name, Reference, Scope, SecretMeta, SecretOf, World};

@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource};
-use tokio::task::JoinSet;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::{JoinError, JoinSet};
 
 use super::kind::strip;
 use super::{Reference, Scope, World};
@@ -20,23 +21,61 @@ use crate::telemetry::Metrics;
 /// Load balancers drop watches that are idle for longer, silently.
 const WATCH_TIMEOUT_SECONDS: u32 = 195;
 
-/// Watches every kind into `world`, in each of its scopes, until it is dropped.
-pub fn watch_all(client: &Client, world: &Arc<World>, metrics: &Arc<Metrics>) -> JoinSet<()> {
-    let mut watches = JoinSet::new();
-    for scope in world.scopes() {
-        watch_scope(&mut watches, scope, client, world, metrics);
-    }
-    watches
+/// The watches, on a thread and connections of their own: the API server closes a watch that is not read for some hundred
+/// milliseconds, and starting it again costs the API server dearly, just when it has most to do.
+#[derive(Debug)]
+pub struct Watches {
+    tasks: JoinSet<()>,
+    runtime: Option<Runtime>,
 }
 
-fn watch_scope(watches: &mut JoinSet<()>, scope: &Scope, client: &Client, world: &Arc<World>, metrics: &Arc<Metrics>) {
+impl Watches {
+    /// Waits until one of them ends, which none should.
+    pub async fn ended(&mut self) -> Option<Result<(), JoinError>> {
+        self.tasks.join_next().await
+    }
+}
+
+impl Drop for Watches {
+    fn drop(&mut self) {
+        self.tasks.abort_all();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Watches every kind into `world`, in each of its scopes, until it is dropped.
+pub fn watch_all(config: kube::Config, world: &Arc<World>, metrics: &Arc<Metrics>) -> anyhow::Result<Watches> {
+    let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("watches").enable_all().build()?;
+    // What serves a client's connections runs where the client is made.
+    let client = {
+        let _here = runtime.enter();
+        Client::try_from(config)?
+    };
+    let mut tasks = JoinSet::new();
+    for scope in world.scopes() {
+        watch_scope(&mut tasks, runtime.handle(), scope, &client, world, metrics);
+    }
+    Ok(Watches { tasks, runtime: Some(runtime) })
+}
+
+fn watch_scope(
+    watches: &mut JoinSet<()>,
+    runtime: &Handle,
+    scope: &Scope,
+    client: &Client,
+    world: &Arc<World>,
+    metrics: &Arc<Metrics>,
+) {
     macro_rules! watch {
         ($take:ident, $plural:literal) => {{
             let (world, metrics, scope) = (Arc::clone(world), Arc::clone(metrics), scope.clone());
             let api = within(client, &scope);
-            watches.spawn(async move {
+            let watch = async move {
                 consume(watcher(api, config()), $plural, &metrics, |event| world.$take(&scope, event)).await;
-            });
+            };
+            watches.spawn_on(watch, runtime);
         }};
     }
     watch!(take_project, "projects");
@@ -49,11 +88,12 @@ fn watch_scope(watches: &mut JoinSet<()>, scope: &Scope, client: &Client, world:
         ($config:expr, $plural:literal, $take:expr) => {{
             let (world, metrics, scope) = (Arc::clone(world), Arc::clone(metrics), scope.clone());
             let secrets: Api<PartialObjectMeta<Secret>> = within(client, &scope);
-            watches.spawn(async move {
+            let watch = async move {
                 let take = $take;
                 consume(watcher(secrets, $config), $plural, &metrics, |event| take(&*world, &scope, guarded(event)))
                     .await;
-            });
+            };
+            watches.spawn_on(watch, runtime);
         }};
     }
     watch_secrets!(config().labels(SECRET_LABEL), "secrets", World::take_secret);
