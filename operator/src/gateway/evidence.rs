@@ -37,7 +37,7 @@ pub(super) struct Known {
 }
 
 /// A device instance as far as activation goes.
-pub(super) fn instance_evidence(device: &DeviceInstance) -> InstanceEvidence<'_> {
+pub(crate) fn instance_evidence(device: &DeviceInstance) -> InstanceEvidence<'_> {
     let activation = device.status.as_ref().and_then(|status| status.activation.as_ref());
     InstanceEvidence {
         phase: device.phase(),

@@ -9,7 +9,7 @@ mod attempts;
 mod certificate;
 mod check_in;
 mod configuration;
-mod evidence;
+pub(crate) mod evidence;
 pub mod live;
 mod refusal;
 pub mod rotation;

@@ -130,4 +130,6 @@ async fn execute(context: &Context, device: &DeviceInstance, plan: Plan) -> Resu
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
