@@ -25,6 +25,8 @@ pub enum ConditionType {
     Locked,
     /// The device is withdrawn from service.
     OutOfService,
+    /// Another device claims the same asset tag.
+    DuplicateAssetTag,
     /// The gateway has been up long enough to tell which devices are silent.
     ConnectivityKnown,
     /// The site has at least one enrollment device and one entry device.
@@ -44,6 +46,7 @@ impl ConditionType {
             Self::Flapping => "Flapping",
             Self::Locked => "Locked",
             Self::OutOfService => "OutOfService",
+            Self::DuplicateAssetTag => "DuplicateAssetTag",
             Self::ConnectivityKnown => "ConnectivityKnown",
             Self::FullyEquipped => "FullyEquipped",
         }
@@ -160,6 +163,8 @@ reasons! {
     OfflineTooLong,
     /// Two devices report with one key.
     CloneSuspected,
+    /// Another device claims the same asset tag.
+    AssetTagNotUnique,
     /// The device is withdrawn from service by its spec.
     Withdrawn,
     /// The gateway has heard of every device, or waited long enough.

@@ -62,8 +62,8 @@ pub const KEPT_VERSIONS: usize = 10;
 #[x_kube(validation = Rule::new(
     "self.deviceType == 'Reader' || !has(self.configuration) || \
      !(has(self.configuration.operationMode) || has(self.configuration.controlPanel) || \
-       has(self.configuration.badgeFormat))"
-).message("spec.configuration: operationMode, controlPanel and badgeFormat are for deviceType Reader only: remove them"))]
+       has(self.configuration.badgeFormat) || has(self.configuration.io))"
+).message("spec.configuration: operationMode, controlPanel, badgeFormat and io are for deviceType Reader only: remove them"))]
 pub struct DeviceInstanceSpec {
     /// The Site where the device is. Fixed while a device is associated.
     pub site_ref: LocalReference,
@@ -165,7 +165,8 @@ pub struct DeviceInstanceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub transitions: Vec<Transition>,
-    /// `Ready`, `Reconciling`, `Stalled`, `Active`, `Connected`, `Healthy`, `Flapping`, `Locked`, `OutOfService`.
+    /// `Ready`, `Reconciling`, `Stalled`, `Active`, `Connected`, `Healthy`, `Flapping`, `Locked`, `OutOfService`,
+    /// `DuplicateAssetTag`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]

@@ -59,6 +59,7 @@ fn configuration(version: u32) -> Reply {
         wifi: None,
         control_panel: None,
         badge_format: None,
+        io: None,
         maximum_offline_minutes: 60,
     })
 }

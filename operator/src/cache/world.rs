@@ -1,6 +1,6 @@
 //! All kinds together, with the indexes that the gateway needs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
@@ -185,6 +185,7 @@ pub struct World {
     pub address_secrets: KindCache<SecretMeta>,
     by_uid: RwLock<HashMap<String, Name>>,
     by_association: RwLock<HashMap<String, Name>>,
+    by_asset_tag: RwLock<HashMap<String, BTreeSet<Name>>>,
     waiting: Mutex<HashMap<Name, Arc<Notify>>>,
     subscribers: Mutex<Vec<mpsc::UnboundedSender<Change>>>,
 }
@@ -203,6 +204,7 @@ impl World {
             address_secrets: KindCache::default(),
             by_uid: RwLock::default(),
             by_association: RwLock::default(),
+            by_asset_tag: RwLock::default(),
             waiting: Mutex::default(),
             subscribers: Mutex::default(),
         }
@@ -280,7 +282,7 @@ impl World {
 
     pub(super) fn take_device(&self, scope: &Scope, event: Event<DeserializeGuard<DeviceInstance>>) {
         let observed = self.devices.take(scope, event);
-        let changes: Vec<Change> = observed.iter().filter_map(|observed| self.index(observed)).collect();
+        let changes: Vec<Change> = observed.iter().flat_map(|observed| self.index(observed)).collect();
         self.publish(&changes);
     }
 
@@ -320,8 +322,8 @@ impl World {
 
     /// What one of our own writes to a device instance returned.
     pub fn own_device(&self, device: DeviceInstance) {
-        let change = self.index(&self.devices.take_own(device));
-        self.publish(change.as_slice());
+        let changes = self.index(&self.devices.take_own(device));
+        self.publish(&changes);
     }
 
     /// What one of our own writes to a Secret returned.
@@ -336,15 +338,17 @@ impl World {
         self.publish(change.as_slice());
     }
 
-    fn index(&self, observed: &Observed<DeviceInstance>) -> Option<Change> {
-        let (old, new) = match observed {
-            Observed::Changed { old, new } => (old.as_ref(), Some(new)),
-            Observed::Gone { old, .. } => (old.as_ref(), None),
-            Observed::Known => return None,
-        };
-        let name = match observed {
-            Observed::Gone { name, .. } => name.clone(),
-            _ => Name::of(&**new?),
+    /// Names of other device instances whose hardware claims this asset tag.
+    pub fn others_with_tag(&self, asset_tag: &str, name: &Name) -> Vec<Name> {
+        let tags = self.by_asset_tag.read();
+        tags.get(asset_tag).into_iter().flatten().filter(|other| *other != name).cloned().collect()
+    }
+
+    fn index(&self, observed: &Observed<DeviceInstance>) -> Vec<Change> {
+        let (name, old, new) = match observed {
+            Observed::Changed { old, new } => (Name::of(&**new), old.as_ref(), Some(new)),
+            Observed::Gone { name, old } => (name.clone(), old.as_ref(), None),
+            Observed::Known => return Vec::new(),
         };
         let uid = |device: &Arc<DeviceInstance>| device.metadata.uid.clone();
         let association = |device: &Arc<DeviceInstance>| device.association().map(|a| a.id.clone());
@@ -358,7 +362,43 @@ impl World {
         let mut templates: Vec<String> = both().filter_map(|d| d.template_name().map(ToOwned::to_owned)).collect();
         sites.dedup();
         templates.dedup();
-        Some(Change::DeviceInstance { name, sites, templates })
+        // Those that share a tag with it, or no longer do, have something to say about that.
+        let others = self.retag(&name, old, new);
+        let others = others.into_iter().map(|name| Change::DeviceInstance { name, sites: vec![], templates: vec![] });
+        std::iter::once(Change::DeviceInstance { name, sites, templates }).chain(others).collect()
+    }
+
+    fn retag(
+        &self,
+        name: &Name,
+        old: Option<&Arc<DeviceInstance>>,
+        new: Option<&Arc<DeviceInstance>>,
+    ) -> BTreeSet<Name> {
+        let tag = |device: &Arc<DeviceInstance>| {
+            let device = device.status.as_ref().and_then(|status| status.device.as_ref());
+            device.map(|device| device.asset_tag_id.clone())
+        };
+        let (old, new) = (old.and_then(tag), new.and_then(tag));
+        let mut others = BTreeSet::new();
+        if old == new {
+            return others;
+        }
+        let mut tags = self.by_asset_tag.write();
+        if let Some(old) = old
+            && let Some(names) = tags.get_mut(&old)
+        {
+            names.remove(name);
+            others.extend(names.iter().cloned());
+            if names.is_empty() {
+                tags.remove(&old);
+            }
+        }
+        if let Some(new) = new {
+            let names = tags.entry(new).or_default();
+            others.extend(names.iter().cloned());
+            names.insert(name.clone());
+        }
+        others
     }
 
     fn publish(&self, changes: &[Change]) {

@@ -65,6 +65,7 @@ pub(crate) fn entry() -> Configuration {
         wifi: None,
         control_panel: Some(ControlPanel { osdp: Some(Osdp::default()), wiegand: None }),
         badge_format: Some(BadgeFormat::standard_26_bit()),
+        io: None,
         maximum_offline_minutes: None,
     }
 }

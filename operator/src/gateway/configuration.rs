@@ -94,6 +94,7 @@ fn assemble(
         wifi,
         control_panel: whole.control_panel,
         badge_format: whole.badge_format,
+        io: whole.io,
         maximum_offline_minutes: whole.maximum_offline_minutes.unwrap_or(DEFAULT_MAXIMUM_OFFLINE_MINUTES),
     }
 }

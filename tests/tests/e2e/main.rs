@@ -112,6 +112,7 @@ fn main() -> ExitCode {
             the_locks_of_a_site_are_answered_in_one_step,
             a_copied_device_is_locked,
             a_device_that_is_withdrawn_says_so,
+            two_devices_with_one_asset_tag_are_noticed,
         }
         hostile {
             bad_requests_get_problem_bodies,

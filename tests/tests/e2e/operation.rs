@@ -183,6 +183,26 @@ pub(crate) async fn a_copied_device_is_locked(stage: Arc<Stage>) -> Result<()> {
     Ok(())
 }
 
+pub(crate) async fn two_devices_with_one_asset_tag_are_noticed(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "same-tag").await?;
+    let installer = project.installer().await?;
+    for name in ["front", "back"] {
+        project.ready_device(name).await?;
+    }
+    let mut front = activated(&project, &installer, "front").await?;
+    let mut back = front.twin(Arc::new(MemoryStorage::default()), 78);
+    back.power_on().await?;
+    back.scan(&code_picture(&project, &installer, "back").await?)?;
+    back.activate(ZIP).await?;
+    let duplicate = |instance: &DeviceInstance| condition(instance, ConditionType::DuplicateAssetTag);
+    for name in ["front", "back"] {
+        project.until(name, "known to share its tag", duplicate).await?;
+    }
+    let raise = json!({ "spec": { "activation": { "epoch": 1 } } });
+    project.patch::<DeviceInstance>("back", raise).await?;
+    checking_in(&project, &mut front, "front", "alone with its tag", |instance| !duplicate(instance)).await.map(drop)
+}
+
 pub(crate) async fn a_device_that_is_withdrawn_says_so(stage: Arc<Stage>) -> Result<()> {
     let project = Project::new(&stage, "withdrawn").await?;
     let mut device = operating(&project, "door").await?;

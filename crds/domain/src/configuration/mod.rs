@@ -2,6 +2,7 @@
 //! a configuration must have before a device can be activated with it.
 
 mod badge;
+mod io;
 mod panel;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use badge::{BadgeField, BadgeFieldKind, BadgeFormat, BadgeParity, ParityKind};
+pub use io::{ActiveLevel, Input, InputFunction, Io, Output, Relay, Rest, Trigger};
 pub use panel::{BaudRate, ControlPanel, Osdp, OsdpVersion, Wiegand};
 
 use crate::schema::rule;
@@ -51,6 +53,8 @@ impl fmt::Display for OperationMode {
 #[schemars(extend("x-kubernetes-validations" = [
     rule("!has(self.operationMode) || self.operationMode != 'Enrollment' || !(has(self.controlPanel) || has(self.badgeFormat))",
          "controlPanel and badgeFormat are for operationMode Entry only: remove them, or set operationMode to Entry"),
+    rule("!has(self.operationMode) || self.operationMode != 'Enrollment' || !has(self.io)",
+         "io is for operationMode Entry only: remove it, or set operationMode to Entry"),
 ]))]
 pub struct Configuration {
     /// `Enrollment` or `Entry`. Required of a reader before it can be activated. To change it, deactivate the device
@@ -66,6 +70,9 @@ pub struct Configuration {
     /// The bit layout of the organisation's badges. Required of Entry readers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub badge_format: Option<BadgeFormat>,
+    /// The relay and the general-purpose inputs and outputs, beside the line to the door controller. For Entry readers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io: Option<Io>,
     /// How long the device may be without its gateway before it locks itself, as it may have been moved, in minutes: 60 to
     /// 43,200 (30 days). Left out, 10,080 (seven days).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,11 +110,13 @@ impl Configuration {
             wifi: overrides.wifi.clone().or_else(|| self.wifi.clone()),
             control_panel: overrides.control_panel.clone().or_else(|| self.control_panel.clone()),
             badge_format: overrides.badge_format.clone().or_else(|| self.badge_format.clone()),
+            io: overrides.io.clone().or_else(|| self.io.clone()),
             maximum_offline_minutes: overrides.maximum_offline_minutes.or(self.maximum_offline_minutes),
         };
         if merged.operation_mode == Some(OperationMode::Enrollment) {
             merged.control_panel = None;
             merged.badge_format = None;
+            merged.io = None;
         }
         merged
     }
@@ -163,6 +172,7 @@ mod tests {
             wifi: None,
             control_panel: Some(ControlPanel { osdp: Some(Osdp::default()), wiegand: None }),
             badge_format: Some(BadgeFormat::standard_26_bit()),
+            io: None,
             maximum_offline_minutes: None,
         }
     }
@@ -178,6 +188,10 @@ mod tests {
 
     #[test]
     fn an_enrollment_override_drops_what_only_doors_have() {
+        let relay = Relay { on: Trigger::Granted, pulse_milliseconds: 3_000, rest: Rest::Open };
+        let door = Configuration { io: Some(Io { relay: Some(relay), ..Io::default() }), ..entry() };
+        let desk = Configuration { operation_mode: Some(OperationMode::Enrollment), ..Configuration::default() };
+        assert_eq!(door.overridden_by(&desk), desk);
         let mode = Configuration { operation_mode: Some(OperationMode::Enrollment), ..Configuration::default() };
         assert_eq!(entry().overridden_by(&mode), mode);
     }

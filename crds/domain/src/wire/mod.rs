@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::{Confirmation, TokenText};
-use crate::configuration::{BadgeFormat, ControlPanel, OperationMode};
+use crate::configuration::{BadgeFormat, ControlPanel, Io, OperationMode};
 use crate::operation::{CommandKind, LockReason};
 
 pub use portal::{
@@ -257,6 +257,9 @@ pub struct DeviceConfiguration {
     /// The layout of badges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub badge_format: Option<BadgeFormat>,
+    /// The relay and the general-purpose inputs and outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<Io>,
     /// How long the device may be without its gateway before it locks itself, in minutes.
     pub maximum_offline_minutes: u32,
 }

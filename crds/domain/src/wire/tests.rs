@@ -97,6 +97,7 @@ fn the_messages_of_version_1() {
             wifi: Some(WifiCredentials { ssid: "library-doors".into(), passphrase: "correct horse".into() }),
             control_panel: Some(ControlPanel { osdp: Some(crate::configuration::Osdp::default()), wiegand: None }),
             badge_format: Some(BadgeFormat::standard_26_bit()),
+            io: None,
             maximum_offline_minutes: 10_080,
         }
     );

@@ -45,6 +45,11 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         code: code.as_deref().and_then(CodeSecretMeta::read),
         refused: None,
         liveness: device.association().map(|association| context.table.liveness(&association.id, now)),
+        same_tag: device
+            .status
+            .as_ref()
+            .and_then(|status| status.device.as_ref())
+            .and_then(|hardware| world.others_with_tag(&hardware.asset_tag_id, name).first().map(Name::to_string)),
         serving_since: context.table.serving_since(),
         nonce: context.clock.random(),
         now,

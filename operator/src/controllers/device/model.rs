@@ -231,6 +231,7 @@ impl Planned {
             code: self.on.secret.as_ref().map(|secret| secret.meta(device)),
             refused: None,
             liveness: device.association().map(|_| Liveness::Reporting(Report::new(check_in, fixtures::noon()))),
+            same_tag: None,
             serving_since: None,
             nonce: [self.nonce; 16],
             now: fixtures::noon(),

@@ -53,6 +53,8 @@ pub struct Facts<'a> {
     pub refused: Option<Refused>,
     /// Whether the associated device is there.
     pub liveness: Option<Liveness>,
+    /// Another device instance whose hardware claims the same asset tag.
+    pub same_tag: Option<String>,
     /// Since when the gateway serves.
     pub serving_since: Option<Timestamp>,
     /// 16 random bytes, for a new code or a new lock.
@@ -262,6 +264,14 @@ fn active(
     statements.extend(presence::statements(desired, flaps_until.is_some()));
     let name = |name: &Option<String>| name.clone().unwrap_or_default();
     statements.extend(lock::statement(desired, &name(&device.metadata.name), &name(&device.metadata.namespace)));
+    if let Some(other) = &facts.same_tag {
+        let message = format!(
+            "the asset tag of the device is also that of {other}: one of them is mislabelled or a copy; find out which, and \
+             deactivate it (raise spec.activation.epoch)"
+        );
+        let duplicate = ConditionType::DuplicateAssetTag;
+        statements.push(Statement::new(duplicate, Status::True, Reason::AssetTagNotUnique, message));
+    }
     if device.spec.out_of_service {
         let message =
             "the device is withdrawn from service: it says so, and serves nobody until spec.outOfService is false";

@@ -35,6 +35,7 @@ struct Scene {
     unreadable: Option<&'static str>,
     refused: Option<Refused>,
     missing_wifi: Option<String>,
+    same_tag: Option<String>,
     serving_since: Option<Timestamp>,
     liveness: Liveness,
     now: Timestamp,
@@ -54,6 +55,7 @@ impl Scene {
             unreadable: None,
             refused: None,
             missing_wifi: None,
+            same_tag: None,
             serving_since: Some(fixtures::noon() - SignedDuration::from_hours(24 * 365)),
             liveness: Liveness::Unknown,
             now: fixtures::noon(),
@@ -94,6 +96,7 @@ impl Scene {
             held: None,
             missing_wifi: self.missing_wifi.clone(),
             liveness: self.device.association().map(|_| self.liveness.clone()),
+            same_tag: self.same_tag.clone(),
             serving_since: self.serving_since,
             nonce: [self.nonce; 16],
             now: self.now,
@@ -641,6 +644,17 @@ fn a_copy_of_a_device_locks_both() {
     scene.report(Some(1), &[]);
     scene.settle();
     assert_eq!(scene.lock(), None);
+}
+
+#[test]
+fn hardware_with_the_tag_of_another_is_noticed() {
+    let mut scene = Scene::active();
+    scene.same_tag = Some("library/side-door".into());
+    scene.settle();
+    assert!(scene.condition("DuplicateAssetTag").contains("also that of library/side-door"));
+    scene.same_tag = None;
+    scene.settle();
+    assert_eq!(scene.condition("DuplicateAssetTag"), "");
 }
 
 #[test]
