@@ -7,10 +7,14 @@
 //! # Assumptions
 //! Resource versions of one kind are numbers that grow (KEP-5504; true of etcd ever since).
 
+mod change;
 mod kind;
+mod name;
 mod watch;
 mod world;
 
+pub use change::{Change, Reference, SecretOf};
 pub use kind::{Found, KindCache, Observed};
+pub use name::{Kind, Name, Scope};
 pub use watch::{Watches, watch_all};
-pub use world::{Change, Kind, Name, Reference, Scope, SecretMeta, SecretOf, World};
+pub use world::{SecretMeta, World};

@@ -4,166 +4,17 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
-use fleetform_domain::operation::REMEDIATE_ANNOTATION;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Resource;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::watcher::Event;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
-use super::{Found, KindCache, Observed};
-use crate::reconcile::names;
+use super::change::{change_of, project_change, secret_change, site_change, template_change};
+use super::{Change, Found, KindCache, Name, Observed, Reference, Scope};
 
 /// Metadata of a Secret that the operator made. Its contents are never cached.
 pub type SecretMeta = PartialObjectMeta<Secret>;
-
-/// What is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// Project.
-    Project,
-    /// Site.
-    Site,
-    /// `ConfigTemplate`.
-    ConfigTemplate,
-    /// `DeviceInstance`.
-    DeviceInstance,
-    /// Secrets that the operator made.
-    Secret,
-}
-
-impl Kind {
-    /// The plural, as in paths and metrics.
-    pub const fn plural(self) -> &'static str {
-        match self {
-            Self::Project => "projects",
-            Self::Site => "sites",
-            Self::ConfigTemplate => "configtemplates",
-            Self::DeviceInstance => "deviceinstances",
-            Self::Secret => "secrets",
-        }
-    }
-}
-
-/// Namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
-
-impl Name {
-    /// A name.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-
-    /// The name of this object.
-    pub fn of<K: Resource>(object: &K) -> Self {
-        let meta = object.meta();
-        Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
-    }
-}
-
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-/// What one watch sees.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// Every namespace.
-    All,
-    /// This one.
-    Namespace(String),
-}
-
-impl Scope {
-    /// What is to be watched when these namespaces are named; all of them when none is.
-    pub fn of(namespaces: &[String]) -> Vec<Self> {
-        if namespaces.is_empty() { vec![Self::All] } else { namespaces.iter().cloned().map(Self::Namespace).collect() }
-    }
-
-    /// Whether an object of this name is seen.
-    pub fn covers(&self, name: &Name) -> bool {
-        match self {
-            Self::All => true,
-            Self::Namespace(namespace) => name.namespace == *namespace,
-        }
-    }
-}
-
-/// Something that happened to an object. What it was before is not said: who cares looks at the cache.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// A Project appeared, changed or went.
-    Project {
-        /// Which one.
-        name: Name,
-        /// Whether what depends on it has to look: it appeared or went.
-        matters: bool,
-    },
-    /// A Site appeared, changed or went.
-    Site {
-        /// Which one.
-        name: Name,
-        /// Whether what depends on it has to look: it appeared or went, or answers locks.
-        matters: bool,
-    },
-    /// A `ConfigTemplate` appeared, changed or went.
-    ConfigTemplate {
-        /// Which one.
-        name: Name,
-        /// Whether what depends on it has to look: it appeared or went, or its configuration changed.
-        matters: bool,
-    },
-    /// A `DeviceInstance` appeared, changed or went; the sites and templates that it referred to before and after.
-    DeviceInstance {
-        /// Which one.
-        name: Name,
-        /// Names of its sites.
-        sites: Vec<String>,
-        /// Names of its templates.
-        templates: Vec<String>,
-    },
-    /// A Secret of ours appeared, changed or went.
-    Secret {
-        /// Which one.
-        name: Name,
-        /// What it was made for, if that can be told.
-        of: Option<SecretOf>,
-    },
-    /// A Secret that others refer to appeared, changed or went.
-    Referenced {
-        /// Which one.
-        name: Name,
-        /// What it holds.
-        what: Reference,
-    },
-}
-
-/// A Secret of people that others refer to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reference {
-    /// Wi-Fi credentials.
-    Wifi,
-    /// An address.
-    Address,
-}
-
-/// What a Secret of ours was made for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretOf {
-    /// It is a code of the device instance of this name.
-    Device(String),
-    /// It is a revision of the template with this UID.
-    Template(String),
-}
 
 /// The cache of everything.
 #[derive(Debug)]
@@ -420,47 +271,4 @@ fn reindex(index: &mut HashMap<String, Name>, name: &Name, old: Option<String>, 
     if let Some(new) = new {
         index.insert(new, name.clone());
     }
-}
-
-/// The name of what changed, and whether `same` says that the change is of no matter to what depends on it.
-fn change_of<K: Resource>(observed: &Observed<K>, same: impl Fn(&K, &K) -> bool) -> Option<(Name, bool)> {
-    match observed {
-        Observed::Changed { old, new } => {
-            Some((Name::of(&**new), old.as_ref().is_none_or(|old| old.meta().uid != new.meta().uid || !same(old, new))))
-        }
-        Observed::Gone { name, .. } => Some((name.clone(), true)),
-        Observed::Known => None,
-    }
-}
-
-fn project_change(observed: &Observed<Project>) -> Option<Change> {
-    change_of(observed, |_, _| true).map(|(name, matters)| Change::Project { name, matters })
-}
-
-fn site_change(observed: &Observed<Site>) -> Option<Change> {
-    let answer = |site: &Site| {
-        site.metadata.annotations.as_ref().and_then(|annotations| annotations.get(REMEDIATE_ANNOTATION)).cloned()
-    };
-    change_of(observed, |old, new| answer(old) == answer(new)).map(|(name, matters)| Change::Site { name, matters })
-}
-
-fn template_change(observed: &Observed<ConfigTemplate>) -> Option<Change> {
-    let facts = |template: &ConfigTemplate| {
-        let status = template.status.as_ref();
-        (template.metadata.generation, status.and_then(|s| s.observed_generation), status.and_then(|s| s.revision))
-    };
-    change_of(observed, |old, new| facts(old) == facts(new))
-        .map(|(name, matters)| Change::ConfigTemplate { name, matters })
-}
-
-fn secret_change(observed: &Observed<SecretMeta>) -> Option<Change> {
-    let (Observed::Changed { new: secret, .. } | Observed::Gone { old: Some(secret), .. }) = observed else {
-        return None;
-    };
-    let owners = secret.metadata.owner_references.iter().flatten();
-    let device = owners.into_iter().find(|owner| owner.kind == "DeviceInstance");
-    let template = secret.metadata.labels.as_ref().and_then(|labels| labels.get(names::TEMPLATE_LABEL));
-    let of = device.map(|owner| SecretOf::Device(owner.name.clone()));
-    let of = of.or_else(|| template.map(|uid| SecretOf::Template(uid.clone())));
-    Some(Change::Secret { name: Name::of(&**secret), of })
 }

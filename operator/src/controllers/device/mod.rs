@@ -1,11 +1,13 @@
 //! Device instances: configuration versions, activation codes, and what devices report.
 
+pub mod code;
 pub mod commands;
 pub mod configuration;
 pub mod lock;
 pub mod plan;
 pub mod presence;
 pub mod redeem;
+mod want;
 
 use std::time::Duration;
 
@@ -19,8 +21,9 @@ use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
+use code::Refused;
 use configuration::Held;
-use plan::{Facts, Refused};
+use plan::Facts;
 
 /// Brings the device instance of this name to where it should be.
 pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration>> {

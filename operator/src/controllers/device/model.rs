@@ -333,7 +333,8 @@ impl World {
             Err(_) => {}
             Ok(Committed::Repeat(association)) => {
                 let association = association.id.parse().unwrap();
-                let before = self.devices[device].association.replace(association);
+                let before = self.devices[device].association;
+                self.devices[device].association = Some(association);
                 self.changed_its_mind |=
                     before.is_some_and(|before| before != association && !self.wins_later(device, association));
             }

@@ -10,14 +10,15 @@ use fleetform_domain::id::{Installation, ResourceId};
 use fleetform_domain::operation::{CommandKind, DEFAULT_MAXIMUM_OFFLINE_MINUTES};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use uuid::Uuid;
 
-use super::configuration::{self, Held, Missing, Wanted};
+use super::code::{Code, Refused, earlier_code, keep_code};
+use super::configuration::{self, Held};
 use super::lock::{self, Circumstances};
+use super::want::{Want, want};
 use super::{commands, presence};
-use crate::activation::code::{CodeSecretMeta, CodeSubject, Mint};
+use crate::activation::code::{CodeSecretMeta, Mint};
 use crate::cache::Found;
-use crate::controllers::{Obstacle, grace_left, no_project};
+use crate::controllers::{Obstacle, grace_left};
 use crate::error::Error;
 use crate::gateway::table::Liveness;
 use crate::reconcile::plan::{Action, News, Plan};
@@ -61,17 +62,6 @@ pub struct Facts<'a> {
     pub nonce: [u8; 16],
     /// Now.
     pub now: Timestamp,
-}
-
-/// What is wanted of an instance.
-#[derive(Debug)]
-enum Want {
-    /// This configuration.
-    This(Box<Wanted>),
-    /// What it has: what it depends on cannot be told just now. Why, if that has to be said.
-    Held(Option<Obstacle>),
-    /// Nothing can be wanted before this is out of the way.
-    Nothing(Obstacle),
 }
 
 /// The plan for a device instance.
@@ -150,54 +140,6 @@ pub fn template_in_force(device: &DeviceInstance) -> Option<&TemplateRevision> {
 
 fn created_since(device: &DeviceInstance, now: Timestamp) -> SignedDuration {
     device.metadata.creation_timestamp.as_ref().map_or(SignedDuration::ZERO, |created| now.duration_since(created.0))
-}
-
-fn want(device: &DeviceInstance, facts: &Facts<'_>) -> Want {
-    match &facts.project {
-        Found::Here(_) => {}
-        Found::Unreadable(why) => {
-            let message = format!("the Project of this namespace cannot be read: {why}");
-            return Want::Held(Some(Obstacle::waits(Reason::ProjectUnreadable, message)));
-        }
-        Found::Absent => {
-            return Want::Nothing(no_project(device.metadata.namespace.as_deref().unwrap_or_default()));
-        }
-    }
-    let site = &device.spec.site_ref.name;
-    match &facts.site {
-        Found::Here(_) => {}
-        Found::Unreadable(why) => {
-            let message = format!("spec.siteRef: Site {site} cannot be read: {why}");
-            return Want::Held(Some(Obstacle::waits(Reason::SiteUnreadable, message)));
-        }
-        Found::Absent => {
-            let message =
-                format!("spec.siteRef: there is no Site {site} in this namespace; create it, or refer to another one");
-            return Want::Nothing(Obstacle::waits(Reason::SiteNotFound, message));
-        }
-    }
-    let held = match &facts.held {
-        None => None,
-        Some(Ok(held)) => Some(held),
-        Some(Err(error)) => {
-            let message = format!("the revision that the device keeps cannot be read: {error}");
-            return Want::Held(Some(Obstacle::waits(Reason::TemplateUnreadable, message)));
-        }
-    };
-    match configuration::wanted(device, facts.template.as_ref(), held) {
-        Ok(_) if let Some(secret) = &facts.missing_wifi => {
-            let message = format!(
-                "spec.configuration.wifi.credentialsSecretRef: there is no Secret {secret} of type {} in this namespace; \
-                 create it, or refer to another one",
-                names::WIFI_TYPE
-            );
-            Want::Nothing(Obstacle::waits(Reason::SecretUnusable, message))
-        }
-        Ok(wanted) => Want::This(Box::new(wanted)),
-        Err(Missing::Moment) => Want::Held(None),
-        Err(Missing::Unreadable(obstacle)) => Want::Held(Some(obstacle)),
-        Err(Missing::Obstacle(obstacle)) => Want::Nothing(obstacle),
-    }
 }
 
 /// An instance with a device: its configuration changes in place, its operation mode does not change.
@@ -295,14 +237,6 @@ pub(super) fn readiness(configuration: Option<&ConfigurationStatus>) -> Vec<Stat
     }
 }
 
-/// The code of an instance, as it is stored.
-struct Code<'a> {
-    device: &'a DeviceInstance,
-    stored: Option<&'a CodeSecretMeta>,
-    /// Why it cannot be stored.
-    trouble: Option<Obstacle>,
-}
-
 /// An instance without a device: configured, it gets a code.
 fn inactive(
     plan: &mut Plan,
@@ -364,71 +298,4 @@ fn inactive(
         "no device is associated: scan the activation code with one",
     ));
     statements
-}
-
-fn secret_of(device: &DeviceInstance) -> String {
-    names::code_secret(device.metadata.name.as_deref().unwrap_or_default())
-}
-
-/// The garbage collector has not removed the code of an earlier instance of the same name.
-fn earlier_code(device: &DeviceInstance) -> Obstacle {
-    let message = format!(
-        "the Secret {} still belongs to an earlier object: the garbage collector of Kubernetes removes it, or you delete it",
-        secret_of(device)
-    );
-    Obstacle::waits(Reason::NameTaken, message)
-}
-
-/// Why the Secret with a code was not stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// A Secret of its name is there that Fleetform did not make.
-    NameTaken,
-    /// The API server refused it, with these words.
-    ByApiServer(String),
-}
-
-impl Refused {
-    fn obstacle(&self, device: &DeviceInstance) -> Obstacle {
-        let secret = secret_of(device);
-        match self {
-            Self::NameTaken => Obstacle::waits(
-                Reason::NameTaken,
-                format!(
-                    "the activation code needs the name {secret}, but a Secret of this name is there that Fleetform did \
-                     not make: delete it"
-                ),
-            ),
-            Self::ByApiServer(why) => Obstacle::waits(
-                Reason::WriteRefused,
-                format!("the Secret {secret} with the activation code is refused by the API server: {why}"),
-            ),
-        }
-    }
-}
-
-/// Makes a code when there is none for this sequence, and a new one when it has little time left. Answers whether there is
-/// one then: without the project there is no key to make one with.
-fn keep_code(plan: &mut Plan, code: &Code<'_>, sequence: i64, facts: &Facts<'_>) -> bool {
-    let project = match &facts.project {
-        Found::Here(project) => project.metadata.uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok()),
-        Found::Unreadable(_) | Found::Absent => None,
-    };
-    let Some(project) = project else { return code.stored.is_some() };
-    let subject = CodeSubject { project, device: code.device, sequence };
-    let rotate_at = facts.mint.settings.rotate_at();
-    // A code of an earlier sequence or Project, or one that somebody changed, is none.
-    let stored = code.stored.and_then(|secret| secret.code.as_ref());
-    let stored = stored.filter(|code| code.live.sequence == sequence && facts.mint.text_of(subject, code).is_some());
-    if let Some(stored) = stored
-        && stored.expires.duration_since(facts.now) > rotate_at
-    {
-        plan.look_again_at(stored.expires - rotate_at, facts.now);
-        return true;
-    }
-    let previous = stored.filter(|code| code.expires > facts.now).and_then(|code| code.live.tokens.first().cloned());
-    let Some(fresh) = facts.mint.code(subject, code.stored, previous, facts.nonce, facts.now) else { return false };
-    plan.look_again_at(fresh.expires - rotate_at, facts.now);
-    plan.actions.push(Action::StoreCode(fresh));
-    true
 }

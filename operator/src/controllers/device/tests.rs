@@ -13,7 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::plan::{Facts, Refused, plan};
+use super::code::Refused;
+use super::plan::{Facts, plan};
 use super::{commands, redeem};
 use crate::activation::code::{CodeSecretMeta, Mint, StoredCode};
 use crate::cache::Found;

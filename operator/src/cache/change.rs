@@ -1,0 +1,118 @@
+//! Pure: what happened to objects, as far as it matters to others.
+
+use fleetform_crds::{ConfigTemplate, Project, Site};
+use fleetform_domain::operation::REMEDIATE_ANNOTATION;
+use kube::Resource;
+
+use super::{Name, Observed, SecretMeta};
+use crate::reconcile::names;
+
+/// Something that happened to an object. What it was before is not said: who cares looks at the cache.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A Project appeared, changed or went.
+    Project {
+        /// Which one.
+        name: Name,
+        /// Whether what depends on it has to look: it appeared or went.
+        matters: bool,
+    },
+    /// A Site appeared, changed or went.
+    Site {
+        /// Which one.
+        name: Name,
+        /// Whether what depends on it has to look: it appeared or went, or answers locks.
+        matters: bool,
+    },
+    /// A `ConfigTemplate` appeared, changed or went.
+    ConfigTemplate {
+        /// Which one.
+        name: Name,
+        /// Whether what depends on it has to look: it appeared or went, or its configuration changed.
+        matters: bool,
+    },
+    /// A `DeviceInstance` appeared, changed or went; the sites and templates that it referred to before and after.
+    DeviceInstance {
+        /// Which one.
+        name: Name,
+        /// Names of its sites.
+        sites: Vec<String>,
+        /// Names of its templates.
+        templates: Vec<String>,
+    },
+    /// A Secret of ours appeared, changed or went.
+    Secret {
+        /// Which one.
+        name: Name,
+        /// What it was made for, if that can be told.
+        of: Option<SecretOf>,
+    },
+    /// A Secret that others refer to appeared, changed or went.
+    Referenced {
+        /// Which one.
+        name: Name,
+        /// What it holds.
+        what: Reference,
+    },
+}
+
+/// A Secret of people that others refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// Wi-Fi credentials.
+    Wifi,
+    /// An address.
+    Address,
+}
+
+/// What a Secret of ours was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretOf {
+    /// It is a code of the device instance of this name.
+    Device(String),
+    /// It is a revision of the template with this UID.
+    Template(String),
+}
+
+/// The name of what changed, and whether `same` says that the change is of no matter to what depends on it.
+pub(super) fn change_of<K: Resource>(observed: &Observed<K>, same: impl Fn(&K, &K) -> bool) -> Option<(Name, bool)> {
+    match observed {
+        Observed::Changed { old, new } => {
+            Some((Name::of(&**new), old.as_ref().is_none_or(|old| old.meta().uid != new.meta().uid || !same(old, new))))
+        }
+        Observed::Gone { name, .. } => Some((name.clone(), true)),
+        Observed::Known => None,
+    }
+}
+
+pub(super) fn project_change(observed: &Observed<Project>) -> Option<Change> {
+    change_of(observed, |_, _| true).map(|(name, matters)| Change::Project { name, matters })
+}
+
+pub(super) fn site_change(observed: &Observed<Site>) -> Option<Change> {
+    let answer = |site: &Site| {
+        site.metadata.annotations.as_ref().and_then(|annotations| annotations.get(REMEDIATE_ANNOTATION)).cloned()
+    };
+    change_of(observed, |old, new| answer(old) == answer(new)).map(|(name, matters)| Change::Site { name, matters })
+}
+
+pub(super) fn template_change(observed: &Observed<ConfigTemplate>) -> Option<Change> {
+    let facts = |template: &ConfigTemplate| {
+        let status = template.status.as_ref();
+        (template.metadata.generation, status.and_then(|s| s.observed_generation), status.and_then(|s| s.revision))
+    };
+    change_of(observed, |old, new| facts(old) == facts(new))
+        .map(|(name, matters)| Change::ConfigTemplate { name, matters })
+}
+
+pub(super) fn secret_change(observed: &Observed<SecretMeta>) -> Option<Change> {
+    let (Observed::Changed { new: secret, .. } | Observed::Gone { old: Some(secret), .. }) = observed else {
+        return None;
+    };
+    let owners = secret.metadata.owner_references.iter().flatten();
+    let device = owners.into_iter().find(|owner| owner.kind == "DeviceInstance");
+    let template = secret.metadata.labels.as_ref().and_then(|labels| labels.get(names::TEMPLATE_LABEL));
+    let of = device.map(|owner| SecretOf::Device(owner.name.clone()));
+    let of = of.or_else(|| template.map(|uid| SecretOf::Template(uid.clone())));
+    Some(Change::Secret { name: Name::of(&**secret), of })
+}
