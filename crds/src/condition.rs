@@ -218,7 +218,7 @@ pub fn merge(
             let since = current
                 .iter()
                 .find(|condition| condition.type_ == type_ && condition.status == status)
-                .map_or(Time(whole_second(now)), |condition| condition.last_transition_time.clone());
+                .map_or(whole_second(now), |condition| condition.last_transition_time.clone());
             Condition {
                 type_: type_.to_owned(),
                 status: status.to_owned(),
@@ -249,9 +249,12 @@ pub fn is_true(conditions: &[Condition], condition: ConditionType) -> bool {
     status_of(conditions, condition) == Some("True")
 }
 
-// Kubernetes keeps times in whole seconds; anything finer would differ from what is stored.
-fn whole_second(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).expect("whole seconds of a timestamp are a timestamp")
+/// A time as Kubernetes keeps it, in whole seconds: anything finer would differ from what is stored.
+///
+/// # Panics
+/// Never: the whole seconds of a timestamp are a timestamp.
+pub fn whole_second(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).expect("whole seconds of a timestamp are a timestamp"))
 }
 
 #[cfg(test)]

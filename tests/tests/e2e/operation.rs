@@ -50,6 +50,17 @@ async fn operating(project: &Project, name: &str) -> Result<Device> {
     Ok(device)
 }
 
+/// A device that is activated as this instance, and the disk that it keeps everything on.
+async fn with_its_disk(project: &Project, name: &str) -> Result<(Device, Arc<MemoryStorage>)> {
+    let disk = Arc::new(MemoryStorage::default());
+    let installer = project.installer().await?;
+    project.ready_device(name).await?;
+    let mut device = device_with(disk.clone()).await?;
+    device.scan(&code_picture(project, &installer, name).await?)?;
+    device.activate(ZIP).await?;
+    Ok((device, disk))
+}
+
 pub(crate) async fn a_reboot_is_done_once_and_its_course_is_shown(stage: Arc<Stage>) -> Result<()> {
     let project = Project::new(&stage, "reboot").await?;
     let mut device = operating(&project, "door").await?;
@@ -106,12 +117,7 @@ pub(crate) async fn a_tampered_device_obeys_nothing_until_it_is_unlocked(stage: 
 
 pub(crate) async fn a_device_that_was_away_too_long_is_asked_after(stage: Arc<Stage>) -> Result<()> {
     let project = Project::new(&stage, "absence").await?;
-    let disk = Arc::new(MemoryStorage::default());
-    let installer = project.installer().await?;
-    project.ready_device("door").await?;
-    let mut device = device_with(disk.clone()).await?;
-    device.scan(&code_picture(&project, &installer, "door").await?)?;
-    device.activate(ZIP).await?;
+    let (mut device, disk) = with_its_disk(&project, "door").await?;
 
     device.pass(TOO_LONG);
     let instance = checking_in(&project, &mut device, "door", "locked", locked).await?;
@@ -156,12 +162,7 @@ pub(crate) async fn the_locks_of_a_site_are_answered_in_one_step(stage: Arc<Stag
 
 pub(crate) async fn a_copied_device_is_locked(stage: Arc<Stage>) -> Result<()> {
     let project = Project::new(&stage, "copy").await?;
-    let disk = Arc::new(MemoryStorage::default());
-    let installer = project.installer().await?;
-    project.ready_device("door").await?;
-    let mut device = device_with(disk.clone()).await?;
-    device.scan(&code_picture(&project, &installer, "door").await?)?;
-    device.activate(ZIP).await?;
+    let (mut device, disk) = with_its_disk(&project, "door").await?;
     // Somebody reads its disk out, and makes another one of it.
     let tag = device.asset_tag().clone();
     let copied = MemoryStorage::default();

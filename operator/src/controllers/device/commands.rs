@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use fleetform_crds::DeviceInstanceStatus;
+use fleetform_crds::condition::whole_second;
 use fleetform_crds::device_instance::CommandStatus;
 use fleetform_domain::operation::{CommandKind, REBOOT_ANNOTATION};
 use fleetform_domain::wire::{Command, DeviceLock, DeviceText};
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::gateway::table::Report;
@@ -58,7 +58,7 @@ pub fn observe(status: &mut DeviceInstanceStatus, report: &Report, now: &Time) {
     for command in &mut status.commands {
         let told = report.told.iter().find(|(id, _)| id.as_str() == command.id).map(|(_, at)| *at);
         if let Some(at) = told.filter(|_| command.delivered_at.is_none()) {
-            command.delivered_at = Some(Time(Timestamp::from_second(at.as_second()).unwrap_or(at)));
+            command.delivered_at = Some(whole_second(at));
         }
     }
     if let Some(completed) = &report.completed {

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use fleetform_crds::condition::Reason;
+use fleetform_crds::condition::{Reason, whole_second};
 use fleetform_crds::device_instance::{ConfigurationStatus, ConfigurationVersion, KEPT_VERSIONS, TemplateRevision};
 use fleetform_crds::{ConfigTemplate, DeviceInstance};
 use fleetform_domain::configuration::{Configuration, DeviceType};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::cache::Found;
 use crate::controllers::Obstacle;
@@ -127,7 +126,7 @@ pub fn desire(current: Option<&ConfigurationStatus>, wanted: &Wanted, now: Times
         digest,
         template: wanted.template.clone(),
         overrides: wanted.overrides.clone(),
-        created_at: Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
+        created_at: whole_second(now),
     });
     status.desired = version;
     // The version that the device runs stays addressable however many follow it.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fleetform_crds::condition::{ConditionType, Reason, Statement, Status};
+use fleetform_crds::condition::{ConditionType, Reason, Statement, Status, whole_second};
 use fleetform_crds::device_instance::LockStatus;
 use fleetform_crds::{DeviceInstance, DeviceInstanceStatus};
 use fleetform_domain::operation::{
@@ -49,7 +49,7 @@ pub fn observe(
     site: Option<&Annotations>,
     circumstances: &Circumstances<'_>,
 ) {
-    let now = Time(Timestamp::from_second(circumstances.now.as_second()).unwrap_or(circumstances.now));
+    let now = whole_second(circumstances.now);
     let report = match liveness {
         Liveness::Reporting(report) => Some(report),
         Liveness::Silent | Liveness::Unknown => None,

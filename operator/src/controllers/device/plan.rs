@@ -9,7 +9,6 @@ use fleetform_domain::activation::Phase;
 use fleetform_domain::id::{Installation, ResourceId};
 use fleetform_domain::operation::{CommandKind, DEFAULT_MAXIMUM_OFFLINE_MINUTES};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::code::{Code, Refused, earlier_code, keep_code};
 use super::configuration::{self, Held};
@@ -190,10 +189,10 @@ fn active(
     let annotations = device.metadata.annotations.as_ref();
     lock::observe(desired, liveness, annotations, site, &circumstances);
     if let Some(id) = commands::reboot_asked(annotations) {
-        commands::request(desired, CommandKind::Reboot, id.as_str(), &second(facts.now));
+        commands::request(desired, CommandKind::Reboot, id.as_str(), &condition::whole_second(facts.now));
     }
     if let Liveness::Reporting(report) = liveness {
-        commands::observe(desired, report, &second(facts.now));
+        commands::observe(desired, report, &condition::whole_second(facts.now));
     }
     let flaps_until = presence::observe(desired, liveness, facts.now);
     if let Some(until) = flaps_until {
@@ -222,10 +221,6 @@ fn active(
     statements
 }
 
-fn second(time: Timestamp) -> Time {
-    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
-}
-
 /// `Ready` of an active instance: whether the device runs what it should.
 pub(super) fn readiness(configuration: Option<&ConfigurationStatus>) -> Vec<Statement> {
     if configuration.is_some_and(|configuration| configuration.applied == Some(configuration.desired)) {
@@ -247,7 +242,7 @@ fn inactive(
 ) -> Vec<Statement> {
     let was_ready = desired.phase == Some(Phase::ReadyForActivation);
     presence::leave(desired, facts.now);
-    let now = second(facts.now);
+    let now = condition::whole_second(facts.now);
     // A reboot is not kept for whoever comes.
     if let Some(id) = commands::reboot_asked(code.device.metadata.annotations.as_ref()) {
         commands::request(desired, CommandKind::Reboot, id.as_str(), &now);

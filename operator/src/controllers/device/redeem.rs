@@ -6,7 +6,6 @@ use fleetform_crds::device_instance::{ActivationStatus, DeviceStatus};
 use fleetform_domain::activation::{Association, Phase};
 use fleetform_domain::transition::Connectivity;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::{plan, presence};
@@ -22,11 +21,10 @@ pub fn patch(device: &DeviceInstance, association: Association, asset_tag: &str,
     let (epoch, sequence) = (association.epoch, association.sequence);
     status.phase = Some(Phase::Active);
     status.activation = Some(ActivationStatus { secret_name: None, sequence, epoch, association: Some(association) });
-    let second = Timestamp::from_second(now.as_second()).unwrap_or(now);
     status.device = Some(DeviceStatus {
         asset_tag_id: asset_tag.to_owned(),
         software_version: None,
-        activated_at: Some(Time(second)),
+        activated_at: Some(condition::whole_second(now)),
     });
     status.connectivity = Some(Connectivity::Disconnected);
     status.health = None;

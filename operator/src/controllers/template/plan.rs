@@ -92,6 +92,7 @@ pub fn plan(template: &ConfigTemplate, facts: &Facts<'_>) -> Plan {
         }
         if let Some(strategy) = &template.spec.rollout {
             let circumstances = Circumstances {
+                digests: &digests,
                 devices: &facts.devices,
                 zones: &facts.zones,
                 admitted: if same { &facts.admitted } else { &HashMap::new() },

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use fleetform_crds::condition::{ConditionType, Reason, Statement, Status};
+use fleetform_crds::condition::{ConditionType, Reason, Statement, Status, whole_second};
 use fleetform_crds::config_template::{RolloutPhase, RolloutStatus};
 use fleetform_crds::{ConfigTemplate, DeviceInstance};
 use fleetform_domain::activation::Phase;
@@ -11,7 +11,6 @@ use fleetform_domain::rollout::{self, Member, Pause, Progress, RolloutStrategy, 
 use fleetform_domain::transition::{Change, Connectivity, Health};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::controllers::Obstacle;
 use crate::reconcile::plan::News;
@@ -25,6 +24,8 @@ const LISTED: usize = 5;
 /// What a rollout depends on beside the template.
 #[derive(Debug)]
 pub struct Circumstances<'a> {
+    /// Of what the template makes of its devices.
+    pub digests: &'a Digests<'a>,
     /// The device instances that refer to the template.
     pub devices: &'a [&'a DeviceInstance],
     /// Time zones of sites, by name.
@@ -86,15 +87,13 @@ impl<'a> Digests<'a> {
 }
 
 fn members<'a>(template: &ConfigTemplate, circumstances: &Circumstances<'a>) -> Vec<Member<'a>> {
-    let digests = Digests::new(&template.spec.configuration);
     let active = circumstances.devices.iter().filter(|device| device.phase() == Phase::Active);
-    active.filter_map(|device| member(template, device, &digests, circumstances)).collect()
+    active.filter_map(|device| member(template, device, circumstances)).collect()
 }
 
 fn member<'a>(
     template: &ConfigTemplate,
     device: &'a DeviceInstance,
-    digests: &Digests<'_>,
     circumstances: &Circumstances<'a>,
 ) -> Option<Member<'a>> {
     let status = device.status.as_ref()?;
@@ -105,7 +104,7 @@ fn member<'a>(
         return None;
     }
     let name = device.metadata.name.as_deref()?;
-    let stage = match (stage(template, device, digests)?, circumstances.admitted.get(name)) {
+    let stage = match (stage(template, device, circumstances.digests)?, circumstances.admitted.get(name)) {
         (Stage::Waiting, Some(since)) => Stage::Changing(*since),
         (stage, _) => stage,
     };
@@ -158,9 +157,9 @@ pub fn step(
         phase: phase_of(&decision.state),
         batch: decision.progress.batch,
         pauses,
-        started_at: second(decision.progress.started_at),
-        settled_at: decision.progress.settled_at.map(second),
-        resumed_at: decision.progress.resumed_at.map(second),
+        started_at: whole_second(decision.progress.started_at),
+        settled_at: decision.progress.settled_at.map(whole_second),
+        resumed_at: decision.progress.resumed_at.map(whole_second),
     };
     let was_complete = before.is_some_and(|rollout| rollout.phase == RolloutPhase::Complete);
     let tell = |reason, action: String, note: String| News { warning: false, reason, action, note };
@@ -187,10 +186,6 @@ fn progress_of(rollout: &RolloutStatus) -> Progress {
         settled_at: rollout.settled_at.as_ref().map(|time| time.0),
         resumed_at: rollout.resumed_at.as_ref().map(|time| time.0),
     }
-}
-
-fn second(time: Timestamp) -> Time {
-    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
 fn phase_of(state: &State) -> RolloutPhase {
