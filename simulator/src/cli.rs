@@ -15,6 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::fleet::{Fleet, FleetOptions};
 use crate::installer::{BearerToken, Installer, PortalAuthorities};
 use crate::release::FactoryKey;
+use crate::scenario::Scenario;
 use crate::storage::DirectoryStorage;
 use crate::telemetry::{Telemetry, serve};
 use crate::transport::{Address, Network, Timeouts};
@@ -56,9 +57,24 @@ pub struct Cli {
     #[arg(long, value_name = "N", env = "FLEETFORM_SIMULATOR_MAX_CONCURRENT_ACTIVATIONS", default_value = "64")]
     pub max_concurrent_activations: NonZeroU32,
 
+    /// How long devices have the gateway wait for something to say, 0 to 60. From 1 on they hear of changes at once, and each holds
+    /// a connection
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "FLEETFORM_SIMULATOR_CHECK_IN_WAIT_SECONDS",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u32).range(0..=60)
+    )]
+    pub check_in_wait_seconds: u32,
+
     /// The key that signs the software of devices, as `fleetform-release key` prints it. Left out, that of the simulation
     #[arg(long, value_name = "KEY", env = "FLEETFORM_SIMULATOR_FACTORY_KEY")]
     pub factory_key: Option<FactoryKey>,
+
+    /// What goes wrong with which devices, and when: a scenario (docs/scenarios.md)
+    #[arg(long, value_name = "FILE", env = "FLEETFORM_SIMULATOR_SCENARIO")]
+    pub scenario: Option<PathBuf>,
 
     /// How the log is written to standard error. What is in it is chosen by `RUST_LOG`
     #[arg(long, value_name = "FORMAT", env = "FLEETFORM_SIMULATOR_LOG_FORMAT", default_value = "text")]
@@ -103,6 +119,10 @@ pub fn main(cli: &Cli) -> anyhow::Result<()> {
 
 /// Plays the fleet until `stop`. The caller owns the socket and the end.
 pub async fn run(cli: &Cli, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    let scenario = cli.scenario.as_deref().map(Scenario::read).transpose().context("--scenario")?;
+    if let Some(scenario) = &scenario {
+        tracing::info!(acts = scenario.acts.len(), seed = scenario.seed, "scenario: {}", scenario.description);
+    }
     let directory = cli.state_dir.clone();
     let storage = tokio::task::spawn_blocking(move || DirectoryStorage::open(directory)).await??;
     let factory_key = cli.factory_key.clone().unwrap_or_else(FactoryKey::of_simulation);
@@ -116,6 +136,8 @@ pub async fn run(cli: &Cli, listener: TcpListener, stop: CancellationToken) -> a
     ));
     let options = FleetOptions {
         picture_every: cli.picture_every,
+        check_in_wait_seconds: cli.check_in_wait_seconds,
+        scenario: scenario.map(Arc::new),
         max_concurrent_activations: usize::try_from(cli.max_concurrent_activations.get())?,
         ..FleetOptions::default()
     };

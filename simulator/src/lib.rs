@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod installer;
 pub mod picture;
 pub mod release;
+pub mod scenario;
 pub mod sign;
 pub mod storage;
 pub mod telemetry;

@@ -13,10 +13,10 @@ use fleetform_domain::wire::{
     LookupResponse,
 };
 use fleetform_simulator::device::{ActivationError, DeviceError, Screen};
-use fleetform_simulator::faults::FailingStorage;
 use fleetform_simulator::storage::{DirectoryStorage, MemoryStorage, Storage};
 use fleetform_simulator::transport::TransportError;
 use rcgen::date_time_ymd;
+use support::disk::FailingStorage;
 use support::{Authority, Reply, Seen, Server, code, device, good, refuse, serve};
 use tokio::net::TcpListener;
 

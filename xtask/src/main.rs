@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
-        Task::Bench(args) => bench::run(args),
+        Task::Bench(args) => bench::run(&args),
         Task::ControlPlane(args) => control_plane::run(args),
         Task::Tools => tools::run(),
         Task::Generate => generate::run(),

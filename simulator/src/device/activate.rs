@@ -147,7 +147,7 @@ impl Device {
         }
         self.join_network()?;
         let address: Address = gateway.parse().map_err(TransportError::from)?;
-        let mut line = self.network.connect_pinned(&address, pin).await?;
+        let mut line = self.network.connect_pinned(&address, pin, self.quirks.clock).await?;
         let answer = line.ask(question).await?;
         self.line = Some(Box::new(line));
         Ok(answer)

@@ -29,7 +29,7 @@ pub use error::{ActivationError, DeviceError};
 pub use quirks::Quirks;
 pub use screen::{Next, Screen, after};
 
-use crate::storage::{Committed, Der, Pending, Record, Stage, Storage, StorageError};
+use crate::storage::{Committed, Der, MemoryStorage, Pending, Record, Stage, Storage, StorageError};
 use crate::transport::{Answer, Connection, Network, Question, TransportError, Trust};
 
 /// The software that devices run unless a test says otherwise.
@@ -121,7 +121,18 @@ impl Device {
         }
     }
 
-    /// Another piece of hardware with the same asset tag and this disk, as somebody makes who copies one. It is off.
+    /// Another piece of hardware with the same asset tag and a copy of its disk, as somebody makes who copies one, switched on.
+    pub async fn copied(&self, seed: u64) -> Result<Self, DeviceError> {
+        let disk = Arc::new(MemoryStorage::default());
+        if let Some(record) = self.disk(|disk, tag| disk.load(tag)).await? {
+            disk.save(&self.asset_tag, &record)?;
+        }
+        let mut copy = self.twin(disk, seed);
+        copy.power_on().await?;
+        Ok(copy)
+    }
+
+    /// Another piece of hardware with the same asset tag and this disk. It is off.
     #[must_use]
     pub fn twin(&self, storage: Arc<dyn Storage>, seed: u64) -> Self {
         Self::new(self.asset_tag.clone(), storage, Arc::clone(&self.network), seed)
@@ -297,6 +308,10 @@ impl Device {
     }
 
     async fn save(&self, record: Record) -> Result<(), StorageError> {
+        if self.quirks.disk_full {
+            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(StorageError::Io { asset_tag: self.asset_tag.to_string(), source });
+        }
         self.disk(move |disk, tag| disk.save(tag, &record)).await
     }
 }

@@ -29,9 +29,23 @@ impl Device {
     /// Applies what is wanted and checks in until nothing else is, on one connection that is closed at the end. Right
     /// after the activation the configuration comes first, so that the first check-in confirms it.
     pub async fn synchronise(&mut self) -> Result<CheckInResponse, DeviceError> {
-        let settled = self.settle().await;
+        self.synchronise_waiting(0).await
+    }
+
+    /// The same; and when nothing is wanted, has the gateway wait up to so many seconds for something, which is done too.
+    pub async fn synchronise_waiting(&mut self, seconds: u32) -> Result<CheckInResponse, DeviceError> {
+        let settled = self.settle_and_wait(seconds).await;
         self.line = None;
         settled
+    }
+
+    async fn settle_and_wait(&mut self, seconds: u32) -> Result<CheckInResponse, DeviceError> {
+        let settled = self.settle().await?;
+        if seconds == 0 || self.lock().is_some() || self.has_tried(settled.desired_configuration_version) {
+            return Ok(settled);
+        }
+        let answer = self.report(seconds).await?;
+        if self.is_settled(answer.desired_configuration_version) { Ok(answer) } else { self.settle().await }
     }
 
     async fn settle(&mut self) -> Result<CheckInResponse, DeviceError> {
@@ -78,11 +92,17 @@ impl Device {
         Err(DeviceError::Unsettled)
     }
 
-    async fn report(&mut self, wait_seconds: u32) -> Result<CheckInResponse, DeviceError> {
-        self.mind_absence().await?;
-        // Counted before it is sent: whether a lost one arrived is not known, and no number may come twice.
-        self.counter += 1;
-        let message = CheckInRequest {
+    /// Sends its last report once more, as a line or somebody on it may do.
+    pub async fn check_in_again(&mut self) -> Result<CheckInResponse, DeviceError> {
+        let message = self.state_report(0);
+        let answer = self.ask(&Question::post_json(CHECK_IN_PATH, &message).once()).await;
+        self.line = None;
+        answer
+    }
+
+    /// What it says of itself.
+    fn state_report(&self, wait_seconds: u32) -> CheckInRequest {
+        CheckInRequest {
             boot_id: self.boot_id(),
             counter: self.counter,
             software_version: self.software_version(),
@@ -96,7 +116,14 @@ impl Device {
             refused_configuration: self.refused_configuration(),
             software_update: self.software_update(),
             wait_seconds,
-        };
+        }
+    }
+
+    async fn report(&mut self, wait_seconds: u32) -> Result<CheckInResponse, DeviceError> {
+        self.mind_absence().await?;
+        // Counted before it is sent: whether a lost one arrived is not known, and no number may come twice.
+        self.counter += 1;
+        let message = self.state_report(wait_seconds);
         let wait = Duration::from_secs(wait_seconds.into());
         let question = Question::post_json(CHECK_IN_PATH, &message).waiting(wait).once();
         let answer: CheckInResponse = self.ask(&question).await?;
@@ -129,7 +156,8 @@ impl Device {
         self.join_network()?;
         let address: Address = association.gateway.parse().map_err(TransportError::from)?;
         let (certificates, key) = (association.certificates.clone(), association.key());
-        let mut line = self.network.connect_as(&address, &association.trust, certificates, key).await?;
+        let clock = self.quirks.clock;
+        let mut line = self.network.connect_as(&address, &association.trust, certificates, key, clock).await?;
         let answer = line.ask(question).await?;
         self.line = Some(Box::new(line));
         Ok(answer)

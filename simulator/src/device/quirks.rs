@@ -5,6 +5,8 @@ use std::num::NonZeroU64;
 
 use fleetform_domain::configuration::RefusalReason;
 
+use crate::transport::Clock;
+
 /// What is wrong with a device, or around it. Nothing is, unless it is said here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quirks {
@@ -12,12 +14,14 @@ pub struct Quirks {
     pub no_network: bool,
     /// The wireless networks that are there, with their passphrases; any, when this is none.
     pub wifi: Option<BTreeMap<String, String>>,
+    /// Its disk is full: nothing can be saved.
+    pub disk_full: bool,
     /// Why it refuses every configuration that it does not run.
     pub refuses: Option<RefusalReason>,
     /// How fast it downloads, in bytes a second; at once, when this is none.
     pub download_rate: Option<NonZeroU64>,
     /// So many downloads from now on arrive damaged.
     pub damaged_downloads: u32,
-    /// How many seconds its clock is ahead; behind, when negative.
-    pub clock_ahead_seconds: i64,
+    /// Its clock.
+    pub clock: Clock,
 }

@@ -1,7 +1,5 @@
 //! Certificates: renewed by elapsed time, and also after their end, when the gateway no longer takes them for anything else.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{CERTIFICATE_PATH, CertificateResponse};
 use rustls_pki_types::CertificateDer;
@@ -32,11 +30,6 @@ impl Validity {
     }
 }
 
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
 /// Whether the gateway said that it no longer takes the certificate.
 pub(super) fn is_certificate_refused(error: &DeviceError) -> bool {
     matches!(error, DeviceError::Refused(Refusal { code: Some(ProblemCode::NotAuthenticated), .. }))
@@ -54,7 +47,8 @@ impl Device {
     pub(super) async fn keep_certificate(&mut self) -> Result<(), DeviceError> {
         let State::Active(association) = &self.state else { return Ok(()) };
         let validity = association.certificates.first().and_then(Validity::of);
-        if !validity.is_some_and(|validity| validity.is_due(now())) {
+        let now = i64::try_from(self.quirks.clock.now()).unwrap_or(i64::MAX);
+        if !validity.is_some_and(|validity| validity.is_due(now)) {
             return Ok(());
         }
         match self.renew_certificate().await {

@@ -7,7 +7,7 @@ use fleetform_domain::wire::DeviceSummary;
 /// What the portal says of a device instance, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Whether there is something to simulate: its site is simulated, and it is of a type that has codes of its own.
+    /// Whether there is something to play: its site is simulated, and it is of a type that has codes of its own.
     pub playable: bool,
     /// Where it stands.
     pub phase: Phase,
@@ -15,11 +15,12 @@ pub struct Entry {
     pub sequence: i64,
 }
 
-impl From<&DeviceSummary> for Entry {
-    fn from(device: &DeviceSummary) -> Self {
+impl Entry {
+    /// What the list says of `device`; `every_site` says whether devices are played whose sites are not simulated.
+    pub fn of(device: &DeviceSummary, every_site: bool) -> Self {
         Self {
             // Sensors speak through a gateway.
-            playable: device.simulated && device.device_type != DeviceType::Sensor,
+            playable: (device.simulated || every_site) && device.device_type != DeviceType::Sensor,
             phase: device.phase,
             sequence: device.activation_sequence,
         }
@@ -133,8 +134,8 @@ mod tests {
             activation_sequence: 1,
             simulated: true,
         };
-        assert!(Entry::from(&device).playable);
+        assert!(Entry::of(&device, false).playable);
         device.device_type = DeviceType::Sensor;
-        assert!(!Entry::from(&device).playable);
+        assert!(!Entry::of(&device, false).playable);
     }
 }

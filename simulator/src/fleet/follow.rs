@@ -28,9 +28,18 @@ pub(super) async fn follow(
     let mut failures = 0;
     while !lists.is_closed() {
         let wait_seconds = if since.is_some() { options.list_wait_seconds } else { 0 };
-        let query = DeviceListQuery { site: None, simulated: Some(true), since: since.clone(), wait_seconds };
+        let query = DeviceListQuery {
+            site: None,
+            simulated: options.project.is_none().then_some(true),
+            since: since.clone(),
+            wait_seconds,
+        };
         let asked = Instant::now();
-        let pause = match installer.devices(&query).await {
+        let list = match &options.project {
+            Some(project) => installer.project_devices(project, &query).await,
+            None => installer.devices(&query).await,
+        };
+        let pause = match list {
             Ok(list) => {
                 telemetry.list("ok");
                 failures = 0;

@@ -8,6 +8,7 @@ mod addresses;
 mod agenda;
 mod crew;
 pub mod decide;
+mod director;
 mod follow;
 mod order;
 mod population;
@@ -27,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::backoff::Backoff;
 use crate::device::Device;
 use crate::installer::Installer;
+use crate::scenario::Scenario;
 use crate::storage::{Record, Storage, StorageError};
 use crate::telemetry::Telemetry;
 use crate::transport::Network;
@@ -46,6 +48,9 @@ pub struct FleetOptions {
     pub max_concurrent_activations: usize,
     /// Most devices that check in at once.
     pub max_concurrent_check_ins: usize,
+    /// How long devices have the gateway wait for something to say, in seconds, up to [`MAX_WAIT_SECONDS`]. From 1 on they check in
+    /// again at once, and hold a connection all the time.
+    pub check_in_wait_seconds: u32,
     /// How long the portal is asked to wait for a change of its list, in seconds, up to [`MAX_WAIT_SECONDS`].
     pub list_wait_seconds: u32,
     /// How long a device is kept whose instance, or whose site's simulation, is gone. Within that time it can come back.
@@ -56,6 +61,11 @@ pub struct FleetOptions {
     pub check_in_backoff: Backoff,
     /// Between attempts to read the list.
     pub list_backoff: Backoff,
+    /// What goes wrong, if something is to.
+    pub scenario: Option<Arc<Scenario>>,
+    /// The one project whose devices are played, of all its sites: for an installer who has rights there alone. Without it, the
+    /// devices of all simulated sites are.
+    pub project: Option<String>,
     /// Of boot ids and of all chance. Another one each time, unless a test wants the same again.
     pub seed: u64,
 }
@@ -66,11 +76,14 @@ impl Default for FleetOptions {
             picture_every: NonZeroU32::MIN,
             max_concurrent_activations: 64,
             max_concurrent_check_ins: 256,
+            check_in_wait_seconds: 0,
             list_wait_seconds: MAX_WAIT_SECONDS - 5,
             forget_after: Duration::from_mins(10),
             activation_backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
             check_in_backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
             list_backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(5)),
+            scenario: None,
+            project: None,
             seed: rand::random(),
         }
     }
@@ -109,7 +122,7 @@ impl Fleet {
         telemetry: Arc<Telemetry>,
         options: FleetOptions,
     ) -> Self {
-        let tools = Arc::new(Tools::new(installer, telemetry, options.picture_every));
+        let tools = Arc::new(Tools::new(installer, telemetry, &options));
         Self { options, maker: Maker { storage, network }, tools, status: watch::Sender::default() }
     }
 
@@ -189,6 +202,7 @@ impl Fleet {
             return;
         }
         tracing::info!(devices = asset_tags.len(), "devices whose instances are gone are forgotten");
+        self.tools.forget(&asset_tags);
         let storage = self.maker.storage.clone();
         let remove = move || asset_tags.iter().try_for_each(|tag| storage.remove(tag));
         if let Err(error) = tokio::task::spawn_blocking(remove).await.expect("disks do not panic") {

@@ -1,6 +1,7 @@
 //! Pure: work for one device, and what came of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleetform_domain::wire::DeviceName;
 
@@ -58,6 +59,8 @@ pub(super) struct Done {
     pub(super) device: Box<Device>,
     pub(super) outcome: Outcome,
     pub(super) work: Work,
+    /// Something about the device changes in so much time: it is to be looked at then.
+    pub(super) cue: Option<Duration>,
     /// As it was when the work was begun.
     pub(super) entry: Entry,
 }

@@ -38,6 +38,8 @@ struct Slot {
     /// The appointment or place in a queue that counts: all with another number were overtaken.
     turn: u64,
     is_away: bool,
+    /// Something about the device changes in so much time.
+    cue: Option<Duration>,
     /// The list changed while the device was away.
     has_news: bool,
     stage: Stage,
@@ -124,7 +126,7 @@ impl Population {
     }
 
     fn take_in(&mut self, device: DeviceSummary, now: Instant, spread: Duration) {
-        let entry = Entry::from(&device);
+        let entry = Entry::of(&device, self.options.project.is_some());
         if !entry.playable {
             return self.remove(&device.id, now);
         }
@@ -158,6 +160,7 @@ impl Population {
             failures: 0,
             turn: 0,
             is_away: self.away.contains(&asset_tag),
+            cue: None,
             has_news: false,
             stage: Stage::Waiting,
             asset_tag,
@@ -227,6 +230,7 @@ impl Population {
             (0, _) => pause,
             (failures, _) => backoff.delay(failures, self.rng.random()),
         };
+        let wait = slot.cue.take().map_or(wait, |cue| wait.min(cue));
         if wait.is_zero() {
             self.queues[work as usize].push_back((slot.turn, name.clone()));
         } else {
@@ -248,6 +252,8 @@ impl Population {
     fn take_from_queue(&mut self, work: Work) -> Option<Order> {
         let most = match work {
             Work::Activation => self.options.max_concurrent_activations,
+            // Those that wait are at no work.
+            Work::CheckIn if self.options.check_in_wait_seconds > 0 => usize::MAX,
             Work::CheckIn => self.options.max_concurrent_check_ins,
         };
         while self.working[work as usize] < most.max(1) {
@@ -269,12 +275,13 @@ impl Population {
 
     /// A device is back from work.
     pub(super) fn finish(&mut self, done: Done, now: Instant) {
-        let Done { name, device, outcome, work, entry } = done;
+        let Done { name, device, outcome, work, cue, entry } = done;
         self.working[work as usize] -= 1;
         self.away.remove(device.asset_tag());
         let slot = self.slots.get_mut(&name).filter(|slot| slot.asset_tag == *device.asset_tag());
         let Some(slot) = slot else { return self.shelve(device, now) };
         slot.is_away = false;
+        slot.cue = cue;
         let heed_list = std::mem::take(&mut slot.has_news);
         let mut pause = Duration::ZERO;
         match outcome {

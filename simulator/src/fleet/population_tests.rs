@@ -74,7 +74,7 @@ impl Town {
 
     fn finish(&mut self, order: Order, device: Box<Device>, outcome: Outcome) {
         let Order { name, entry, work, .. } = order;
-        self.population.finish(Done { name, device, outcome, work, entry }, self.now);
+        self.population.finish(Done { name, device, outcome, work, cue: None, entry }, self.now);
     }
 
     /// The order is carried out, and the device is active.
@@ -209,7 +209,7 @@ fn what_goes_is_switched_off_and_comes_back_as_it_was_until_it_is_forgotten() {
     let gone = DeviceList { removed: vec![entry(1, Phase::Active, 1).id], ..DeviceList::default() };
     town.population.admit(gone, town.now);
     let Order { name, entry, device, work, .. } = order;
-    town.population.finish(Done { name, device, outcome: Outcome::Failed, work, entry }, town.now);
+    town.population.finish(Done { name, device, outcome: Outcome::Failed, work, cue: None, entry }, town.now);
     town.now += 601 * SECOND;
     assert_eq!(town.population.forget(town.now), [asset_tag("uid-1")]);
     assert!(town.population.forget(town.now).is_empty());

@@ -6,23 +6,32 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use fleetform_domain::activation::{ActivationFailure, Phase};
 use fleetform_domain::problem::ProblemCode;
+use fleetform_domain::wire::{DeviceText, MAX_WAIT_SECONDS};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::FleetOptions;
 use super::addresses::Addresses;
-use super::order::{Done, Order, Outcome};
+use super::director::{Director, Role};
+use super::order::{Done, Order, Outcome, Work};
 use crate::device::{ActivationError, Device, DeviceError, Screen};
 use crate::installer::{Installer, InstallerError};
-use crate::picture;
+use crate::scenario::Once;
 use crate::storage::StorageError;
 use crate::telemetry::Telemetry;
+use crate::{faults, picture};
+
+/// A ZIP code that no site has.
+const WRONG_ZIP: &str = "00000";
 
 /// What installers share.
 pub(super) struct Tools {
     pub(super) installer: Arc<Installer>,
     pub(super) telemetry: Arc<Telemetry>,
     addresses: Addresses,
+    director: Option<Director>,
     picture_every: NonZeroU32,
+    check_in_wait_seconds: u32,
     codes: AtomicU32,
     /// As many pictures are looked at at once as there are processors.
     eyes: Arc<Semaphore>,
@@ -47,13 +56,15 @@ impl Trouble {
 }
 
 impl Tools {
-    pub(super) fn new(installer: Arc<Installer>, telemetry: Arc<Telemetry>, picture_every: NonZeroU32) -> Self {
+    pub(super) fn new(installer: Arc<Installer>, telemetry: Arc<Telemetry>, options: &FleetOptions) -> Self {
         let eyes = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             installer,
             telemetry,
             addresses: Addresses::default(),
-            picture_every,
+            director: options.scenario.clone().map(Director::new),
+            picture_every: options.picture_every,
+            check_in_wait_seconds: options.check_in_wait_seconds.min(MAX_WAIT_SECONDS),
             codes: AtomicU32::new(0),
             eyes: Arc::new(Semaphore::new(eyes)),
         }
@@ -61,14 +72,23 @@ impl Tools {
 
     /// Carries out an order.
     pub(super) async fn visit(&self, mut order: Order) -> Done {
-        let outcome = self.play(&mut order).await;
+        let mut role = self.director.as_ref().and_then(|director| director.take(&order.name, &order.device));
+        if let Some(role) = &mut role {
+            role.enter(&mut order.device).await;
+        }
+        let outcome = self.play(&mut order, role.as_deref_mut()).await;
+        let mut cue = None;
+        if let (Some(director), Some(mut role)) = (&self.director, role) {
+            cue = role.leave(&mut order.device).await;
+            director.put_back(&order.device, role);
+        }
         let Order { name, entry, device, work, .. } = order;
-        Done { name, device, outcome, work, entry }
+        Done { name, device, outcome, work, cue, entry }
     }
 
-    async fn play(&self, order: &mut Order) -> Outcome {
+    async fn play(&self, order: &mut Order, role: Option<&mut Role>) -> Outcome {
         if !order.device.is_associated() {
-            match self.bring_up(order).await {
+            match self.bring_up(order, role).await {
                 Ok(true) => {}
                 Ok(false) => return Outcome::Nothing,
                 Err(trouble) => {
@@ -79,10 +99,13 @@ impl Tools {
                 }
             }
         }
-        match order.device.synchronise().await {
+        // Who activates devices goes on to the next one.
+        let wait = if order.work == Work::CheckIn { self.check_in_wait_seconds } else { 0 };
+        match order.device.synchronise_waiting(wait).await {
             Ok(answer) => {
                 self.telemetry.check_in("ok");
-                Outcome::CheckedIn { next_seconds: answer.next_check_in_seconds }
+                let waits = self.check_in_wait_seconds > 0;
+                Outcome::CheckedIn { next_seconds: if waits { 0 } else { answer.next_check_in_seconds } }
             }
             Err(DeviceError::AssociationEnded) => {
                 self.telemetry.check_in("association-ended");
@@ -98,7 +121,7 @@ impl Tools {
     }
 
     /// Powers the device on as far as needed and sees that it is associated. False when there is nothing to activate.
-    async fn bring_up(&self, order: &mut Order) -> Result<bool, Trouble> {
+    async fn bring_up(&self, order: &mut Order, role: Option<&mut Role>) -> Result<bool, Trouble> {
         let device = &mut order.device;
         if matches!(device.screen(), Screen::Off | Screen::Halted(_)) {
             power_on(device).await?;
@@ -120,14 +143,25 @@ impl Tools {
         if order.entry.phase != Phase::ReadyForActivation {
             return Ok(false);
         }
-        self.activate(order).await?;
+        self.activate(order, role.map(Role::stumbles).unwrap_or_default()).await?;
         self.telemetry.activation("activated");
         Ok(true)
     }
 
-    async fn activate(&self, order: &mut Order) -> Result<(), Trouble> {
+    async fn activate(&self, order: &mut Order, stumbles: Vec<Once>) -> Result<(), Trouble> {
+        for stumble in &stumbles {
+            self.stumble(order, *stumble).await?;
+        }
         let text = self.code(order).await?;
+        for stumble in &stumbles {
+            if let Once::SlowInstaller(time) = stumble {
+                tokio::time::sleep(*time).await;
+            }
+        }
         order.device.scan_text(&text)?;
+        for _ in stumbles.iter().filter(|stumble| **stumble == Once::WrongZip) {
+            self.expect(order.device.look_up(WRONG_ZIP).await);
+        }
         self.look_up(order).await?;
         match order.device.confirm().await {
             Err(error) if error.code() == Some(ProblemCode::ConfirmationNotValid) => {
@@ -136,6 +170,48 @@ impl Tools {
                 Ok(order.device.confirm().await?)
             }
             done => Ok(done?),
+        }
+    }
+
+    /// Shows the device what is no use to it.
+    async fn stumble(&self, order: &mut Order, stumble: Once) -> Result<(), Trouble> {
+        let picture = || self.installer.activation_picture(&order.name);
+        let unreadable = || Trouble::from(ActivationError::from(ActivationFailure::UnableToReadQr));
+        match stumble {
+            Once::UnreadableQr => {
+                let png = faults::covered(&picture().await?).ok_or_else(unreadable)?;
+                self.expect(order.device.scan(&png));
+            }
+            Once::MultipleQrCodes => {
+                let png = picture().await?;
+                let png = faults::side_by_side(&png, &png).ok_or_else(unreadable)?;
+                self.expect(order.device.scan(&png));
+            }
+            Once::ForgedQr => {
+                let mut text = self.installer.activation_text(&order.name).await?;
+                // The last characters are of the token's MAC.
+                let turned = if text.pop() == Some('A') { 'B' } else { 'A' };
+                text.pop();
+                text.extend([turned, turned]);
+                order.device.scan_text(&text)?;
+                self.expect(order.device.look_up(WRONG_ZIP).await);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Counts what the device shows; that it shows something is what the scenario is about.
+    fn expect<T>(&self, outcome: Result<T, ActivationError>) {
+        if let Err(error) = outcome {
+            self.telemetry.activation(error.kind());
+        }
+    }
+
+    /// Devices that are gone for good.
+    pub(super) fn forget(&self, asset_tags: &[DeviceText]) {
+        if let Some(director) = &self.director {
+            director.forget(asset_tags);
         }
     }
 

@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 pub use address::{Address, InvalidAddress};
 pub use connection::{Answer, Connection, Question, Refusal};
 pub use error::TransportError;
-pub use trust::Trust;
+pub use trust::{Clock, Trust};
 
 use crate::release::FactoryKey;
 use download::Downloads;
@@ -95,8 +95,17 @@ impl Network {
     }
 
     /// Connects to a gateway that must have the authority with this pin, without a certificate of one's own.
-    pub async fn connect_pinned(&self, address: &Address, pin: &str) -> Result<Connection, TransportError> {
-        let config = self.pinned_config(pin)?;
+    pub async fn connect_pinned(
+        &self,
+        address: &Address,
+        pin: &str,
+        clock: Clock,
+    ) -> Result<Connection, TransportError> {
+        let config = if clock == Clock::default() {
+            self.pinned_config(pin)?
+        } else {
+            Arc::new(trust::pinned_config(&self.provider, pin, clock)?)
+        };
         self.connect(address, config).await
     }
 
@@ -107,9 +116,10 @@ impl Network {
         trust: &Trust,
         certificates: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
+        clock: Clock,
     ) -> Result<Connection, TransportError> {
         // Made for each connection and dropped with it: a device at rest keeps only certificate and key.
-        let config = trust::device_config(&self.provider, trust, certificates, key)?;
+        let config = trust::device_config(&self.provider, trust, certificates, key, clock)?;
         self.connect(address, Arc::new(config)).await
     }
 
@@ -152,7 +162,7 @@ impl Network {
         if let Some(config) = pinned.get(pin) {
             return Ok(config.clone());
         }
-        let config = Arc::new(trust::pinned_config(&self.provider, pin)?);
+        let config = Arc::new(trust::pinned_config(&self.provider, pin, Clock::default())?);
         if pinned.len() >= KEPT_PINS {
             pinned.clear();
         }

@@ -1,6 +1,7 @@
 //! Whom one trusts: the one authority that a code pins, the authorities that an activation delivered, or a bundle.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,6 +10,7 @@ use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, RootCertStore, SignatureScheme,
@@ -119,8 +121,28 @@ impl ServerCertVerifier for PinnedAuthority {
 
 type Builder = rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>;
 
-fn tls13(provider: &Arc<CryptoProvider>) -> Builder {
-    ClientConfig::builder_with_provider(provider.clone())
+/// A clock that is ahead by so many seconds, or behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    /// Seconds; negative when it is behind.
+    pub ahead_seconds: i64,
+}
+
+impl Clock {
+    /// What it shows, in seconds since 1970; 0 when that is before.
+    pub fn now(self) -> u64 {
+        UnixTime::now().as_secs().saturating_add_signed(self.ahead_seconds)
+    }
+}
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.now())))
+    }
+}
+
+fn tls13(provider: &Arc<CryptoProvider>, clock: Clock) -> Builder {
+    ClientConfig::builder_with_details(provider.clone(), Arc::new(clock))
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has suites of TLS 1.3")
 }
@@ -133,11 +155,15 @@ fn finished(mut config: ClientConfig) -> ClientConfig {
     config
 }
 
-pub(super) fn pinned_config(provider: &Arc<CryptoProvider>, pin: &str) -> Result<ClientConfig, TransportError> {
+pub(super) fn pinned_config(
+    provider: &Arc<CryptoProvider>,
+    pin: &str,
+    clock: Clock,
+) -> Result<ClientConfig, TransportError> {
     let bytes = URL_SAFE_NO_PAD.decode(pin).ok().and_then(|bytes| bytes.try_into().ok());
     let pin = bytes.ok_or(TransportError::BadMaterial("the pin of the code"))?;
     let verifier = Arc::new(PinnedAuthority { provider: provider.clone(), pin, known: Mutex::default() });
-    Ok(finished(tls13(provider).dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+    Ok(finished(tls13(provider, clock).dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
 }
 
 pub(super) fn device_config(
@@ -145,8 +171,9 @@ pub(super) fn device_config(
     trust: &Trust,
     certificates: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    clock: Clock,
 ) -> Result<ClientConfig, TransportError> {
-    tls13(provider)
+    tls13(provider, clock)
         .with_webpki_verifier(trust.verifier.clone())
         .with_client_auth_cert(certificates, key)
         .map(finished)

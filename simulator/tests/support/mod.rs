@@ -1,5 +1,7 @@
 //! A server that says what a real gateway cannot easily be made to say.
 
+pub(crate) mod disk;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -9,7 +9,7 @@ use fleetform_domain::activation::{ActivationCode, ActivationFailure, Activation
 use fleetform_e2e::installation::NAMESPACE;
 use fleetform_e2e::wait::{self, Look};
 use fleetform_simulator::device::{Device, Screen};
-use fleetform_simulator::faults::{FailingStorage, covered, side_by_side};
+use fleetform_simulator::faults::{covered, side_by_side};
 use fleetform_simulator::storage::MemoryStorage;
 use fleetform_simulator::transport::{Network, Timeouts};
 use jiff::{SignedDuration, Timestamp};
@@ -19,7 +19,7 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::devices::{activated, code_picture, code_text, device_with, expect, new_device};
+use super::devices::{activated, code_picture, code_text, expect, new_device};
 use super::project::{LIMIT, Project, SITE, ZIP, reader};
 use super::stage::Stage;
 
@@ -30,8 +30,7 @@ pub(crate) async fn what_the_device_decides_itself(stage: Arc<Stage>) -> Result<
     project.ready_device("two").await?;
     let one = code_picture(&project, &installer, "one").await?;
     let two = code_picture(&project, &installer, "two").await?;
-    let full = FailingStorage::new(Arc::new(MemoryStorage::default()));
-    let mut device = device_with(Arc::<FailingStorage>::clone(&full)).await?;
+    let mut device = new_device().await?;
 
     let unreadable = device.scan(&covered(&one).context("cover the picture")?);
     expect(&device, unreadable, ActivationFailure::UnableToReadQr, Screen::Scan)?;
@@ -40,13 +39,13 @@ pub(crate) async fn what_the_device_decides_itself(stage: Arc<Stage>) -> Result<
 
     device.scan(&one)?;
     device.look_up(ZIP).await?;
-    full.set_failing(true);
+    device.quirks().disk_full = true;
     let unsaved = device.confirm().await;
     let failed = ActivationFailure::UnableToConfigureDevice;
     expect(&device, unsaved, failed, Screen::Halted(failed))?;
     let untouched = project.api::<DeviceInstance>().get("one").await?;
     ensure!(untouched.phase() == Phase::ReadyForActivation, "the gateway never heard of it");
-    full.set_failing(false);
+    device.quirks().disk_full = false;
     ensure!(device.power_on().await? == Screen::Scan);
     device.scan(&one)?;
     device.activate(ZIP).await?;

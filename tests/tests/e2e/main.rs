@@ -22,6 +22,7 @@ mod race;
 mod raw;
 mod releases;
 mod rollout;
+mod scenario;
 mod software;
 mod stage;
 mod upgrade;
@@ -89,6 +90,9 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_slow_download_shows_how_far_it_is,
             what_is_not_the_release_is_refused_and_said_why,
             a_refused_change_holds_the_rollout,
+        }
+        scenario {
+            every_scenario_shows_what_it_says,
         }
         network {
             new_credentials_reach_the_device_by_their_secret_alone,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use fleetform_domain::wire::MAX_WAIT_SECONDS;
 use fleetform_e2e::control_plane::{self, ControlPlane, client_of};
 use fleetform_e2e::installation::{self, Installation, SimulatorOptions};
 use fleetform_e2e::{Cluster, Component};
@@ -30,11 +31,22 @@ pub(super) struct Bed {
 impl Bed {
     /// Starts one, with the operator and, if it is asked for, the simulator.
     pub(super) async fn start(settings: &Settings, simulator: bool) -> Result<Self> {
+        let options = SimulatorOptions { picture_every: settings.picture_every.get(), ..SimulatorOptions::default() };
+        Self::start_with(settings, simulator.then_some(options)).await
+    }
+
+    /// Starts one whose devices wait in their check-ins for something to do.
+    pub(super) async fn start_waiting(settings: &Settings) -> Result<Self> {
+        let args = vec![format!("--check-in-wait-seconds={}", MAX_WAIT_SECONDS.min(settings.check_in_seconds))];
+        let options = SimulatorOptions { picture_every: settings.picture_every.get(), args };
+        Self::start_with(settings, Some(options)).await
+    }
+
+    async fn start_with(settings: &Settings, simulator: Option<SimulatorOptions>) -> Result<Self> {
         let plane = ControlPlane::start(control_plane::Options::default()).await?;
         let mut options = installation::Options::in_dir(plane.dir().join("fleetform"));
         options.check_in_seconds = settings.check_in_seconds;
-        options.simulator = simulator
-            .then(|| SimulatorOptions { picture_every: settings.picture_every.get(), ..SimulatorOptions::default() });
+        options.simulator = simulator;
         let installation = Installation::start(Cluster::of(&plane)?, options).await?;
         Ok(Self { installation, plane })
     }

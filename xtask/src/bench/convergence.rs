@@ -37,11 +37,23 @@ struct Status {
     phase: Option<Phase>,
     #[serde(default)]
     conditions: Vec<Condition>,
+    configuration: Option<Configuration>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Configuration {
+    applied: Option<u32>,
 }
 
 impl Device {
-    fn number(&self) -> Option<usize> {
+    pub(super) fn number(&self) -> Option<usize> {
         objects::device_number(self.metadata.name.as_deref()?)
+    }
+
+    /// Whether it says that it runs this version.
+    pub(super) fn runs(&self, version: u32) -> bool {
+        let configuration = self.status.as_ref().and_then(|status| status.configuration.as_ref());
+        configuration.and_then(|configuration| configuration.applied) == Some(version)
     }
 
     fn stage(&self) -> Option<Stage> {

@@ -86,7 +86,7 @@ pub(super) async fn measure(settings: &Settings) -> Result<Fleet> {
 }
 
 /// The operator has seen everything that device instances refer to.
-async fn surroundings_are_ready(installation: &Installation) -> Result<()> {
+pub(super) async fn surroundings_are_ready(installation: &Installation) -> Result<()> {
     let namespace = format!("--namespace={}", objects::NAMESPACE);
     let what = "projects,sites,configtemplates";
     let args = ["wait", &namespace, "--for=condition=Ready", "--timeout=60s", "--all", what];

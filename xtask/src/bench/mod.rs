@@ -15,6 +15,7 @@ mod profile;
 mod raw;
 mod raw_bodies;
 mod report;
+mod rollout;
 mod stages;
 mod steady;
 mod table;
@@ -45,11 +46,14 @@ pub(crate) struct Args {
 enum Benchmark {
     /// How long a fleet takes from its declaration to being active, how much of that the API server's own limit explains,
     /// and what the operator writes and keeps in memory for it.
-    Convergence(Convergence),
+    Convergence(Options),
+    /// How long a change of a template takes to be applied by every device of an active fleet whose devices wait for it, and how
+    /// much of that the API server's own limit explains. At most 16,000 devices: each holds a connection.
+    Rollout(Options),
 }
 
 #[derive(clap::Args)]
-struct Convergence {
+struct Options {
     #[command(flatten)]
     settings: Settings,
     /// File to write the figures to, as JSON.
@@ -108,31 +112,50 @@ impl Settings {
 }
 
 /// Measures, prints one table, and writes the JSON file.
-pub(crate) fn run(args: Args) -> Result<()> {
-    let Benchmark::Convergence(args) = args.benchmark;
-    args.profile.enter()?;
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let (Benchmark::Convergence(options) | Benchmark::Rollout(options)) = &args.benchmark;
+    options.profile.enter()?;
     // Before signals are ours, so that Ctrl-C also ends a build.
     assets::locate()?;
     tools::kubectl()?;
     tools::helm()?;
     let runtime = tokio::runtime::Runtime::new().context("start the async runtime")?;
-    let report = runtime.block_on(async {
+    let figures = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watch for Ctrl-C")?;
         tokio::select! {
-            report = measure(&args.settings) => report,
+            figures = measure(&args.benchmark) => figures,
             _ = terminate.recv() => bail!("ended before it had measured anything"),
             _ = interrupt.recv() => bail!("ended before it had measured anything"),
         }
     })?;
-    println!("{}", table::of(&report));
-    if let Some(path) = &args.json {
-        fs::write(path, report.to_json()).with_context(|| format!("write the figures to {}", path.display()))?;
+    println!("{}", figures.table);
+    if let Some(path) = &options.json {
+        fs::write(path, figures.json).with_context(|| format!("write the figures to {}", path.display()))?;
     }
     Ok(())
 }
 
-async fn measure(settings: &Settings) -> Result<Report> {
+/// What was measured, for people and for programs.
+struct Figures {
+    table: String,
+    json: String,
+}
+
+async fn measure(benchmark: &Benchmark) -> Result<Figures> {
+    Ok(match benchmark {
+        Benchmark::Convergence(options) => {
+            let report = measure_convergence(&options.settings).await?;
+            Figures { table: table::of(&report), json: report.to_json() }
+        }
+        Benchmark::Rollout(options) => {
+            let figures = rollout::measure(&options.settings).await?;
+            Figures { table: table::of_rollout(&figures), json: figures.to_json() }
+        }
+    })
+}
+
+async fn measure_convergence(settings: &Settings) -> Result<Report> {
     let (raw, fleet) = match settings.order {
         Order::RawFirst => {
             let raw = raw::measure(settings).await?;

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 pub(super) const NAMESPACE: &str = "bench";
 
 const PREFIX: &str = "reader-";
-const TEMPLATE: &str = "entry-door";
+/// The template of all devices.
+pub(super) const TEMPLATE: &str = "entry-door";
 
 /// Name of the device instance with this number.
 pub(super) fn device_name(number: usize) -> String {

@@ -74,7 +74,7 @@ async fn write_all(settings: &Settings, writer: Arc<Writer>) -> Result<()> {
         async move {
             let created = all[number].get().context("a device instance was not created")?;
             let (device, secret) = operator.make_ready(created).await?;
-            operator.activate(&device, &secret).await
+            operator.activate(&device, &secret).await.map(drop)
         }
     })
     .await
@@ -110,7 +110,7 @@ where
 }
 
 /// Makes the writes of one device after the other.
-struct Writer {
+pub(super) struct Writer {
     /// As the user, who declares.
     declared: Api<DeviceInstance>,
     /// As the operator.
@@ -120,7 +120,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(admin: &Client, operator: &Client, sites: usize) -> Self {
+    pub(super) fn new(admin: &Client, operator: &Client, sites: usize) -> Self {
         Self {
             declared: Api::namespaced(admin.clone(), objects::NAMESPACE),
             devices: Api::namespaced(operator.clone(), objects::NAMESPACE),
@@ -129,12 +129,12 @@ impl Writer {
         }
     }
 
-    async fn create(&self, number: usize) -> Result<DeviceInstance> {
+    pub(super) async fn create(&self, number: usize) -> Result<DeviceInstance> {
         let declared = objects::device(number, self.sites);
         self.declared.create(&PostParams::default(), &declared).await.context("create a device instance")
     }
 
-    async fn make_ready(&self, created: &DeviceInstance) -> Result<(Device, Secret)> {
+    pub(super) async fn make_ready(&self, created: &DeviceInstance) -> Result<(Device, Secret)> {
         let (name, uid) = (created.name_any(), created.uid().unwrap_or_default());
         let secret = serde_json::from_value(raw_bodies::secret(&name, &uid)).context("the Secret of a code")?;
         let secret = self.secrets.create(&PostParams::default(), &secret).await;
@@ -144,7 +144,7 @@ impl Writer {
         Ok((device.context("say that a device is ready")?, secret))
     }
 
-    async fn activate(&self, device: &Device, secret: &Secret) -> Result<()> {
+    pub(super) async fn activate(&self, device: &Device, secret: &Secret) -> Result<Device> {
         let (name, uid) = (device.name_any(), device.uid().unwrap_or_default());
         let redeem = serde_json::from_value(raw_bodies::redeem(&uid)).context("make a JSON Patch")?;
         let redeemed = self.devices.patch_status(&name, &PatchParams::default(), &Patch::Json::<()>(redeem)).await;
@@ -154,7 +154,18 @@ impl Writer {
         self.secrets.delete(&secret.name_any(), &delete).await.context("delete the Secret of a code")?;
         let checked_in = raw_bodies::checked_in(&uid, &redeemed.resource_version().unwrap_or_default());
         let patch = Patch::Merge(&checked_in);
-        self.devices.patch_status(&name, &PatchParams::default(), &patch).await.context("note a check-in")?;
+        self.devices.patch_status(&name, &PatchParams::default(), &patch).await.context("note a check-in")
+    }
+
+    /// What a change of a template takes: the device is to run another version, and runs it.
+    pub(super) async fn change(&self, device: &Device) -> Result<()> {
+        let (name, uid) = (device.name_any(), device.uid().unwrap_or_default());
+        let mut version = device.resource_version().unwrap_or_default();
+        for body in [raw_bodies::told, raw_bodies::applied] {
+            let patch = Patch::Merge(body(&uid, &version));
+            let patched = self.devices.patch_status(&name, &PatchParams::default(), &patch).await;
+            version = patched.context("change what a device runs")?.resource_version().unwrap_or_default();
+        }
         Ok(())
     }
 

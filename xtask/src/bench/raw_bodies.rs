@@ -135,8 +135,29 @@ pub(super) fn checked_in(uid: &str, version: &str) -> Value {
                 "sequence": 1,
                 "time": TIME,
             }],
+            "conditions": at_work(),
+        },
+    })
+}
+
+/// The device is to run version 2: merged into the status.
+pub(super) fn told(uid: &str, version: &str) -> Value {
+    const PENDING: &str = "the device has yet to confirm the desired configuration";
+    let revision = |number: u32| {
+        json!({
+            "version": number,
+            "createdAt": TIME,
+            "digest": DIGEST,
+            "template": { "name": "entry-door", "revision": number, "uid": UUID },
+        })
+    };
+    json!({
+        "metadata": { "resourceVersion": version, "uid": uid },
+        "status": {
+            "configuration": { "desired": 2, "history": [revision(1), revision(2)] },
             "conditions": [
-                condition("Ready", "True", "ConfigurationApplied", "the device runs the desired configuration"),
+                condition("Ready", "False", "ConfigurationPending", PENDING),
+                condition("Reconciling", "True", "ConfigurationPending", PENDING),
                 condition("Active", "True", "Activated", "a device is associated"),
                 condition("Connected", "True", "CheckedIn", "the device checks in when it is due"),
                 condition(
@@ -148,6 +169,23 @@ pub(super) fn checked_in(uid: &str, version: &str) -> Value {
             ],
         },
     })
+}
+
+/// The device runs version 2: merged into the status.
+pub(super) fn applied(uid: &str, version: &str) -> Value {
+    json!({
+        "metadata": { "resourceVersion": version, "uid": uid },
+        "status": { "configuration": { "applied": 2 }, "conditions": at_work() },
+    })
+}
+
+fn at_work() -> Value {
+    json!([
+        condition("Ready", "True", "ConfigurationApplied", "the device runs the desired configuration"),
+        condition("Active", "True", "Activated", "a device is associated"),
+        condition("Connected", "True", "CheckedIn", "the device checks in when it is due"),
+        condition("Healthy", "True", "ChecksPassed", "all health checks passed when the device checked in last"),
+    ])
 }
 
 fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Value {

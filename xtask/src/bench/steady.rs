@@ -64,7 +64,8 @@ pub(super) async fn measure(settings: &Settings, bed: &Bed, audit: &mut AuditLog
     Ok(Steady { from, to })
 }
 
-async fn come_to_rest(bed: &Bed, audit: &mut AuditLog) -> Result<()> {
+/// Waits until the operator writes nothing any more, and has `audit` hold what it wrote.
+pub(super) async fn come_to_rest(bed: &Bed, audit: &mut AuditLog) -> Result<()> {
     let end = Instant::now() + REST_LIMIT;
     loop {
         audit.catch_up(&bed.admin()).await?;

@@ -1,13 +1,13 @@
 //! A small run of the whole benchmark, for what does not depend on how fast or busy the machine is.
 
 use super::report::Report;
-use super::{Convergence, Settings, measure};
+use super::{Options, Settings, measure_convergence};
 
 fn settings(arguments: &[&str]) -> Settings {
     #[derive(clap::Parser)]
     struct Cli {
         #[command(flatten)]
-        convergence: Convergence,
+        convergence: Options,
     }
     let cli: Cli = clap::Parser::try_parse_from(["bench"].iter().chain(arguments)).unwrap();
     cli.convergence.settings
@@ -27,10 +27,23 @@ fn a_thousand_devices_share_a_site() {
     }
 }
 
+/// A device takes two writes to run a change; template and project take a few more to count.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_rollout_stays_within_the_write_budget() {
+    let settings = settings(&["--devices", "20", "--picture-every", "10"]);
+    let figures = super::rollout::measure(&settings).await.unwrap();
+    let told = super::table::of_rollout(&figures);
+    let of = |what: &str| figures.operator_writes.get(what).copied().unwrap_or_default();
+    assert!(of("patch deviceinstances/status") <= 40, "told, and applied:\n{told}");
+    assert!(super::report::total(&figures.operator_writes) <= 60, "a few in each 2 s:\n{told}");
+    assert!(figures.refused_writes.is_empty(), "nothing is tried in vain:\n{told}");
+    assert!(figures.applied_p99_ms < 30_000, "devices that wait are not waited for:\n{told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_fleet_stays_within_the_write_budget() {
     let settings = settings(&["--devices", "20", "--steady-seconds", "5", "--picture-every", "10"]);
-    let report = measure(&settings).await.unwrap();
+    let report = measure_convergence(&settings).await.unwrap();
     let told = super::table::of(&report);
     let of = |what: &str| report.operator_writes.get(what).copied().unwrap_or_default();
     assert!(of("patch deviceinstances/status") <= 60, "ready, redeemed, checked in:\n{told}");

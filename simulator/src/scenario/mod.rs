@@ -1,0 +1,301 @@
+//! Scenarios: files that say what goes wrong with which devices, and when. The same file and the same seed make the same things go
+//! wrong with the same devices.
+
+mod script;
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail, ensure};
+use fleetform_domain::configuration::RefusalReason;
+use fleetform_domain::wire::{DeviceText, MAX_FAILED_HEALTH_CHECKS};
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+pub use script::{Once, Part, Setting};
+
+/// Most acts of a scenario.
+const MAX_ACTS: usize = 64;
+
+/// What goes wrong with which devices, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Scenario {
+    /// What it plays, for people.
+    pub description: String,
+    /// Which devices are chosen where an act is for a share of them. Another one chooses others.
+    #[serde(default)]
+    pub seed: u64,
+    /// What goes wrong, at most 64.
+    pub acts: Vec<Act>,
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Act {
+    /// With which devices; with all, when it is left out.
+    #[serde(default)]
+    pub devices: Cast,
+    /// When, since the simulator began to play the device. What takes an active device waits until it is active.
+    #[serde(default)]
+    pub after: SignedDuration,
+    /// What.
+    #[serde(rename = "do")]
+    pub deed: Deed,
+}
+
+/// With which devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cast {
+    /// Names of device instances; `*` stands for any characters. All, when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// How many of these, in percent, chosen by the seed.
+    #[serde(default = "all")]
+    pub share_percent: u8,
+}
+
+fn all() -> u8 {
+    100
+}
+
+impl Default for Cast {
+    fn default() -> Self {
+        Self { names: Vec::new(), share_percent: all() }
+    }
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Deed {
+    /// The installer types a wrong ZIP code so many times.
+    WrongZip(Times),
+    /// The picture of the code is held so that it cannot be read.
+    UnreadableQr(Times),
+    /// Two codes are in view.
+    MultipleQrCodes(Times),
+    /// The installer shows a code that is none of ours.
+    ForgedQr(Times),
+    /// The installer takes this long from fetching the code to showing it.
+    SlowInstaller(Lasts),
+    /// The device's disk is full.
+    DiskFull(Span),
+    /// The device is in no network.
+    NetworkLoss(Span),
+    /// The network comes and goes.
+    FlappingNetwork(Flaps),
+    /// The device has no power, and starts anew when it is back.
+    PowerLoss(Lasts),
+    /// Health checks fail.
+    FailHealthChecks(Checks),
+    /// The device refuses every new configuration.
+    RefuseConfiguration(Refuses),
+    /// Software arrives slowly.
+    SlowDownload(Rate),
+    /// Software arrives damaged.
+    CorruptDownload(Times),
+    /// The device's clock is wrong.
+    ClockSkew(Skew),
+    /// Somebody has copied the device, and both report.
+    Clone(Span),
+    /// The device's case is opened, or it is taken off the wall.
+    Tamper,
+    /// The device starts anew without having been asked.
+    Restart,
+    /// The device's clock runs on by this while it is without its gateway, so nobody has to wait.
+    Absence(Lasts),
+    /// The device's last report reaches the gateway again, so many times.
+    ReplayRequests(Times),
+}
+
+/// So many times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Times {
+    /// How often, from 1.
+    pub times: u32,
+}
+
+/// For as long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Lasts {
+    /// How long, such as `90s` or `2h 30m`.
+    #[serde(rename = "for")]
+    pub span: SignedDuration,
+}
+
+/// For as long, or for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Span {
+    /// How long; for good, when it is left out.
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<SignedDuration>,
+}
+
+/// A network that comes and goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Flaps {
+    /// For how long it is gone.
+    pub down: SignedDuration,
+    /// For how long it is there.
+    pub up: SignedDuration,
+    /// How often it goes, from 1.
+    pub times: u32,
+}
+
+/// Health checks that fail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Checks {
+    /// Their names.
+    pub names: Vec<DeviceText>,
+    /// How long; for good, when it is left out.
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<SignedDuration>,
+}
+
+/// A configuration that is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Refuses {
+    /// Why.
+    pub reason: RefusalReason,
+    /// How long; for good, when it is left out.
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<SignedDuration>,
+}
+
+/// How fast software arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rate {
+    /// From 1.
+    pub bytes_per_second: u64,
+}
+
+/// A clock that is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Skew {
+    /// By how much it is ahead; behind, when negative.
+    pub ahead: SignedDuration,
+    /// How long; for good, when it is left out.
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<SignedDuration>,
+}
+
+impl Scenario {
+    /// The scenario in a file.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        Self::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    /// The scenario in this YAML.
+    pub fn parse(yaml: &str) -> anyhow::Result<Self> {
+        let scenario: Self = serde_saphyr::from_str(yaml).map_err(|error| anyhow::anyhow!("{error}"))?;
+        ensure!(scenario.acts.len() <= MAX_ACTS, "acts: at most {MAX_ACTS}");
+        for (number, act) in scenario.acts.iter().enumerate() {
+            act.check().with_context(|| format!("acts[{number}]"))?;
+        }
+        Ok(scenario)
+    }
+}
+
+impl Act {
+    /// What the form alone does not say.
+    fn check(&self) -> anyhow::Result<()> {
+        if !(1..=100).contains(&self.devices.share_percent) {
+            bail!("devices.sharePercent: 1 to 100");
+        }
+        let spans = [("after", Some(self.after)), ("do: for", self.deed.span())];
+        if let Some((field, _)) = spans.into_iter().find(|(_, span)| span.is_some_and(|span| span.is_negative())) {
+            bail!("{field}: must not be negative");
+        }
+        match &self.deed {
+            Deed::WrongZip(Times { times: 0 })
+            | Deed::UnreadableQr(Times { times: 0 })
+            | Deed::MultipleQrCodes(Times { times: 0 })
+            | Deed::ForgedQr(Times { times: 0 })
+            | Deed::CorruptDownload(Times { times: 0 })
+            | Deed::ReplayRequests(Times { times: 0 })
+            | Deed::FlappingNetwork(Flaps { times: 0, .. }) => bail!("do: times: at least 1"),
+            Deed::FlappingNetwork(flaps) if !flaps.down.is_positive() || !flaps.up.is_positive() => {
+                bail!("do: down and up: longer than nothing")
+            }
+            Deed::SlowDownload(Rate { bytes_per_second: 0 }) => bail!("do: bytesPerSecond: at least 1"),
+            Deed::FailHealthChecks(checks) if !(1..=MAX_FAILED_HEALTH_CHECKS).contains(&checks.names.len()) => {
+                bail!("do: names: 1 to {MAX_FAILED_HEALTH_CHECKS}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Deed {
+    /// For how long it is so; for good when that is none.
+    fn span(&self) -> Option<SignedDuration> {
+        match self {
+            Self::SlowInstaller(lasts) | Self::PowerLoss(lasts) | Self::Absence(lasts) => Some(lasts.span),
+            Self::DiskFull(span) | Self::NetworkLoss(span) | Self::Clone(span) => span.span,
+            Self::FlappingNetwork(flaps) => {
+                Some((flaps.down + flaps.up).saturating_mul(i32::try_from(flaps.times).unwrap_or(i32::MAX)))
+            }
+            Self::FailHealthChecks(checks) => checks.span,
+            Self::RefuseConfiguration(refuses) => refuses.span,
+            Self::ClockSkew(skew) => skew.span,
+            Self::WrongZip(_)
+            | Self::UnreadableQr(_)
+            | Self::MultipleQrCodes(_)
+            | Self::ForgedQr(_)
+            | Self::SlowDownload(_)
+            | Self::CorruptDownload(_)
+            | Self::Tamper
+            | Self::Restart
+            | Self::ReplayRequests(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said() {
+        let with = |act: &str| Scenario::parse(&format!("description: x\nacts:\n- {act}\n"));
+        assert!(with("{ after: 30s, do: tamper }").is_ok());
+        assert!(with("{ devices: { names: ['door-*'], sharePercent: 5 }, do: { networkLoss: { for: 2m } } }").is_ok());
+        assert!(with("{ do: { networkLoss: {} } }").is_ok());
+        for (act, complaint) in [
+            ("{ do: explode }", "explode"),
+            ("{ do: tamper, whenever: now }", "whenever"),
+            ("{ do: { wrongZip: { times: 0 } } }", "acts[0]: do: times: at least 1"),
+            ("{ devices: { sharePercent: 0 }, do: tamper }", "acts[0]: devices.sharePercent: 1 to 100"),
+            ("{ after: -3s, do: tamper }", "acts[0]: after: must not be negative"),
+            ("{ do: { failHealthChecks: { names: [] } } }", "acts[0]: do: names: 1 to 16"),
+            ("{ do: { flappingNetwork: { down: 0s, up: 1s, times: 1 } } }", "acts[0]: do: down and up"),
+        ] {
+            let error = format!("{:#}", with(act).unwrap_err());
+            assert!(error.contains(complaint), "{act}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_example_reads() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/scenarios");
+        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        let read: Vec<_> = files
+            .filter(|file| file.extension().is_some_and(|ending| ending == "yaml"))
+            .map(|file| Scenario::read(&file).unwrap_or_else(|error| panic!("{error:#}")))
+            .collect();
+        let deed = |act: &Act| format!("{:?}", act.deed).split(['(', ' ']).next().unwrap_or_default().to_owned();
+        let shown: std::collections::BTreeSet<String> = read.iter().flat_map(|one| &one.acts).map(deed).collect();
+        assert_eq!(shown.len(), 19, "each deed has an example: {shown:?}");
+    }
+}

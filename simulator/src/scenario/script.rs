@@ -1,0 +1,338 @@
+//! Pure: what a scenario has in store for one device, and what of it is so at a time.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use fleetform_domain::wire::{DeviceName, DeviceText};
+use jiff::SignedDuration;
+use sha2::{Digest as _, Sha256};
+
+use super::{Act, Cast, Deed, Scenario};
+use crate::device::Quirks;
+
+/// What a scenario has in store for one device.
+#[derive(Clone, Debug)]
+pub struct Part {
+    acts: Vec<Pending>,
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    act: Act,
+    /// How often it is still to happen, of what does not last.
+    left: u32,
+}
+
+/// What is so with a device at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Setting {
+    /// What is wrong with it, or around it.
+    pub quirks: Quirks,
+    /// The health checks that fail.
+    pub failed_health_checks: Vec<DeviceText>,
+    /// It has no power.
+    pub powerless: bool,
+    /// There is a copy of it.
+    pub copied: bool,
+    /// What comes next changes something in so much time.
+    pub next: Option<Duration>,
+}
+
+/// What happens at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Once {
+    /// Its case is opened.
+    Tamper,
+    /// It starts anew.
+    Restart,
+    /// Its clock runs on by so much without its gateway.
+    Absence(Duration),
+    /// Its last report reaches the gateway again.
+    Replay,
+    /// The installer types a wrong ZIP code.
+    WrongZip,
+    /// The picture of the code cannot be read.
+    UnreadableQr,
+    /// Two codes are in view.
+    MultipleQrCodes,
+    /// The code is none of ours.
+    ForgedQr,
+    /// The installer takes so long.
+    SlowInstaller(Duration),
+}
+
+impl Once {
+    /// Whether it happens to a device that is being activated, and not to one that is active.
+    const fn is_of_activation(self) -> bool {
+        matches!(
+            self,
+            Self::WrongZip | Self::UnreadableQr | Self::MultipleQrCodes | Self::ForgedQr | Self::SlowInstaller(_)
+        )
+    }
+}
+
+impl Scenario {
+    /// The part of a device; none when nothing is in store for it.
+    pub fn part(&self, device: &DeviceName) -> Option<Part> {
+        let of_it = |(number, act): (usize, &Act)| act.devices.includes(self.seed, number, device).then(|| act.clone());
+        let acts: Vec<_> = self.acts.iter().enumerate().filter_map(of_it).map(Pending::new).collect();
+        (!acts.is_empty()).then_some(Part { acts })
+    }
+}
+
+impl Cast {
+    fn includes(&self, seed: u64, act: usize, device: &DeviceName) -> bool {
+        let named = self.names.is_empty() || self.names.iter().any(|pattern| matches(pattern, &device.name));
+        named && lot(seed, act, device) < self.share_percent
+    }
+}
+
+/// 0 to 99, the same for the same device each time.
+fn lot(seed: u64, act: usize, device: &DeviceName) -> u8 {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_be_bytes());
+    hash.update((act as u64).to_be_bytes());
+    hash.update(device.project.as_bytes());
+    hash.update([0]);
+    hash.update(device.name.as_bytes());
+    let drawn = u64::from_be_bytes(hash.finalize()[..8].try_into().expect("a SHA-256 has 32 bytes"));
+    u8::try_from(drawn % 100).expect("less than a hundred")
+}
+
+/// Whether a name is as the pattern says; `*` stands for any characters.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let mut pieces: Vec<&str> = pieces.collect();
+    let Some(last) = pieces.pop() else { return rest.is_empty() };
+    for piece in pieces {
+        match rest.find(piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+fn since(elapsed: Duration, after: SignedDuration) -> SignedDuration {
+    SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX).saturating_sub(after)
+}
+
+impl Pending {
+    fn new(act: Act) -> Self {
+        let left = match &act.deed {
+            Deed::WrongZip(n)
+            | Deed::UnreadableQr(n)
+            | Deed::MultipleQrCodes(n)
+            | Deed::ForgedQr(n)
+            | Deed::CorruptDownload(n)
+            | Deed::ReplayRequests(n) => n.times,
+            _ => 1,
+        };
+        Self { act, left }
+    }
+
+    /// Whether it is so at `elapsed`, and in how much time that changes.
+    fn at(&self, elapsed: Duration) -> (bool, Option<SignedDuration>) {
+        let since = since(elapsed, self.act.after);
+        if since.is_negative() {
+            return (false, Some(-since));
+        }
+        match (&self.act.deed, self.act.deed.span()) {
+            (_, Some(span)) if since >= span => (false, None),
+            (Deed::FlappingNetwork(flaps), _) => {
+                let cycle = (flaps.down + flaps.up).as_millis();
+                let within = SignedDuration::from_millis(i64::try_from(since.as_millis() % cycle).unwrap_or_default());
+                if within < flaps.down {
+                    (true, Some(flaps.down - within))
+                } else {
+                    (false, Some(flaps.down + flaps.up - within))
+                }
+            }
+            (_, span) => (true, span.map(|span| span - since)),
+        }
+    }
+
+    fn once(&self) -> Option<Once> {
+        let whole = |span: SignedDuration| Duration::try_from(span).unwrap_or_default();
+        Some(match &self.act.deed {
+            Deed::Tamper => Once::Tamper,
+            Deed::Restart => Once::Restart,
+            Deed::Absence(lasts) => Once::Absence(whole(lasts.span)),
+            Deed::ReplayRequests(_) => Once::Replay,
+            Deed::WrongZip(_) => Once::WrongZip,
+            Deed::UnreadableQr(_) => Once::UnreadableQr,
+            Deed::MultipleQrCodes(_) => Once::MultipleQrCodes,
+            Deed::ForgedQr(_) => Once::ForgedQr,
+            Deed::SlowInstaller(lasts) => Once::SlowInstaller(whole(lasts.span)),
+            _ => return None,
+        })
+    }
+}
+
+impl Part {
+    /// What is so `elapsed` after the device was played first.
+    pub fn setting(&self, elapsed: Duration) -> Setting {
+        let mut setting = Setting::default();
+        for pending in &self.acts {
+            let is_once = pending.once().is_some();
+            let (now, change) = pending.at(elapsed);
+            // What has happened is over, and what waits for the device is not waited for.
+            if !is_once || (!now && pending.left > 0) {
+                let change = change.and_then(|change| Duration::try_from(change).ok());
+                setting.next = setting.next.into_iter().chain(change).min();
+            }
+            if now && !is_once {
+                setting.add(pending);
+            }
+        }
+        setting
+    }
+
+    /// What is to happen now to a device that is active, or to one that is being activated: each as often as it is to happen, in
+    /// the order of the acts.
+    pub fn take(&mut self, elapsed: Duration, activating: bool) -> Vec<Once> {
+        let mut happens = Vec::new();
+        for pending in &mut self.acts {
+            let Some(once) = pending.once() else { continue };
+            if pending.left == 0 || since(elapsed, pending.act.after).is_negative() {
+                continue;
+            }
+            if once.is_of_activation() == activating {
+                happens.extend(std::iter::repeat_n(once, std::mem::take(&mut pending.left) as usize));
+            }
+        }
+        happens
+    }
+
+    /// So many damaged downloads are still to come.
+    pub fn note_damaged(&mut self, left: u32) {
+        let downloads = self.acts.iter_mut().filter(|pending| matches!(pending.act.deed, Deed::CorruptDownload(_)));
+        let mut left = left;
+        for pending in downloads {
+            pending.left = pending.left.min(left);
+            left -= pending.left;
+        }
+    }
+}
+
+impl Setting {
+    fn add(&mut self, pending: &Pending) {
+        match &pending.act.deed {
+            Deed::DiskFull(_) => self.quirks.disk_full = true,
+            Deed::NetworkLoss(_) | Deed::FlappingNetwork(_) => self.quirks.no_network = true,
+            Deed::PowerLoss(_) => {
+                self.powerless = true;
+                self.quirks.no_network = true;
+            }
+            Deed::FailHealthChecks(checks) => self.failed_health_checks.extend(checks.names.iter().cloned()),
+            Deed::RefuseConfiguration(refuses) => self.quirks.refuses = Some(refuses.reason),
+            Deed::SlowDownload(rate) => self.quirks.download_rate = NonZeroU64::new(rate.bytes_per_second),
+            Deed::CorruptDownload(_) => self.quirks.damaged_downloads += pending.left,
+            Deed::ClockSkew(skew) => self.quirks.clock.ahead_seconds = skew.ahead.as_secs(),
+            Deed::Clone(_) => self.copied = true,
+            Deed::WrongZip(_)
+            | Deed::UnreadableQr(_)
+            | Deed::MultipleQrCodes(_)
+            | Deed::ForgedQr(_)
+            | Deed::SlowInstaller(_)
+            | Deed::Tamper
+            | Deed::Restart
+            | Deed::Absence(_)
+            | Deed::ReplayRequests(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str) -> DeviceName {
+        DeviceName { project: "library".into(), name: name.into() }
+    }
+
+    fn part(acts: &str) -> Part {
+        let scenario = Scenario::parse(&format!("description: x\nacts: [{acts}]\n")).unwrap();
+        scenario.part(&device("door")).unwrap()
+    }
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn names_are_matched_with_stars() {
+        for (pattern, name, expected) in [
+            ("door", "door", true),
+            ("door", "door-1", false),
+            ("door-*", "door-1", true),
+            ("*-door", "side-door", true),
+            ("*oo*", "door", true),
+            ("d*r", "d", false),
+            ("d*d", "d", false),
+            ("*", "", true),
+            ("a*b*c", "a-b-b-c", true),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_chooses_the_same_devices_and_another_one_others() {
+        let cast = |seed: u64| {
+            let yaml =
+                format!("description: x\nseed: {seed}\nacts: [{{ devices: {{ sharePercent: 10 }}, do: tamper }}]\n");
+            let scenario = Scenario::parse(&yaml).unwrap();
+            (0..1000).map(|n| scenario.part(&device(&n.to_string())).is_some()).collect::<Vec<_>>()
+        };
+        let chosen = cast(1);
+        assert_eq!(chosen, cast(1));
+        assert_ne!(chosen, cast(2));
+        let share = chosen.iter().filter(|chosen| **chosen).count();
+        assert!((60..140).contains(&share), "{share} of a thousand are about a tenth");
+    }
+
+    #[test]
+    fn what_lasts_begins_and_ends() {
+        let part = part("{ after: 10s, do: { networkLoss: { for: 5s } } }");
+        for (second, lost, next) in [(0, false, Some(10)), (9, false, Some(1)), (10, true, Some(5)), (15, false, None)]
+        {
+            let setting = part.setting(at(second));
+            assert_eq!((setting.quirks.no_network, setting.next), (lost, next.map(at)), "at {second}");
+        }
+    }
+
+    #[test]
+    fn a_network_that_flaps_comes_and_goes() {
+        let part = part("{ do: { flappingNetwork: { down: 2s, up: 3s, times: 2 } } }");
+        let lost: Vec<bool> = (0..12).map(|second| part.setting(at(second)).quirks.no_network).collect();
+        let expected = [true, true, false, false, false, true, true, false, false, false, false, false];
+        assert_eq!(lost, expected);
+        assert_eq!(part.setting(at(10)).next, None);
+    }
+
+    #[test]
+    fn what_happens_once_happens_once_and_in_its_time() {
+        let mut part = part("{ after: 10s, do: tamper }, { do: { wrongZip: { times: 2 } } }");
+        assert_eq!(part.take(at(0), false), []);
+        assert_eq!(part.take(at(0), true), [Once::WrongZip, Once::WrongZip]);
+        assert_eq!(part.take(at(1), true), []);
+        assert_eq!(part.setting(at(4)).next, Some(at(6)));
+        assert_eq!(part.take(at(12), true), [], "it takes an active device");
+        assert_eq!(part.take(at(12), false), [Once::Tamper]);
+        assert_eq!(part.take(at(12), false), []);
+        assert_eq!(part.setting(at(12)), Setting::default());
+    }
+
+    #[test]
+    fn damaged_downloads_are_counted_down() {
+        let mut part = part("{ do: { corruptDownload: { times: 2 } } }");
+        assert_eq!(part.setting(at(0)).quirks.damaged_downloads, 2);
+        part.note_damaged(1);
+        assert_eq!(part.setting(at(0)).quirks.damaged_downloads, 1);
+        part.note_damaged(0);
+        assert_eq!(part.setting(at(0)).quirks.damaged_downloads, 0);
+    }
+}
