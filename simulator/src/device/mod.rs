@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleetform_domain::activation::{ActivationCode, ActivationFailure};
-use fleetform_domain::wire::{DeviceConfiguration, DeviceLock, DeviceText, LookupResponse};
+use fleetform_domain::wire::{AuthoritiesDigest, DeviceConfiguration, DeviceLock, DeviceText, LookupResponse};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 
@@ -46,6 +46,8 @@ pub struct Device {
     last_contact: Option<Instant>,
     passed: Duration,
     line: Option<Box<Connection>>,
+    /// What the gateway said of authorities when the device did as it said last.
+    followed: Option<(Option<AuthoritiesDigest>, bool)>,
 }
 
 /// What is in the memory of a device; [`Screen`] is how it shows. Boxed, because at rest most of it is not there.
@@ -101,6 +103,7 @@ impl Device {
             last_contact: None,
             passed: Duration::ZERO,
             line: None,
+            followed: None,
         }
     }
 
@@ -188,6 +191,7 @@ impl Device {
     /// Cuts the power: what is not on the disk is gone.
     pub fn power_off(&mut self) {
         self.line = None;
+        self.followed = None;
         self.state = State::Off;
     }
 

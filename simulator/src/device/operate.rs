@@ -123,6 +123,7 @@ impl Device {
                 State::Active(association) => association.completed.clone(),
                 _ => None,
             },
+            trusted_authorities: self.trusted_authorities(),
             wait_seconds,
         };
         let wait = Duration::from_secs(wait_seconds.into());
@@ -130,6 +131,7 @@ impl Device {
         let answer: CheckInResponse = self.ask(&question).await?;
         self.note_contact();
         self.obey(&answer).await?;
+        self.follow_authorities(&answer).await?;
         Ok(answer)
     }
 

@@ -1,9 +1,10 @@
-//! Certificates: renewed by elapsed time, and also after their end, when the gateway no longer takes them for anything else.
+//! Certificates: renewed by elapsed time, and also after their end, when the gateway no longer takes them for anything else. With
+//! them come the authorities to trust.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fleetform_domain::problem::ProblemCode;
-use fleetform_domain::wire::{CERTIFICATE_PATH, CertificateResponse};
+use fleetform_domain::wire::{AuthoritiesDigest, CERTIFICATE_PATH, CertificateResponse, CheckInResponse};
 use rustls_pki_types::CertificateDer;
 use x509_parser::parse_x509_certificate;
 
@@ -63,6 +64,39 @@ impl Device {
         }
     }
 
+    /// The name of the authority that its certificate comes from, while the device is active.
+    pub fn certificate_issuer(&self) -> Option<String> {
+        let State::Active(association) = &self.state else { return None };
+        let (_, parsed) = parse_x509_certificate(association.certificates.first()?).ok()?;
+        parsed.issuer().iter_common_name().next()?.as_str().ok().map(str::to_owned)
+    }
+
+    /// The authorities that it trusts, while it is active.
+    pub fn trusted_authorities(&self) -> Option<AuthoritiesDigest> {
+        if let State::Active(association) = &self.state { Some(association.trust.digest()) } else { None }
+    }
+
+    /// Renews the certificate when other authorities count than those that it trusts, or its own no longer signs. What the gateway
+    /// says again although the device did it is not done again before the next start; what failed is, with the next answer.
+    pub(super) async fn follow_authorities(&mut self, answer: &CheckInResponse) -> Result<(), DeviceError> {
+        let State::Active(association) = &self.state else { return Ok(()) };
+        let others = answer.authorities.is_some_and(|authorities| authorities != association.trust.digest());
+        let said = (answer.authorities, answer.renew_certificate);
+        if !others && !answer.renew_certificate {
+            self.followed = None;
+            return Ok(());
+        }
+        if self.followed == Some(said) {
+            return Ok(());
+        }
+        match self.renew_certificate().await {
+            Ok(()) => self.followed = Some(said),
+            Err(error @ (DeviceError::AssociationEnded | DeviceError::Storage(_))) => return Err(error),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
     /// Gets a new certificate in place of the one it has, which may have expired. It is on the disk before it is used.
     pub async fn renew_certificate(&mut self) -> Result<(), DeviceError> {
         let answer: CertificateResponse = self.ask(&Question::post(CERTIFICATE_PATH)).await?;
@@ -75,7 +109,10 @@ impl Device {
         };
         committed.certificates = list;
         committed.authorities = authorities;
-        let state = self.associated(private_key.clone(), *committed.clone())?;
+        let mut state = self.associated(private_key.clone(), *committed.clone())?;
+        if let (State::Active(before), State::Active(after)) = (&self.state, &mut state) {
+            after.out_of_service = before.out_of_service;
+        }
         self.save(Record { private_key, stage: Stage::Active(committed) }).await?;
         // The next request proves who asks with the new one.
         self.line = None;

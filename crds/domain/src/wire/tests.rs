@@ -56,6 +56,7 @@ fn the_messages_of_version_1() {
             failed_health_checks: vec!["storage".try_into().unwrap()],
             lock: Some(DeviceLock { id: "a1b2c3".try_into().unwrap(), reason: LockReason::Tamper }),
             completed_command: Some("after-the-storm".try_into().unwrap()),
+            trusted_authorities: Some(AuthoritiesDigest::of(["old"])),
             wait_seconds: 0,
         }
     );
@@ -67,6 +68,8 @@ fn the_messages_of_version_1() {
             commands: vec![Command { kind: CommandKind::Unlock, id: "a1b2c3".try_into().unwrap() }],
             lock: Some(DeviceLock { id: "d4e5f6".try_into().unwrap(), reason: LockReason::Cloned }),
             out_of_service: true,
+            authorities: Some(AuthoritiesDigest::of(["old", "new"])),
+            renew_certificate: true,
         }
     );
     insta::assert_json_snapshot!(

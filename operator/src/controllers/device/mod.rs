@@ -36,10 +36,11 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let code = world.secrets.get(&in_namespace(&names::code_secret(&name.name)));
     let template = template.as_ref().map(|name| world.templates.find(name));
     let held = held(context, &device, template.as_ref()).await;
+    let mint = context.mint();
     let wifi = configuration::wifi_secret(&device, template.as_ref()).map(ToOwned::to_owned);
     let mut facts = Facts {
         installation: &context.settings.installation,
-        mint: &context.mint,
+        mint: &mint,
         project: world.project(&name.namespace),
         site: world.sites.find(&site),
         missing_wifi: wifi.filter(|secret| world.wifi_secrets.get(&in_namespace(secret)).is_none()),

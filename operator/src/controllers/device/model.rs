@@ -218,6 +218,7 @@ impl Planned {
             failed_health_checks: Vec::new(),
             lock: None,
             completed_command: None,
+            trusted_authorities: None,
             wait_seconds: 0,
         };
         let facts = Facts {

@@ -175,6 +175,7 @@ impl Scene {
             failed_health_checks: failed.iter().map(|name| (*name).try_into().unwrap()).collect(),
             lock: None,
             completed_command: None,
+            trusted_authorities: None,
             wait_seconds: 0,
         };
         let mut report = Report::new(check_in, self.now);
