@@ -105,6 +105,8 @@ reasons! {
     ConfigurationApplied,
     /// The device has yet to confirm the desired configuration.
     ConfigurationPending,
+    /// The device does not run the desired configuration, and said why.
+    ConfigurationRefused,
     /// No device is associated.
     NotActivated,
     /// A device redeemed the code.

@@ -1,7 +1,7 @@
 //! `DeviceInstance`: a logical device. The hardware behind it can be swapped.
 
 use fleetform_domain::activation::{Association, Phase};
-use fleetform_domain::configuration::{Configuration, DeviceType, OperationMode};
+use fleetform_domain::configuration::{Configuration, DeviceType, OperationMode, RefusalReason, UpdateState};
 use fleetform_domain::id::{Arn, ResourceId};
 use fleetform_domain::operation::{CommandKind, LockReason};
 use fleetform_domain::tag::Tag;
@@ -182,12 +182,27 @@ pub struct ConfigurationStatus {
     /// Version that the device says it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<u32>,
+    /// The desired version, if the device does not run it and said why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedVersion>,
     /// Operation mode of the desired version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation_mode: Option<OperationMode>,
     /// The last versions, oldest first, at most 10. A version never changes.
     #[schemars(length(max = 10))]
     pub history: Vec<ConfigurationVersion>,
+}
+
+/// A version that the device does not run, and goes on with what it had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedVersion {
+    /// Which version.
+    pub version: u32,
+    /// Why, as the device says.
+    pub reason: RefusalReason,
+    /// When the operator heard of it (RFC 3339).
+    pub since: Time,
 }
 
 /// One version of an instance's configuration: a revision of a template, overrides, or both.
@@ -207,8 +222,23 @@ pub struct ConfigurationVersion {
     #[serde(default, skip_serializing_if = "Configuration::is_empty")]
     #[schemars(schema_with = "any_object")]
     pub overrides: Configuration,
+    /// The Wi-Fi credentials that it was made with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<CredentialsVersion>,
     /// When the version was made (RFC 3339).
     pub created_at: Time,
+}
+
+/// A Secret with Wi-Fi credentials, as it was when a version was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialsVersion {
+    /// Name of the Secret.
+    #[schemars(length(max = 253))]
+    pub secret_name: String,
+    /// Tells one content from another, and nothing of it without the installation's key: 32 hexadecimal digits.
+    #[schemars(length(max = 32))]
+    pub digest: String,
 }
 
 /// A revision of a template.
@@ -255,9 +285,25 @@ pub struct DeviceStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub software_version: Option<String>,
+    /// The release of its software that it fetches or installs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub software_update: Option<SoftwareUpdateStatus>,
     /// When it redeemed the code (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<Time>,
+}
+
+/// How far a device is with a release of its software.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SoftwareUpdateStatus {
+    /// The version that it is to run.
+    #[schemars(length(max = 64))]
+    pub version: String,
+    /// `Downloading` or `Installing`.
+    pub state: UpdateState,
+    /// How much of the release is there, in percent: 0, 25, 50, 75 or 100.
+    pub percent: u8,
 }
 
 /// The lock that a device is under.

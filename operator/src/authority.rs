@@ -236,17 +236,8 @@ mod tests {
     fn whom_a_device_trusts_counts_while_it_reports() {
         let table = DeviceTable::new(10);
         let seen = |second: i64| {
-            let check_in = CheckInRequest {
-                boot_id: "b".try_into().unwrap(),
-                counter: u64::try_from(second).unwrap() + 1,
-                software_version: "1".try_into().unwrap(),
-                applied_configuration_version: None,
-                failed_health_checks: Vec::new(),
-                lock: None,
-                completed_command: None,
-                trusted_authorities: None,
-                wait_seconds: 0,
-            };
+            let counter = u64::try_from(second).unwrap() + 1;
+            let check_in = CheckInRequest::new("b".try_into().unwrap(), counter, "1".try_into().unwrap());
             Report::new(check_in, now() + SignedDuration::from_secs(second))
         };
         let both = trust(Some(AuthoritiesDigest::of(["old", "new"])), 1);

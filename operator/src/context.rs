@@ -7,6 +7,7 @@ use kube::Client;
 use crate::activation::code::Mint;
 use crate::cache::World;
 use crate::clock::Clock;
+use crate::credentials::KnownCredentials;
 use crate::crypto::Authorities;
 use crate::gateway::table::DeviceTable;
 use crate::leader::Leadership;
@@ -39,11 +40,13 @@ pub struct Context {
     pub site_locks: Arc<Shards>,
     /// Revisions of templates, as they were read last.
     pub revisions: Arc<Revisions>,
+    /// What is known of Wi-Fi credentials.
+    pub credentials: Arc<KnownCredentials>,
     /// Which devices may take the revisions that go out.
     pub rollouts: Arc<Rollouts>,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// The installation's key for activation codes.
+    /// The installation's key: activation codes are made with it.
     pub activation_key: [u8; 32],
     /// Sign certificates; which of them changes while a rotation goes on.
     pub authorities: Arc<Authorities>,

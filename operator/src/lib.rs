@@ -10,6 +10,7 @@ pub mod cli;
 pub mod clock;
 pub mod context;
 pub mod controllers;
+pub mod credentials;
 pub mod crypto;
 pub mod error;
 pub mod events;

@@ -249,6 +249,7 @@ async fn prepare(parts: Parts) -> Context {
         queue,
         site_locks: Arc::default(),
         revisions: Arc::default(),
+        credentials: Arc::default(),
         rollouts: Arc::default(),
     }
 }

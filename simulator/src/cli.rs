@@ -14,6 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::fleet::{Fleet, FleetOptions};
 use crate::installer::{BearerToken, Installer, PortalAuthorities};
+use crate::release::FactoryKey;
 use crate::storage::DirectoryStorage;
 use crate::telemetry::{Telemetry, serve};
 use crate::transport::{Address, Network, Timeouts};
@@ -54,6 +55,10 @@ pub struct Cli {
     /// Most devices that are activated at once
     #[arg(long, value_name = "N", env = "FLEETFORM_SIMULATOR_MAX_CONCURRENT_ACTIVATIONS", default_value = "64")]
     pub max_concurrent_activations: NonZeroU32,
+
+    /// The key that signs the software of devices, as `fleetform-release key` prints it. Left out, that of the simulation
+    #[arg(long, value_name = "KEY", env = "FLEETFORM_SIMULATOR_FACTORY_KEY")]
+    pub factory_key: Option<FactoryKey>,
 
     /// How the log is written to standard error. What is in it is chosen by `RUST_LOG`
     #[arg(long, value_name = "FORMAT", env = "FLEETFORM_SIMULATOR_LOG_FORMAT", default_value = "text")]
@@ -100,7 +105,8 @@ pub fn main(cli: &Cli) -> anyhow::Result<()> {
 pub async fn run(cli: &Cli, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
     let directory = cli.state_dir.clone();
     let storage = tokio::task::spawn_blocking(move || DirectoryStorage::open(directory)).await??;
-    let network = Network::new(Timeouts::default());
+    let factory_key = cli.factory_key.clone().unwrap_or_else(FactoryKey::of_simulation);
+    let network = Network::with_factory_key(Timeouts::default(), factory_key);
     let telemetry = Telemetry::new(network.clone());
     let installer = Arc::new(Installer::new(
         network.clone(),

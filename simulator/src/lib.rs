@@ -13,6 +13,8 @@ pub mod faults;
 pub mod fleet;
 pub mod installer;
 pub mod picture;
+pub mod release;
+pub mod sign;
 pub mod storage;
 pub mod telemetry;
 pub mod transport;

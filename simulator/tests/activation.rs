@@ -60,6 +60,7 @@ fn configuration(version: u32) -> Reply {
         control_panel: None,
         badge_format: None,
         io: None,
+        software: None,
         maximum_offline_minutes: 60,
     })
 }

@@ -149,6 +149,8 @@ pub enum Stage {
     Waiting,
     /// It is to apply it since then.
     Changing(Timestamp),
+    /// It has said since then that it does not apply it.
+    Refused(Timestamp),
     /// It has applied it.
     Done,
 }
@@ -207,6 +209,8 @@ pub enum State {
     Complete {
         /// So many of these.
         offline: usize,
+        /// So many have refused it, which a person let pass.
+        refused: usize,
     },
 }
 
@@ -217,6 +221,8 @@ pub enum Pause {
     ByHand,
     /// This device turned Critical after it got the change.
     Critical(String),
+    /// This device has refused the change.
+    Refused(String),
     /// This device has not applied the change in time.
     NotApplied(String),
 }
@@ -235,11 +241,13 @@ pub fn decide(
         members.iter().filter(|member| matches!(member.stage, Stage::Changing(_))).collect();
     let under_way = changing.iter().filter(|member| member.connected).count();
     let mut waiting: Vec<&Member<'_>> = members.iter().filter(|member| member.stage == Stage::Waiting).collect();
-    if waiting.is_empty() && under_way == 0 {
-        decision.state = State::Complete { offline: changing.len() };
+    let trouble = trouble(strategy, members, progress, now);
+    if waiting.is_empty() && under_way == 0 && !matches!(trouble, Some(Pause::Refused(_))) {
+        let refused = members.iter().filter(|member| matches!(member.stage, Stage::Refused(_))).count();
+        decision.state = State::Complete { offline: changing.len(), refused };
         return decision;
     }
-    if let Some(pause) = trouble(strategy, members, progress, now) {
+    if let Some(pause) = trouble {
         decision.state = State::Paused(pause);
         return decision;
     }
@@ -296,10 +304,15 @@ fn trouble(strategy: &RolloutStrategy, members: &[Member<'_>], progress: &Progre
     if let Some(member) = critical.filter(|_| strategy.pause_on_critical) {
         return Some(Pause::Critical(member.name.to_owned()));
     }
+    // What one device refuses, the others most likely refuse too.
+    let refused = members.iter().find(|member| matches!(member.stage, Stage::Refused(at) if at >= since));
+    if let Some(member) = refused {
+        return Some(Pause::Refused(member.name.to_owned()));
+    }
     let limit = SignedDuration::from_secs(strategy.apply_deadline_seconds?.into());
     let late = told().find(|member| match member.stage {
         Stage::Changing(begun) => member.connected && begun.max(since) + limit <= now,
-        Stage::Waiting | Stage::Done => false,
+        Stage::Waiting | Stage::Refused(_) | Stage::Done => false,
     });
     late.map(|member| Pause::NotApplied(member.name.to_owned()))
 }
@@ -308,7 +321,7 @@ fn deadline(strategy: &RolloutStrategy, changing: &[&Member<'_>]) -> Option<Time
     let limit = SignedDuration::from_secs(strategy.apply_deadline_seconds?.into());
     let begun = changing.iter().filter(|member| member.connected).filter_map(|member| match member.stage {
         Stage::Changing(begun) => Some(begun),
-        Stage::Waiting | Stage::Done => None,
+        Stage::Waiting | Stage::Refused(_) | Stage::Done => None,
     });
     begun.min().map(|begun| begun + limit)
 }

@@ -67,6 +67,7 @@ pub(crate) fn entry() -> Configuration {
         badge_format: Some(BadgeFormat::standard_26_bit()),
         io: None,
         maximum_offline_minutes: None,
+        software: None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::{Extension, Json as Answer};
+use fleetform_crds::device_instance::ConfigurationStatus;
 use fleetform_crds::{DeviceInstance, DeviceInstanceStatus};
 use fleetform_domain::operation::CommandKind;
 use fleetform_domain::transition::{Connectivity, Health};
@@ -53,8 +54,14 @@ fn shows(status: &DeviceInstanceStatus, report: &Report) -> bool {
     let configuration = status.configuration.as_ref();
     let noted = configuration
         .is_none_or(|configuration| configuration.applied == presence::applied(configuration, report.applied));
+    let refused = |configuration: &ConfigurationStatus| configuration.refused.as_ref().map(|refused| refused.reason);
+    let refused =
+        configuration.is_none_or(|configuration| refused(configuration) == presence::refused(configuration, report));
     let software = status.device.as_ref().and_then(|device| device.software_version.as_deref());
+    let update = status.device.as_ref().and_then(|device| device.software_update.clone());
     noted
+        && refused
+        && update == presence::software_update(report)
         && lock_shows(status, report)
         && command_shows(status, report)
         && status.connectivity == Some(Connectivity::Connected)
@@ -212,15 +219,9 @@ mod tests {
 
     fn report(applied: Option<u32>, failed: &[&str]) -> Report {
         let request = CheckInRequest {
-            boot_id: "b".try_into().unwrap(),
-            counter: 1,
-            software_version: "1.0".try_into().unwrap(),
             applied_configuration_version: applied,
             failed_health_checks: failed.iter().map(|name| (*name).try_into().unwrap()).collect(),
-            lock: None,
-            completed_command: None,
-            trusted_authorities: None,
-            wait_seconds: 0,
+            ..CheckInRequest::new("b".try_into().unwrap(), 1, "1.0".try_into().unwrap())
         };
         Report::new(request, jiff::Timestamp::UNIX_EPOCH)
     }
@@ -244,15 +245,9 @@ mod tests {
     #[test]
     fn what_is_out_of_bounds_is_refused_by_name() {
         let mut request = CheckInRequest {
-            boot_id: "b".try_into().unwrap(),
-            counter: 1,
-            software_version: "1".try_into().unwrap(),
-            applied_configuration_version: None,
             failed_health_checks: vec!["x".try_into().unwrap(); 16],
-            lock: None,
-            completed_command: None,
-            trusted_authorities: None,
             wait_seconds: 60,
+            ..CheckInRequest::new("b".try_into().unwrap(), 1, "1".try_into().unwrap())
         };
         assert_eq!(checked(&request), Ok(()));
         request.wait_seconds = 61;

@@ -18,6 +18,7 @@ use fleetform_domain::wire::{CONFIGURATION_PATH, DeviceConfiguration, WifiCreden
 
 use super::{Gateway, live};
 use crate::cache::Name;
+use crate::credentials::{self, Credentials};
 use crate::error::{Class, Error};
 use crate::server::{Peer, Refusal};
 
@@ -46,7 +47,7 @@ impl Gateway {
         let found = found.ok_or_else(unknown_version)?;
         let whole = self.whole(&device, found).await.map_err(|error| self.not_available(&device, &error))?;
         let wifi = match &whole.wifi {
-            Some(wifi) => Some(self.wifi(&device, wifi).await.map_err(|error| self.not_available(&device, &error))?),
+            Some(wifi) => Some(self.wifi(&device, found, wifi).await?),
             None => None,
         };
         Ok(assemble(&self.context.settings.installation, &device, found.version, whole, wifi))
@@ -59,13 +60,30 @@ impl Gateway {
         Ok(base.overridden_by(&version.overrides))
     }
 
-    async fn wifi(&self, device: &DeviceInstance, wifi: &Wifi) -> Result<WifiCredentials, Error> {
+    /// The network of this version. A version never changes: when the Secret has changed since it was made, it is no more, and
+    /// another one is wanted.
+    async fn wifi(
+        &self,
+        device: &DeviceInstance,
+        version: &ConfigurationVersion,
+        wifi: &Wifi,
+    ) -> Result<WifiCredentials, Refusal> {
         let name = Name::new(Name::of(device).namespace, &wifi.credentials_secret_ref.name);
+        let (ssid, found) = self.credentials(&name, wifi).await.map_err(|error| self.not_available(device, &error))?;
+        let digest = credentials::digest(&self.context.activation_key, &name, &found);
+        if version.credentials.as_ref().is_some_and(|made_with| made_with.digest != digest) {
+            return Err(unknown_version());
+        }
+        Ok(WifiCredentials { ssid, passphrase: found.passphrase })
+    }
+
+    async fn credentials(&self, name: &Name, wifi: &Wifi) -> Result<(String, Credentials), Error> {
         let unusable = |why: String| Error::Unreadable { what: format!("Secret {name} (credentials of Wi-Fi)"), why };
-        let secret = live::secret(&self.context.client, &name).await?;
+        let secret = live::secret(&self.context.client, name).await?;
         let secret = secret.ok_or_else(|| unusable("it does not exist".into()))?;
-        let passphrase = live::read_passphrase(&secret).map_err(unusable)?;
-        Ok(WifiCredentials { ssid: wifi.ssid.clone(), passphrase })
+        let found = credentials::read(&secret).map_err(unusable)?;
+        let ssid = wifi.ssid.clone().or_else(|| found.ssid.clone());
+        Ok((ssid.ok_or_else(|| unusable("it has no key ssid, and wifi.ssid is not set".into()))?, found))
     }
 
     /// The device keeps the configuration that it has. What is wrong is for people, not for the device.
@@ -96,5 +114,6 @@ fn assemble(
         badge_format: whole.badge_format,
         io: whole.io,
         maximum_offline_minutes: whole.maximum_offline_minutes.unwrap_or(DEFAULT_MAXIMUM_OFFLINE_MINUTES),
+        software: whole.software,
     }
 }

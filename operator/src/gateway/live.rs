@@ -70,15 +70,6 @@ fn read_address(secret: &Secret) -> Result<PostalAddress, String> {
     serde_json::from_value(serde_json::Value::Object(members)).map_err(|error| error.to_string())
 }
 
-/// The passphrase in a Secret with Wi-Fi credentials.
-pub fn read_passphrase(secret: &Secret) -> Result<String, String> {
-    if secret.type_.as_deref() != Some(names::WIFI_TYPE) {
-        return Err(format!("its type is not {}", names::WIFI_TYPE));
-    }
-    let passphrase = secret.data.as_ref().and_then(|data| data.get("passphrase")).ok_or("it has no key passphrase")?;
-    String::from_utf8(passphrase.0.clone()).map_err(|_| "its passphrase is no text".to_owned())
-}
-
 fn unusable(what: &str, why: &str) -> Error {
     Error::Unreadable { what: what.to_owned(), why: why.to_owned() }
 }
@@ -115,10 +106,5 @@ mod tests {
         assert_eq!(read_address(&secret("Opaque", &ADDRESS)).unwrap_err(), "its type is not fleetform.dev/address");
         let missing = read_address(&secret(names::ADDRESS_TYPE, &ADDRESS[..1])).unwrap_err();
         assert!(missing.contains("city"), "{missing}");
-
-        let wifi = [("passphrase", "correct horse")];
-        assert_eq!(read_passphrase(&secret(names::WIFI_TYPE, &wifi)).as_deref(), Ok("correct horse"));
-        assert!(read_passphrase(&secret("Opaque", &wifi)).is_err());
-        assert!(read_passphrase(&secret(names::WIFI_TYPE, &[])).is_err());
     }
 }

@@ -3,12 +3,17 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use fleetform_domain::wire::{AuthoritiesDigest, CheckInRequest, Command, DeviceLock, DeviceText};
+use fleetform_domain::wire::{
+    AuthoritiesDigest, CheckInRequest, Command, DeviceLock, DeviceText, RefusedConfiguration, SoftwareUpdate,
+};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
 /// Most changes of its state that are taken of one device in an hour. An update makes a handful.
 const CHANGES_PER_HOUR: u32 = 30;
+
+/// Progress of a download is told in steps of so many percent: each is a write.
+const PROGRESS_STEP: u8 = 25;
 
 /// Most earlier starts of a device that are remembered.
 const KEPT_BOOTS: usize = 8;
@@ -38,6 +43,10 @@ pub struct Report {
     pub lock: Option<DeviceLock>,
     /// The command that it has carried out last.
     pub completed: Option<DeviceText>,
+    /// The configuration that it does not run, and why.
+    pub refused: Option<RefusedConfiguration>,
+    /// How far it is with its software; of the percents, whole quarters.
+    pub update: Option<Box<SoftwareUpdate>>,
     /// Whether starts of it come alternately: two devices report with one key.
     pub interleaved: bool,
     /// Commands that it was told of, and when.
@@ -56,6 +65,11 @@ impl Report {
             failed_health_checks: check_in.failed_health_checks,
             lock: check_in.lock,
             completed: check_in.completed_command,
+            refused: check_in.refused_configuration,
+            update: check_in.software_update.map(|update| {
+                let percent = update.percent.min(100) / PROGRESS_STEP * PROGRESS_STEP;
+                Box::new(SoftwareUpdate { percent, ..update })
+            }),
             interleaved: false,
             told: Vec::new(),
         }
@@ -68,6 +82,8 @@ impl Report {
             && self.failed_health_checks == other.failed_health_checks
             && self.lock == other.lock
             && self.completed == other.completed
+            && self.refused == other.refused
+            && self.update == other.update
             && self.interleaved == other.interleaved
     }
 }
@@ -85,7 +101,7 @@ pub struct Trust {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Liveness {
     /// It checked in when it was due.
-    Reporting(Report),
+    Reporting(Box<Report>),
     /// It has been silent for too long.
     Silent,
     /// This process has not served long enough to tell: what is stored stays.
@@ -252,7 +268,7 @@ impl DeviceTable {
         let entries = self.entries.lock();
         match entries.get(association) {
             Some(entry) if now.duration_since(entry.report.seen) < self.silent_after => {
-                Liveness::Reporting(entry.report.clone())
+                Liveness::Reporting(Box::new(entry.report.clone()))
             }
             Some(_) => Liveness::Silent,
             None if self.settled(now).is_ok() => Liveness::Silent,
@@ -330,6 +346,8 @@ mod tests {
             failed_health_checks: Vec::new(),
             lock: None,
             completed: None,
+            refused: None,
+            update: None,
             interleaved: false,
             told: Vec::new(),
         }

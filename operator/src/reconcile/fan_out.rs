@@ -62,7 +62,10 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
             for device in world.devices.in_namespace(&name.namespace) {
                 let template = device.template_name().map(|template| Name::new(&name.namespace, template));
                 let template = template.map(|template| world.templates.find(&template));
-                if configuration::wifi_secret(&device, template.as_ref()) == Some(name.name.as_str()) {
+                let wanted = configuration::wifi_secret(&device, template.as_ref(), None);
+                // A device that keeps an earlier revision of its template goes by what that refers to.
+                let in_force = configuration::credentials_in_force(&device);
+                if [wanted, in_force].contains(&Some(name.name.as_str())) {
                     queue.add(Key::new(Kind::DeviceInstance, Name::of(&*device)));
                 }
             }

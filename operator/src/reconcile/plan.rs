@@ -26,7 +26,7 @@ pub enum Action {
     /// Create or rewrite the Secret with an activation code.
     StoreCode(CodeSecret),
     /// Create the Secret with a revision of a template.
-    CreateRevision(RevisionSecret),
+    CreateRevision(Box<RevisionSecret>),
     /// Delete a Secret of ours, if it still has this UID.
     DeleteSecret {
         /// Its name.

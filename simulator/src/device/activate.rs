@@ -126,6 +126,9 @@ impl Device {
             authorities: certificates(&authorities)?,
             wanted: answer.desired_configuration_version,
             configuration: None,
+            trial: None,
+            refused: None,
+            software: self.software.as_deref().cloned(),
             lock: None,
             completed: None,
         };
@@ -142,6 +145,7 @@ impl Device {
         if let Some(answer) = self.ask_on_open_line(question).await? {
             return Ok(answer);
         }
+        self.join_network()?;
         let address: Address = gateway.parse().map_err(TransportError::from)?;
         let mut line = self.network.connect_pinned(&address, pin).await?;
         let answer = line.ask(question).await?;

@@ -5,22 +5,29 @@
 //! [`Device::activate`] and [`Device::synchronise`] take several at once, as the fleet does.
 
 mod activate;
+mod adopt;
 mod error;
 mod obey;
 mod operate;
+mod quirks;
 mod renew;
 mod screen;
+mod update;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleetform_domain::activation::{ActivationCode, ActivationFailure};
-use fleetform_domain::wire::{AuthoritiesDigest, DeviceConfiguration, DeviceLock, DeviceText, LookupResponse};
+use fleetform_domain::wire::{
+    AuthoritiesDigest, DeviceConfiguration, DeviceLock, DeviceText, LookupResponse, RefusedConfiguration,
+    WifiCredentials,
+};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 
 pub use error::{ActivationError, DeviceError};
+pub use quirks::Quirks;
 pub use screen::{Next, Screen, after};
 
 use crate::storage::{Committed, Der, Pending, Record, Stage, Storage, StorageError};
@@ -45,6 +52,8 @@ pub struct Device {
     /// When its gateway answered last, and how much time has passed since for its clock alone.
     last_contact: Option<Instant>,
     passed: Duration,
+    download: Option<Box<update::Download>>,
+    quirks: Box<Quirks>,
     line: Option<Box<Connection>>,
     /// What the gateway said of authorities when the device did as it said last.
     followed: Option<(Option<AuthoritiesDigest>, bool)>,
@@ -75,6 +84,13 @@ struct Association {
     lock: Option<Box<DeviceLock>>,
     completed: Option<DeviceText>,
     out_of_service: bool,
+    /// The network to join; the cable when there is none.
+    wifi: Option<Box<WifiCredentials>>,
+    refused: Option<RefusedConfiguration>,
+    /// Calls in vain since the network changed, until one was answered.
+    tries: Option<u32>,
+    /// It went back to the network before, and has yet to hear from the gateway in it.
+    went_back: bool,
 }
 
 impl fmt::Debug for Device {
@@ -102,6 +118,8 @@ impl Device {
             failed_health_checks: Vec::new(),
             last_contact: None,
             passed: Duration::ZERO,
+            download: None,
+            quirks: Box::default(),
             line: None,
             followed: None,
         }
@@ -174,6 +192,11 @@ impl Device {
         self.software = Some(Box::new(version));
     }
 
+    /// What is wrong with it, or around it.
+    pub fn quirks(&mut self) -> &mut Quirks {
+        &mut self.quirks
+    }
+
     /// The health checks that fail from now on; all pass when there are none. The gateway takes at most
     /// [`MAX_FAILED_HEALTH_CHECKS`](fleetform_domain::wire::MAX_FAILED_HEALTH_CHECKS).
     pub fn set_failed_health_checks(&mut self, checks: Vec<DeviceText>) {
@@ -188,9 +211,18 @@ impl Device {
         Ok(self.screen())
     }
 
+    /// Starts anew without losing sight of its gateway.
+    async fn restart(&mut self) -> Result<(), DeviceError> {
+        let contact = self.last_contact;
+        self.power_on().await?;
+        self.last_contact = contact;
+        Ok(())
+    }
+
     /// Cuts the power: what is not on the disk is gone.
     pub fn power_off(&mut self) {
         self.line = None;
+        self.download = None;
         self.followed = None;
         self.state = State::Off;
     }
@@ -198,6 +230,7 @@ impl Device {
     /// Forgets key, certificate and configuration, on the disk too: the device is as it left the factory.
     pub async fn wipe(&mut self) -> Result<(), DeviceError> {
         self.line = None;
+        self.download = None;
         self.state = State::Scan;
         self.disk(|disk, tag| disk.remove(tag)).await.map_err(DeviceError::from)
     }
@@ -213,6 +246,7 @@ impl Device {
                 State::Pending(Box::new((pending, private_key)))
             }
             Some(Record { private_key, stage: Stage::Active(committed) }) => {
+                self.software = committed.software.clone().map(Box::new).or_else(|| self.software.take());
                 self.associated(private_key, *committed)?
             }
         };
@@ -233,6 +267,10 @@ impl Device {
             lock: committed.lock.map(Box::new),
             completed: committed.completed,
             out_of_service: false,
+            wifi: committed.configuration.and_then(|configuration| configuration.wifi).map(Box::new),
+            refused: committed.refused,
+            tries: committed.trial.map(|_| 0),
+            went_back: false,
         })))
     }
 

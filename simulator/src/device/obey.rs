@@ -29,6 +29,7 @@ impl Device {
     /// Lets time pass for its clock, without anybody having to wait.
     pub fn pass(&mut self, time: Duration) {
         self.passed += time;
+        self.pass_download(time);
     }
 
     /// Locks the device when it was without its gateway for longer than its configuration lets it.
@@ -93,9 +94,7 @@ impl Device {
                 if self.lock().is_none() && !done {
                     let id = command.id.clone();
                     self.rewrite(move |committed| committed.completed = Some(id)).await?;
-                    let contact = self.last_contact;
-                    self.power_on().await?;
-                    self.last_contact = contact;
+                    self.restart().await?;
                 }
             }
         }

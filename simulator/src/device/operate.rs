@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleetform_domain::problem::ProblemCode;
-use fleetform_domain::wire::{CHECK_IN_PATH, CONFIGURATION_PATH, CheckInRequest, CheckInResponse, DeviceConfiguration};
+use fleetform_domain::wire::{CHECK_IN_PATH, CheckInRequest, CheckInResponse, DeviceConfiguration};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::de::DeserializeOwned;
 
@@ -11,7 +11,7 @@ use super::{Association, Device, DeviceError, State, renew};
 use crate::transport::{Address, Answer, Question, Refusal, TransportError};
 
 /// How many configurations in a row a device applies before it gives the gateway time to make up its mind.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 6;
 
 impl Device {
     /// Reports the whole state of the device and hears what is wanted. On `association-ended` the device wipes itself.
@@ -24,30 +24,6 @@ impl Device {
         let answer = self.report(seconds).await;
         self.line = None;
         answer
-    }
-
-    /// Fetches a configuration. To apply it is another step.
-    pub async fn fetch_configuration(&mut self, version: u32) -> Result<DeviceConfiguration, DeviceError> {
-        let fetched = self.fetch(version).await;
-        self.line = None;
-        fetched
-    }
-
-    /// Puts a configuration in force, once it is on the disk.
-    pub async fn apply(&mut self, configuration: DeviceConfiguration) -> Result<(), DeviceError> {
-        let State::Active(association) = &self.state else {
-            return Err(self.out_of_turn("apply a configuration"));
-        };
-        if association.lock.is_some() {
-            return Err(self.out_of_turn("apply a configuration"));
-        }
-        let (version, limit) = (configuration.version, maximum_offline(&configuration));
-        self.rewrite(move |committed| committed.configuration = Some(configuration)).await?;
-        if let State::Active(association) = &mut self.state {
-            association.applied = Some(version);
-            association.maximum_offline = Some(limit);
-        }
-        Ok(())
     }
 
     /// Applies what is wanted and checks in until nothing else is, on one connection that is closed at the end. Right
@@ -71,41 +47,35 @@ impl Device {
     }
 
     async fn settle_once(&mut self) -> Result<CheckInResponse, DeviceError> {
+        let mut tried = None;
         if let State::Active(association) = &self.state
             && association.applied.is_none()
-            && association.lock.is_none()
+            && !self.is_settled(association.wanted)
         {
             let wanted = association.wanted;
             self.adopt(wanted).await?;
+            tried = self.has_tried(wanted).then_some(wanted);
         }
         for _ in 0..ROUNDS {
             let before = (self.starts, self.lock().cloned());
-            let answer = self.report(0).await?;
+            let answer = match self.report(0).await {
+                Err(DeviceError::Transport(error)) if self.fail_trial(&error).await? => continue,
+                answer => answer?,
+            };
             // What was asked changed the device: that is said at once.
             let changed = (self.starts, self.lock().cloned()) != before;
             let wanted = answer.desired_configuration_version;
-            let settled = self.lock().is_some() || self.applied_configuration_version() == Some(wanted);
+            // What was tried in vain is tried again at the next check-in that is due.
+            let settled = self.is_settled(wanted) || tried == Some(wanted);
             if settled && !changed {
                 return Ok(answer);
             }
             if !settled {
                 self.adopt(wanted).await?;
+                tried = self.has_tried(wanted).then_some(wanted);
             }
         }
         Err(DeviceError::Unsettled)
-    }
-
-    /// Fetches and applies a configuration. One that is not there was replaced meanwhile: the next check-in says by which.
-    async fn adopt(&mut self, version: u32) -> Result<(), DeviceError> {
-        match self.fetch(version).await {
-            Ok(configuration) => self.apply(configuration).await,
-            Err(DeviceError::Refused(Refusal { status: 404, .. })) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn fetch(&mut self, version: u32) -> Result<DeviceConfiguration, DeviceError> {
-        self.ask(&Question::get(format!("{CONFIGURATION_PATH}/{version}"))).await
     }
 
     async fn report(&mut self, wait_seconds: u32) -> Result<CheckInResponse, DeviceError> {
@@ -123,6 +93,8 @@ impl Device {
                 State::Active(association) => association.completed.clone(),
                 _ => None,
             },
+            refused_configuration: self.refused_configuration(),
+            software_update: self.software_update(),
             trusted_authorities: self.trusted_authorities(),
             wait_seconds,
         };
@@ -130,6 +102,7 @@ impl Device {
         let question = Question::post_json(CHECK_IN_PATH, &message).waiting(wait).once();
         let answer: CheckInResponse = self.ask(&question).await?;
         self.note_contact();
+        self.pass_trial().await?;
         self.obey(&answer).await?;
         self.follow_authorities(&answer).await?;
         Ok(answer)
@@ -155,6 +128,7 @@ impl Device {
         let State::Active(association) = &self.state else {
             return Err(self.out_of_turn("speak to its gateway"));
         };
+        self.join_network()?;
         let address: Address = association.gateway.parse().map_err(TransportError::from)?;
         let (certificates, key) = (association.certificates.clone(), association.key());
         let mut line = self.network.connect_as(&address, &association.trust, certificates, key).await?;

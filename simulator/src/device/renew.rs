@@ -10,7 +10,6 @@ use x509_parser::parse_x509_certificate;
 
 use super::activate::certificates;
 use super::{Device, DeviceError, State};
-use crate::storage::{Record, Stage};
 use crate::transport::{Question, Refusal};
 
 /// From when to when a certificate is valid, in seconds since 1970.
@@ -102,21 +101,19 @@ impl Device {
         let answer: CertificateResponse = self.ask(&Question::post(CERTIFICATE_PATH)).await?;
         let list = certificates(&answer.certificate)?;
         let authorities = certificates(&answer.ca_certificates.concat())?;
-        let Some(Record { private_key, stage: Stage::Active(mut committed) }) =
-            self.disk(|disk, tag| disk.load(tag)).await?
-        else {
-            return Err(self.out_of_turn("renew a certificate"));
-        };
-        committed.certificates = list;
-        committed.authorities = authorities;
-        let mut state = self.associated(private_key.clone(), *committed.clone())?;
-        if let (State::Active(before), State::Active(after)) = (&self.state, &mut state) {
-            after.out_of_service = before.out_of_service;
-        }
-        self.save(Record { private_key, stage: Stage::Active(committed) }).await?;
+        let shown = list.iter().map(|der| CertificateDer::from(der.0.clone())).collect();
+        let trust = self.network.trust(authorities.iter().map(|der| CertificateDer::from(der.0.clone())).collect())?;
+        self.rewrite(move |committed| {
+            committed.certificates = list;
+            committed.authorities = authorities;
+        })
+        .await?;
         // The next request proves who asks with the new one.
         self.line = None;
-        self.state = state;
+        if let State::Active(association) = &mut self.state {
+            association.certificates = shown;
+            association.trust = trust;
+        }
         Ok(())
     }
 }

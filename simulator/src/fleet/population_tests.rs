@@ -27,6 +27,9 @@ fn active(maker: &Maker, uid: &str) -> Device {
         authorities: vec![Der(authority)],
         wanted: 1,
         configuration: None,
+        trial: None,
+        refused: None,
+        software: None,
         lock: None,
         completed: None,
     };

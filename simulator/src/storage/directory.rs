@@ -147,6 +147,9 @@ mod tests {
             authorities: vec![Der(vec![4])],
             wanted: 1,
             configuration: None,
+            trial: None,
+            refused: None,
+            software: None,
             lock: None,
             completed: None,
         };

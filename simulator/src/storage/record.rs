@@ -5,7 +5,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fleetform_domain::activation::{Confirmation, TokenText};
-use fleetform_domain::wire::{DeviceConfiguration, DeviceLock, DeviceText};
+use fleetform_domain::configuration::RefusalReason;
+use fleetform_domain::wire::{DeviceConfiguration, DeviceLock, DeviceText, RefusedConfiguration};
 use serde::{Deserialize, Serialize};
 
 /// Binary data, base64 in JSON. Its `Debug` hides it: some of it is keys.
@@ -85,12 +86,42 @@ pub struct Committed {
     /// The configuration in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<DeviceConfiguration>,
+    /// The configuration before the one in force, while that has yet to prove that the gateway can be reached with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
+    /// What it refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedConfiguration>,
+    /// The software that it runs, if another than from the factory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software: Option<DeviceText>,
     /// The lock that it is under: no power cut takes it off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<DeviceLock>,
     /// The command that it has carried out last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed: Option<DeviceText>,
+}
+
+/// A configuration that has yet to prove itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trial {
+    /// What was in force before.
+    pub before: Option<DeviceConfiguration>,
+}
+
+impl Committed {
+    /// Goes back to the configuration before the one on trial, if there is one on trial, and notes why.
+    pub fn undo_trial(&mut self) {
+        let Some(Trial { before }) = self.trial.take() else { return };
+        let tried = std::mem::replace(&mut self.configuration, before);
+        let refused = |tried: DeviceConfiguration| RefusedConfiguration {
+            version: tried.version,
+            reason: RefusalReason::GatewayUnreachable,
+        };
+        self.refused = tried.map(refused);
+    }
 }
 
 #[cfg(test)]

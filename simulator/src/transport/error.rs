@@ -19,6 +19,12 @@ pub enum TransportError {
         /// Why.
         source: io::Error,
     },
+    /// The device is in no network.
+    #[error("there is no network")]
+    NoNetwork,
+    /// Software could not be downloaded.
+    #[error("cannot download: {0}")]
+    Download(io::Error),
     /// A step took too long.
     #[error("no answer in time ({0})")]
     TimedOut(&'static str),
@@ -42,7 +48,7 @@ pub enum TransportError {
 impl TransportError {
     /// Whether the server gave no answer at all in the time that it had, as when it is away.
     pub fn is_no_answer(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::TimedOut(_) | Self::Lost(_))
+        matches!(self, Self::NoNetwork | Self::Unreachable { .. } | Self::TimedOut(_) | Self::Lost(_))
     }
 
     /// A short name, one of few: for counters and logs.
@@ -50,6 +56,8 @@ impl TransportError {
         match self {
             Self::Address(_) => "bad-address",
             Self::Unreachable { .. } => "unreachable",
+            Self::NoNetwork => "no-network",
+            Self::Download(_) => "download",
             Self::TimedOut(_) => "timed-out",
             Self::Lost(_) => "connection-lost",
             Self::Untrusted(_) => "untrusted",

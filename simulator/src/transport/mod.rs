@@ -3,6 +3,7 @@
 
 mod address;
 mod connection;
+mod download;
 mod error;
 mod trust;
 
@@ -22,6 +23,9 @@ pub use address::{Address, InvalidAddress};
 pub use connection::{Answer, Connection, Question, Refusal};
 pub use error::TransportError;
 pub use trust::Trust;
+
+use crate::release::FactoryKey;
+use download::Downloads;
 
 /// How long each step of a conversation may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,18 +55,38 @@ pub struct Network {
     pinned: Mutex<HashMap<String, Arc<ClientConfig>>>,
     trusts: Mutex<HashMap<[u8; 32], Weak<Trust>>>,
     handshakes: AtomicU64,
+    downloads: Downloads,
+    factory_key: FactoryKey,
 }
 
 impl Network {
     /// A network with these time-outs.
     pub fn new(timeouts: Timeouts) -> Arc<Self> {
+        Self::with_factory_key(timeouts, FactoryKey::of_simulation())
+    }
+
+    /// A network of devices that trust this key from the factory.
+    pub fn with_factory_key(timeouts: Timeouts, factory_key: FactoryKey) -> Arc<Self> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         Arc::new(Self {
             timeouts,
-            provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+            downloads: Downloads::new(provider.clone()),
+            provider,
+            factory_key,
             pinned: Mutex::default(),
             trusts: Mutex::default(),
             handshakes: AtomicU64::new(0),
         })
+    }
+
+    /// The key that signs the software of devices.
+    pub fn factory_key(&self) -> &FactoryKey {
+        &self.factory_key
+    }
+
+    /// What lies at `url`, up to `limit` bytes.
+    pub async fn download(&self, url: &str, limit: usize) -> Result<Vec<u8>, TransportError> {
+        self.downloads.fetch(url, limit).await
     }
 
     /// TLS handshakes made so far.

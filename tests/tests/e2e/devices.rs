@@ -92,11 +92,11 @@ pub(crate) async fn checking_in(
     }
 }
 
-/// Checks in, and again when the gateway cannot tell yet: its cache may be a moment late.
+/// Checks in, and again when the gateway cannot tell yet, as its cache may be a moment late, or was asked too often.
 async fn patient(device: &mut Device) -> Result<CheckInResponse> {
     match device.synchronise().await {
-        Err(DeviceError::Refused(refusal)) if refusal.status == 503 => {
-            sleep(BETWEEN).await;
+        Err(DeviceError::Refused(refusal)) if matches!(refusal.status, 429 | 503) => {
+            sleep(BETWEEN * 3).await;
             Ok(device.synchronise().await?)
         }
         answer => Ok(answer?),

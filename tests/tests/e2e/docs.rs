@@ -13,6 +13,7 @@ use fleetform_simulator::device::Device;
 
 use super::devices::activated;
 use super::project::{Project, SITE};
+use super::releases::Releases;
 use super::stage::Stage;
 
 /// The commands of the page's console blocks, in order.
@@ -24,7 +25,12 @@ fn commands(page: &str) -> Vec<&str> {
 /// What stands between a reader's shell and the test's: programs that are built already, and an end at the first failure.
 const PREAMBLE: &str = r#"
 set -euo pipefail
-cargo() { while [ "$1" != -- ]; do shift; done; shift; "$FLEETFORM_DEVICE" "$@"; }
+cargo() {
+    local program
+    while [ "$1" != -- ]; do [ "$1" != --bin ] || program=$2; shift; done
+    shift
+    "$PROGRAMS/$program" "$@"
+}
 "#;
 
 /// Runs the commands as one session of a shell that stands in a folder with the examples; what they say.
@@ -42,7 +48,7 @@ fn run(stage: &Stage, commands: &[&str]) -> Result<String> {
         .current_dir(folder.path())
         .env("PATH", path)
         .env("KUBECONFIG", stage.plane.kubeconfig())
-        .env("FLEETFORM_DEVICE", installation::locate(installation::DEVICE)?)
+        .env("PROGRAMS", installation::locate(installation::DEVICE)?.parent().context("programs are in a folder")?)
         .env("PORTAL", stage.installation.portal_url())
         .env("PORTAL_CA", stage.installation.portal_ca())
         .output()
@@ -96,6 +102,26 @@ pub(crate) async fn the_page_on_operations_works_as_it_stands(stage: Arc<Stage>)
     {
         ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
     }
+    Ok(())
+}
+
+/// The page's commands, on a device that joins networks and runs software.
+pub(crate) async fn the_page_on_configuration_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "configuration").await?;
+    let releases = Releases::open().await?;
+    releases.put("/reader-1.4.0.bin", b"the software of the device");
+    let commands = page("configuration.md", &project)?;
+    let commands: Vec<_> =
+        commands.into_iter().map(|line| line.replace("https://releases.example", releases.base())).collect();
+    ensure!(commands.len() > 10, "the page has commands: {commands:?}");
+    let installer = project.installer().await?;
+    project.ready_device("front-desk").await?;
+    let mut device = activated(&project, &installer, "front-desk").await?;
+    let said = session(&stage, commands, &mut [&mut device]).await?;
+    for line in ["1 20", "2 20", "deviceinstance.fleetform.dev/front-desk condition met"] {
+        ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
+    }
+    ensure!(device.software_version().as_str() == "1.4.0", "it runs {}", device.software_version());
     Ok(())
 }
 

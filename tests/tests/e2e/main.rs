@@ -15,12 +15,15 @@ mod docs;
 mod failures;
 mod hostile;
 mod library;
+mod network;
 mod operation;
 mod presence;
 mod project;
 mod race;
 mod raw;
+mod releases;
 mod rollout;
+mod software;
 mod stage;
 mod upgrade;
 mod waiting;
@@ -45,11 +48,9 @@ macro_rules! tests {
     };
 }
 
-fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(AT_ONCE);
-    let theatre = Arc::new(Theatre::new());
-    let mut trials = tests! { &theatre, Company::Welcome,
+/// Those that share the stage.
+fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
+    tests! { theatre, Company::Welcome,
         library {
             the_example_fleet_goes_to_active,
         }
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
             the_first_page_works_as_it_stands,
             the_page_on_operations_works_as_it_stands,
             the_page_on_rollouts_works_as_it_stands,
+            the_page_on_configuration_works_as_it_stands,
         }
         activation {
             a_device_is_activated_by_its_picture,
@@ -85,6 +87,17 @@ fn main() -> ExitCode {
             a_changed_template_reaches_the_device,
             a_changed_override_reaches_the_device,
             a_revision_that_is_gone_is_made_anew,
+        }
+        software {
+            a_release_is_installed_at_activation_and_while_active,
+            a_slow_download_shows_how_far_it_is,
+            what_is_not_the_release_is_refused_and_said_why,
+            a_refused_change_holds_the_rollout,
+        }
+        network {
+            new_credentials_reach_the_device_by_their_secret_alone,
+            a_change_that_cuts_the_device_off_is_undone_by_the_device,
+            a_gateway_that_is_away_makes_no_network_wrong,
         }
         rollout {
             a_change_goes_out_one_device_at_a_time,
@@ -122,8 +135,12 @@ fn main() -> ExitCode {
             bad_requests_get_problem_bodies,
             slow_and_many_clients_do_not_hurt_others,
         }
-    };
-    trials.extend(tests! { &theatre, Company::Alone,
+    }
+}
+
+/// Those that have it to themselves.
+fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
+    tests! { theatre, Company::Alone,
         upgrade {
             an_object_that_does_not_read_stops_only_itself,
         }
@@ -138,7 +155,15 @@ fn main() -> ExitCode {
             a_simulator_that_is_killed_goes_on_with_its_devices,
             an_api_server_that_dies_is_waited_for,
         }
-    });
+    }
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    let theatre = Arc::new(Theatre::new());
+    let mut trials = together(&theatre);
+    trials.extend(alone(&theatre));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Whatever runs ends before the verdict is given.
     theatre.close();

@@ -4,6 +4,8 @@
 mod badge;
 mod io;
 mod panel;
+mod refusal;
+mod software;
 
 use std::fmt;
 
@@ -14,6 +16,8 @@ use sha2::{Digest, Sha256};
 pub use badge::{BadgeField, BadgeFieldKind, BadgeFormat, BadgeParity, ParityKind};
 pub use io::{ActiveLevel, Input, InputFunction, Io, Output, Relay, Rest, Trigger};
 pub use panel::{BaudRate, ControlPanel, Osdp, OsdpVersion, Wiegand};
+pub use refusal::RefusalReason;
+pub use software::{MAX_RELEASE_BYTES, Software, UpdateState};
 
 use crate::schema::rule;
 
@@ -78,16 +82,21 @@ pub struct Configuration {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 60, max = 43_200))]
     pub maximum_offline_minutes: Option<u32>,
+    /// The software that the device is to run. Left out, it keeps what it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub software: Option<Software>,
 }
 
 /// A wireless network (2.4 or 5 GHz).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Wifi {
-    /// Name of the network, 1 to 32 characters.
+    /// Name of the network, 1 to 32 characters. Left out, the key `ssid` of the Secret names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    pub ssid: String,
-    /// The Secret of type `fleetform.dev/wifi`, in the same namespace, whose key `passphrase` opens the network.
+    pub ssid: Option<String>,
+    /// The Secret of type `fleetform.dev/wifi`, in the same namespace, whose key `passphrase` opens the network. Who may change
+    /// that Secret changes the network of all devices that refer to it, and nothing else of them.
     pub credentials_secret_ref: SecretReference,
 }
 
@@ -112,6 +121,7 @@ impl Configuration {
             badge_format: overrides.badge_format.clone().or_else(|| self.badge_format.clone()),
             io: overrides.io.clone().or_else(|| self.io.clone()),
             maximum_offline_minutes: overrides.maximum_offline_minutes.or(self.maximum_offline_minutes),
+            software: overrides.software.clone().or_else(|| self.software.clone()),
         };
         if merged.operation_mode == Some(OperationMode::Enrollment) {
             merged.control_panel = None;
@@ -174,6 +184,7 @@ mod tests {
             badge_format: Some(BadgeFormat::standard_26_bit()),
             io: None,
             maximum_offline_minutes: None,
+            software: None,
         }
     }
 

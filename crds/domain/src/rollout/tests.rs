@@ -168,7 +168,28 @@ fn a_device_that_does_not_apply_in_time_holds_the_rest_and_one_that_is_offline_d
     fleet.apply();
     assert_eq!(fleet.decide(&strict).admit, ["a-02"], "applied after all");
     fleet.apply();
-    assert_eq!(fleet.decide(&strict).state, State::Complete { offline: 1 });
+    assert_eq!(fleet.decide(&strict).state, State::Complete { offline: 1, refused: 0 });
+}
+
+#[test]
+fn what_one_device_refuses_the_others_do_not_get_until_a_person_has_looked() {
+    let strategy = strategy(serde_json::json!({ "maxUnavailable": "1" }));
+    let mut fleet = Fleet::new(&[("a", 3)]);
+    assert_eq!(fleet.decide(&strategy).admit, ["a-00"]);
+    fleet.now = 10;
+    fleet.stages[0] = Stage::Refused(at(10));
+    let held = fleet.decide(&strategy);
+    assert_eq!((held.state, held.admit.len()), (State::Paused(Pause::Refused("a-00".into())), 0));
+    fleet.now = 20;
+    fleet.progress.resumed_at = Some(at(20));
+    assert_eq!(fleet.decide(&strategy).admit, ["a-01"], "it was looked into");
+    fleet.apply();
+    assert_eq!(fleet.decide(&strategy).admit, ["a-02"]);
+    // The last one is no exception.
+    fleet.stages[2] = Stage::Refused(at(30));
+    assert_eq!(fleet.decide(&strategy).state, State::Paused(Pause::Refused("a-02".into())));
+    fleet.progress.resumed_at = Some(at(31));
+    assert_eq!(fleet.decide(&strategy).state, State::Complete { offline: 0, refused: 2 });
 }
 
 #[test]

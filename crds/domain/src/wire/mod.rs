@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::{Confirmation, TokenText};
-use crate::configuration::{BadgeFormat, ControlPanel, Io, OperationMode};
+use crate::configuration::{BadgeFormat, ControlPanel, Io, OperationMode, RefusalReason, Software, UpdateState};
 use crate::operation::{CommandKind, LockReason};
 
 pub use authorities::{AuthoritiesDigest, InvalidAuthoritiesDigest};
@@ -191,12 +191,60 @@ pub struct CheckInRequest {
     /// The command that the device has carried out last, until it gets another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_command: Option<DeviceText>,
+    /// The configuration that was wanted and that the device does not run, until another one is wanted or it runs it after all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_configuration: Option<RefusedConfiguration>,
+    /// How far the device is with the software that is wanted, while it fetches or installs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software_update: Option<SoftwareUpdate>,
     /// The authorities that the device trusts, as they stand on its disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trusted_authorities: Option<AuthoritiesDigest>,
     /// How long the answer may wait for a change, in seconds, 0 to 60.
     #[serde(default)]
     pub wait_seconds: u32,
+}
+
+impl CheckInRequest {
+    /// Of a device that has nothing more to say than that it is there.
+    pub fn new(boot_id: DeviceText, counter: u64, software_version: DeviceText) -> Self {
+        Self {
+            boot_id,
+            counter,
+            software_version,
+            applied_configuration_version: None,
+            failed_health_checks: Vec::new(),
+            lock: None,
+            completed_command: None,
+            refused_configuration: None,
+            software_update: None,
+            trusted_authorities: None,
+            wait_seconds: 0,
+        }
+    }
+}
+
+/// A configuration that a device does not run, although it was wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedConfiguration {
+    /// Which version.
+    pub version: u32,
+    /// Why.
+    pub reason: RefusalReason,
+}
+
+/// How far a device is with a release of its software.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SoftwareUpdate {
+    /// The version that it is to run.
+    pub version: DeviceText,
+    /// What it is at.
+    pub state: UpdateState,
+    /// How much of the release is there, in percent, 0 to 100.
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: u8,
 }
 
 /// A lock, as a device reports it and as it is told to lock itself.
@@ -275,6 +323,9 @@ pub struct DeviceConfiguration {
     pub io: Option<Io>,
     /// How long the device may be without its gateway before it locks itself, in minutes.
     pub maximum_offline_minutes: u32,
+    /// The software to run; what it runs when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software: Option<Software>,
 }
 
 impl fmt::Debug for DeviceConfiguration {

@@ -56,6 +56,12 @@ fn the_messages_of_version_1() {
             failed_health_checks: vec!["storage".try_into().unwrap()],
             lock: Some(DeviceLock { id: "a1b2c3".try_into().unwrap(), reason: LockReason::Tamper }),
             completed_command: Some("after-the-storm".try_into().unwrap()),
+            refused_configuration: Some(RefusedConfiguration { version: 2, reason: RefusalReason::DigestMismatch }),
+            software_update: Some(SoftwareUpdate {
+                version: "1.4.0".try_into().unwrap(),
+                state: UpdateState::Downloading,
+                percent: 42,
+            }),
             trusted_authorities: Some(AuthoritiesDigest::of(["old"])),
             wait_seconds: 0,
         }
@@ -102,6 +108,13 @@ fn the_messages_of_version_1() {
             badge_format: Some(BadgeFormat::standard_26_bit()),
             io: None,
             maximum_offline_minutes: 10_080,
+            software: Some(Software {
+                version: "1.4.0".into(),
+                url: "https://releases.example/reader-1.4.0.bin".into(),
+                sha256: "5".repeat(64),
+                signature: format!("{}==", "A".repeat(86)),
+                allow_downgrade: false,
+            }),
         }
     );
 }

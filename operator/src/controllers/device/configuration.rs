@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use fleetform_crds::condition::{Reason, whole_second};
-use fleetform_crds::device_instance::{ConfigurationStatus, ConfigurationVersion, KEPT_VERSIONS, TemplateRevision};
+use fleetform_crds::device_instance::{
+    ConfigurationStatus, ConfigurationVersion, CredentialsVersion, KEPT_VERSIONS, TemplateRevision,
+};
 use fleetform_crds::{ConfigTemplate, DeviceInstance};
 use fleetform_domain::configuration::{Configuration, DeviceType};
 use jiff::Timestamp;
 
 use crate::cache::Found;
 use crate::controllers::Obstacle;
+use crate::credentials::Known;
+use crate::reconcile::names;
 
 /// The configuration that spec and template make together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +24,31 @@ pub struct Wanted {
     pub template: Option<TemplateRevision>,
     /// What lies over it.
     pub overrides: Configuration,
+    /// The Wi-Fi credentials that it takes.
+    pub credentials: Option<CredentialsVersion>,
+}
+
+/// The Secret with Wi-Fi credentials that a configuration refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WifiSecret {
+    /// It refers to none.
+    NotNeeded,
+    /// There is no Secret of this name and of the right type.
+    Missing(String),
+    /// The Secret of this name is of no use.
+    Unusable {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// It can be used.
+    Usable {
+        /// Its name.
+        name: String,
+        /// What is known of it.
+        known: Known,
+    },
 }
 
 /// The revision of its template that a device keeps while a later one goes out.
@@ -90,18 +119,55 @@ pub fn wanted(
         let message = format!("set {}, here or in a ConfigTemplate that templateRef names", fields.join(" and "));
         return obstacle(Obstacle::stalls(Reason::ConfigurationIncomplete, message));
     }
-    Ok(Wanted { whole, template: revision, overrides })
+    Ok(Wanted { whole, template: revision, overrides, credentials: None })
+}
+
+/// `wanted` with the Wi-Fi credentials that it takes.
+pub fn with_credentials(mut wanted: Wanted, secret: &WifiSecret) -> Result<Wanted, Obstacle> {
+    const FIELD: &str = "spec.configuration.wifi.credentialsSecretRef";
+    let obstacle = |message| Err(Obstacle::waits(Reason::SecretUnusable, message));
+    let Some(wifi) = &wanted.whole.wifi else { return Ok(wanted) };
+    match secret {
+        WifiSecret::NotNeeded => Ok(wanted),
+        WifiSecret::Missing(name) => obstacle(format!(
+            "{FIELD}: there is no Secret {name} of type {} in this namespace; create it, or refer to another one",
+            names::WIFI_TYPE
+        )),
+        WifiSecret::Unusable { name, why } => {
+            obstacle(format!("{FIELD}: the Secret {name} cannot be used: {why}; correct it, or refer to another one"))
+        }
+        WifiSecret::Usable { name, known } if wifi.ssid.is_none() && !known.names_network => obstacle(format!(
+            "spec.configuration.wifi.ssid is left out, and the Secret {name} has no key ssid: set one of them"
+        )),
+        WifiSecret::Usable { name, known } => {
+            let (secret_name, digest) = (name.clone(), known.digest.clone());
+            wanted.credentials = Some(CredentialsVersion { secret_name, digest });
+            Ok(wanted)
+        }
+    }
 }
 
 /// Name of the Secret with Wi-Fi credentials that the configuration of `device` refers to, if it does.
-pub fn wifi_secret<'a>(device: &'a DeviceInstance, template: Option<&'a Found<ConfigTemplate>>) -> Option<&'a str> {
+pub fn wifi_secret<'a>(
+    device: &'a DeviceInstance,
+    template: Option<&'a Found<ConfigTemplate>>,
+    held: Option<&'a Held>,
+) -> Option<&'a str> {
     let inline = device.spec.configuration.as_ref().map(|configuration| &configuration.inline);
-    let base = match template {
-        Some(Found::Here(template)) => Some(&template.spec.configuration),
+    let base = match (held, template) {
+        (Some(held), _) => Some(&*held.configuration),
+        (None, Some(Found::Here(template))) => Some(&template.spec.configuration),
         _ => None,
     };
     let wifi = inline.and_then(|inline| inline.wifi.as_ref()).or_else(|| base.and_then(|base| base.wifi.as_ref()));
     wifi.map(|wifi| wifi.credentials_secret_ref.name.as_str())
+}
+
+/// Name of the Secret with Wi-Fi credentials that the desired version was made with.
+pub fn credentials_in_force(device: &DeviceInstance) -> Option<&str> {
+    let configuration = device.status.as_ref()?.configuration.as_ref()?;
+    let version = configuration.history.iter().find(|version| version.version == configuration.desired)?;
+    version.credentials.as_ref().map(|credentials| credentials.secret_name.as_str())
 }
 
 /// The configuration status with `wanted` as the desired version: a new version when it differs from the last one.
@@ -115,6 +181,7 @@ pub fn desire(current: Option<&ConfigurationStatus>, wanted: &Wanted, now: Times
     let same = |version: &ConfigurationVersion| {
         template(&version.template) == template(&wanted.template)
             && version.overrides == wanted.overrides
+            && version.credentials == wanted.credentials
             && version.digest == digest
     };
     if latest.is_some_and(same) {
@@ -126,9 +193,11 @@ pub fn desire(current: Option<&ConfigurationStatus>, wanted: &Wanted, now: Times
         digest,
         template: wanted.template.clone(),
         overrides: wanted.overrides.clone(),
+        credentials: wanted.credentials.clone(),
         created_at: whole_second(now),
     });
     status.desired = version;
+    status.refused = None;
     // The version that the device runs stays addressable however many follow it.
     while status.history.len() > KEPT_VERSIONS {
         let oldest_unused = status.history.iter().position(|v| Some(v.version) != status.applied).unwrap_or(0);
@@ -144,7 +213,7 @@ mod tests {
 
     fn version(mode: OperationMode) -> Wanted {
         let whole = Configuration { operation_mode: Some(mode), ..Configuration::default() };
-        Wanted { overrides: whole.clone(), whole, template: None }
+        Wanted { overrides: whole.clone(), whole, template: None, credentials: None }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::error::{Class, Error, Result};
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
 use code::Refused;
-use configuration::Held;
+use configuration::{Held, WifiSecret};
 use plan::Facts;
 
 /// Brings the device instance of this name to where it should be.
@@ -37,13 +37,15 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let template = template.as_ref().map(|name| world.templates.find(name));
     let held = held(context, &device, template.as_ref()).await;
     let mint = context.mint();
-    let wifi = configuration::wifi_secret(&device, template.as_ref()).map(ToOwned::to_owned);
+    let kept = held.as_ref().and_then(|held| held.as_ref().ok());
+    let wifi = configuration::wifi_secret(&device, template.as_ref(), kept).map(in_namespace);
+    let wifi = wifi_secret(context, wifi).await?;
     let mut facts = Facts {
         installation: &context.settings.installation,
         mint: &mint,
         project: world.project(&name.namespace),
         site: world.sites.find(&site),
-        missing_wifi: wifi.filter(|secret| world.wifi_secrets.get(&in_namespace(secret)).is_none()),
+        wifi,
         template,
         held,
         code: code.as_deref().and_then(CodeSecretMeta::read),
@@ -71,6 +73,17 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     executed.map_err(|trouble| match trouble {
         Trouble::Code(refused) => unreachable!("a plan that knows of {refused:?} stores no code"),
         Trouble::Other(error) => error,
+    })
+}
+
+/// What is known of the Secret with Wi-Fi credentials.
+async fn wifi_secret(context: &Context, name: Option<Name>) -> Result<WifiSecret> {
+    let Some(name) = name else { return Ok(WifiSecret::NotNeeded) };
+    let Some(meta) = context.world.wifi_secrets.get(&name) else { return Ok(WifiSecret::Missing(name.name)) };
+    let looked = context.credentials.look(&context.client, &context.activation_key, &name, &meta).await?;
+    Ok(match looked {
+        Ok(known) => WifiSecret::Usable { name: name.name, known },
+        Err(why) => WifiSecret::Unusable { name: name.name, why },
     })
 }
 

@@ -211,15 +211,8 @@ impl Planned {
     fn plan(&self) -> Plan {
         let device = &self.on.device.object;
         let check_in = CheckInRequest {
-            boot_id: "boot".try_into().unwrap(),
-            counter: 1,
-            software_version: "1.0.0".try_into().unwrap(),
             applied_configuration_version: Some(1),
-            failed_health_checks: Vec::new(),
-            lock: None,
-            completed_command: None,
-            trusted_authorities: None,
-            wait_seconds: 0,
+            ..CheckInRequest::new("boot".try_into().unwrap(), 1, "1.0.0".try_into().unwrap())
         };
         let facts = Facts {
             installation: &CONSTANTS.installation,
@@ -228,10 +221,12 @@ impl Planned {
             site: Found::Here(Arc::clone(&CONSTANTS.site)),
             template: None,
             held: None,
-            missing_wifi: None,
+            wifi: super::configuration::WifiSecret::NotNeeded,
             code: self.on.secret.as_ref().map(|secret| secret.meta(device)),
             refused: None,
-            liveness: device.association().map(|_| Liveness::Reporting(Report::new(check_in, fixtures::noon()))),
+            liveness: device
+                .association()
+                .map(|_| Liveness::Reporting(Box::new(Report::new(check_in, fixtures::noon())))),
             same_tag: None,
             serving_since: None,
             nonce: [self.nonce; 16],

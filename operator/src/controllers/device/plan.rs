@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
-use fleetform_crds::device_instance::{ActivationStatus, ConfigurationStatus, TemplateRevision};
+use fleetform_crds::device_instance::{ActivationStatus, ConfigurationStatus, RefusedVersion, TemplateRevision};
 use fleetform_crds::{ConfigTemplate, DeviceInstance, DeviceInstanceStatus, Project, Site};
 use fleetform_domain::activation::Phase;
+use fleetform_domain::configuration::UpdateState;
 use fleetform_domain::id::{Installation, ResourceId};
 use fleetform_domain::operation::{CommandKind, DEFAULT_MAXIMUM_OFFLINE_MINUTES};
 use jiff::{SignedDuration, Timestamp};
 
 use super::code::{Code, Refused, earlier_code, keep_code};
-use super::configuration::{self, Held};
+use super::configuration::{self, Held, WifiSecret};
 use super::lock::{self, Circumstances};
 use super::want::{Want, want};
 use super::{commands, presence};
@@ -45,8 +46,8 @@ pub struct Facts<'a> {
     pub template: Option<Found<ConfigTemplate>>,
     /// The revision that the device keeps, as the template's rollout has not come to it; an error when it does not read.
     pub held: Option<Result<Held, Error>>,
-    /// The Secret with Wi-Fi credentials that the configuration refers to, if there is no such Secret.
-    pub missing_wifi: Option<String>,
+    /// The Secret with Wi-Fi credentials that the configuration refers to.
+    pub wifi: WifiSecret,
     /// The Secret of the code's name, if Fleetform made one.
     pub code: Option<CodeSecretMeta>,
     /// Why the code's Secret was not stored, when that was just tried.
@@ -200,7 +201,7 @@ fn active(
     }
     let mut statements = match obstacle {
         Some(obstacle) => obstacle.statements(),
-        None => readiness(desired.configuration.as_ref()),
+        None => readiness(desired),
     };
     statements.extend(presence::statements(desired, flaps_until.is_some()));
     let name = |name: &Option<String>| name.clone().unwrap_or_default();
@@ -222,14 +223,43 @@ fn active(
 }
 
 /// `Ready` of an active instance: whether the device runs what it should.
-pub(super) fn readiness(configuration: Option<&ConfigurationStatus>) -> Vec<Statement> {
+pub(super) fn readiness(status: &DeviceInstanceStatus) -> Vec<Statement> {
+    let configuration = status.configuration.as_ref();
     if configuration.is_some_and(|configuration| configuration.applied == Some(configuration.desired)) {
         let message = "the device runs the desired configuration";
-        vec![Statement::new(ConditionType::Ready, Status::True, Reason::ConfigurationApplied, message)]
-    } else {
-        let message = "the device has yet to confirm the desired configuration";
-        Obstacle::waits(Reason::ConfigurationPending, message).statements()
+        return vec![Statement::new(ConditionType::Ready, Status::True, Reason::ConfigurationApplied, message)];
     }
+    if let Some(configuration) = configuration
+        && let Some(refused) = &configuration.refused
+    {
+        return refusal(configuration, refused).statements();
+    }
+    let update = status.device.as_ref().and_then(|device| device.software_update.as_ref());
+    let message = match update {
+        None => "the device has yet to confirm the desired configuration".to_owned(),
+        Some(update) => match update.state {
+            UpdateState::Downloading => {
+                format!("the device downloads software {}: {} % or more is there", update.version, update.percent)
+            }
+            UpdateState::Installing => format!("the device installs software {}", update.version),
+        },
+    };
+    Obstacle::waits(Reason::ConfigurationPending, message).statements()
+}
+
+fn refusal(configuration: &ConfigurationStatus, refused: &RefusedVersion) -> Obstacle {
+    let runs = match configuration.applied {
+        Some(version) => format!("it runs version {version}"),
+        None => "it runs no configuration yet".to_owned(),
+    };
+    let message = format!(
+        "the device refused configuration version {} ({}), and {runs}: {}",
+        refused.version,
+        refused.reason,
+        refused.reason.message()
+    );
+    let reason = Reason::ConfigurationRefused;
+    if refused.reason.is_retried() { Obstacle::waits(reason, message) } else { Obstacle::stalls(reason, message) }
 }
 
 /// An instance without a device: configured, it gets a code.

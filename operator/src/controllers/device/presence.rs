@@ -1,8 +1,9 @@
 //! Pure: what a device's reports change in its status, and what its conditions say of it.
 
 use fleetform_crds::DeviceInstanceStatus;
-use fleetform_crds::condition::{ConditionType, Reason, Statement, Status};
-use fleetform_crds::device_instance::ConfigurationStatus;
+use fleetform_crds::condition::{ConditionType, Reason, Statement, Status, whole_second};
+use fleetform_crds::device_instance::{ConfigurationStatus, RefusedVersion, SoftwareUpdateStatus};
+use fleetform_domain::configuration::RefusalReason;
 use fleetform_domain::transition::{self, Allowance, Change, Connectivity, Health};
 use jiff::Timestamp;
 
@@ -12,7 +13,7 @@ use crate::gateway::table::{Liveness, Report};
 /// as many transitions as an hour may have are recorded, and further changes are held back until then.
 pub fn observe(status: &mut DeviceInstanceStatus, liveness: &Liveness, now: Timestamp) -> Option<Timestamp> {
     if let Liveness::Reporting(report) = liveness {
-        note_report(status, report);
+        note_report(status, report, now);
     }
     let connectivity = match liveness {
         Liveness::Reporting(_) => Some(Connectivity::Connected),
@@ -59,6 +60,7 @@ pub fn leave(status: &mut DeviceInstanceStatus, now: Timestamp) {
     status.health = None;
     if let Some(configuration) = &mut status.configuration {
         configuration.applied = None;
+        configuration.refused = None;
     }
 }
 
@@ -67,12 +69,34 @@ pub fn applied(configuration: &ConfigurationStatus, reported: Option<u32>) -> Op
     reported.filter(|reported| configuration.history.iter().any(|known| known.version == *reported))
 }
 
-fn note_report(status: &mut DeviceInstanceStatus, report: &Report) {
+/// Why the device does not run the version that is desired, as far as it says so of that version.
+pub fn refused(configuration: &ConfigurationStatus, report: &Report) -> Option<RefusalReason> {
+    let refused = report.refused.filter(|refused| refused.version == configuration.desired)?;
+    (report.applied != Some(configuration.desired)).then_some(refused.reason)
+}
+
+/// How far the device is with a release of its software.
+pub fn software_update(report: &Report) -> Option<SoftwareUpdateStatus> {
+    let update = report.update.as_ref()?;
+    Some(SoftwareUpdateStatus {
+        version: update.version.as_str().to_owned(),
+        state: update.state,
+        percent: update.percent,
+    })
+}
+
+fn note_report(status: &mut DeviceInstanceStatus, report: &Report, now: Timestamp) {
     if let Some(configuration) = &mut status.configuration {
         configuration.applied = applied(configuration, report.applied);
+        let reason = refused(configuration, report);
+        if reason != configuration.refused.as_ref().map(|refused| refused.reason) {
+            let (version, since) = (configuration.desired, whole_second(now));
+            configuration.refused = reason.map(|reason| RefusedVersion { version, reason, since });
+        }
     }
     if let Some(device) = &mut status.device {
         device.software_version = Some(report.software_version.as_str().to_owned());
+        device.software_update = software_update(report);
     }
 }
 

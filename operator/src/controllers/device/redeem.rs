@@ -24,11 +24,12 @@ pub fn patch(device: &DeviceInstance, association: Association, asset_tag: &str,
     status.device = Some(DeviceStatus {
         asset_tag_id: asset_tag.to_owned(),
         software_version: None,
+        software_update: None,
         activated_at: Some(condition::whole_second(now)),
     });
     status.connectivity = Some(Connectivity::Disconnected);
     status.health = None;
-    let mut statements = plan::readiness(status.configuration.as_ref());
+    let mut statements = plan::readiness(&status);
     statements.extend(presence::statements(&status, false));
     let conditions = condition::merge(&status.conditions, &statements, device.metadata.generation, now);
     let mut operations = json!([

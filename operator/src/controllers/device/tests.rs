@@ -5,15 +5,16 @@ use std::sync::Arc;
 use fleetform_crds::device_instance::CommandStatus;
 use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
 use fleetform_domain::activation::{Association, Phase};
-use fleetform_domain::configuration::Configuration;
+use fleetform_domain::configuration::{Configuration, RefusalReason, SecretReference, UpdateState, Wifi};
 use fleetform_domain::id::Installation;
 use fleetform_domain::operation::{CommandKind, LockReason};
-use fleetform_domain::wire::{CheckInRequest, Command, DeviceLock};
+use fleetform_domain::wire::{CheckInRequest, Command, DeviceLock, RefusedConfiguration, SoftwareUpdate};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::code::Refused;
+use super::configuration::WifiSecret;
 use super::plan::{Facts, plan};
 use super::{commands, redeem};
 use crate::activation::code::{CodeSecretMeta, Mint, StoredCode};
@@ -21,6 +22,8 @@ use crate::cache::Found;
 use crate::controllers::fixtures;
 use crate::gateway::table::{Liveness, Report};
 use crate::reconcile::plan::{Action, Plan};
+
+mod update;
 
 /// The world as a device instance's plan sees it, and what becomes of it.
 #[derive(Clone)]
@@ -35,7 +38,7 @@ struct Scene {
     /// Which of project, site and template does not read.
     unreadable: Option<&'static str>,
     refused: Option<Refused>,
-    missing_wifi: Option<String>,
+    wifi: WifiSecret,
     same_tag: Option<String>,
     serving_since: Option<Timestamp>,
     liveness: Liveness,
@@ -55,7 +58,7 @@ impl Scene {
             code: None,
             unreadable: None,
             refused: None,
-            missing_wifi: None,
+            wifi: WifiSecret::NotNeeded,
             same_tag: None,
             serving_since: Some(fixtures::noon() - SignedDuration::from_hours(24 * 365)),
             liveness: Liveness::Unknown,
@@ -95,7 +98,7 @@ impl Scene {
             code: self.code.clone(),
             refused: self.refused.clone(),
             held: None,
-            missing_wifi: self.missing_wifi.clone(),
+            wifi: self.wifi.clone(),
             liveness: self.device.association().map(|_| self.liveness.clone()),
             same_tag: self.same_tag.clone(),
             serving_since: self.serving_since,
@@ -168,19 +171,13 @@ impl Scene {
 
     fn report_with(&mut self, applied: Option<u32>, failed: &[&str], change: impl FnOnce(&mut Report)) {
         let check_in = CheckInRequest {
-            boot_id: "boot".try_into().unwrap(),
-            counter: 1,
-            software_version: "1.0.0".try_into().unwrap(),
             applied_configuration_version: applied,
             failed_health_checks: failed.iter().map(|name| (*name).try_into().unwrap()).collect(),
-            lock: None,
-            completed_command: None,
-            trusted_authorities: None,
-            wait_seconds: 0,
+            ..CheckInRequest::new("boot".try_into().unwrap(), 1, "1.0.0".try_into().unwrap())
         };
         let mut report = Report::new(check_in, self.now);
         change(&mut report);
-        self.liveness = Liveness::Reporting(report);
+        self.liveness = Liveness::Reporting(Box::new(report));
     }
 
     /// An active device that reports this lock of its own.
@@ -210,6 +207,12 @@ impl Scene {
     fn orders(&self) -> (Vec<Command>, Option<DeviceLock>) {
         let Liveness::Reporting(report) = &self.liveness else { panic!("it does not report") };
         commands::orders(self.device.status.as_ref().unwrap(), report)
+    }
+
+    /// The template has the devices join the network of this Secret.
+    fn join(&mut self, secret: &str) {
+        let wifi = Wifi { ssid: None, credentials_secret_ref: SecretReference { name: secret.into() } };
+        self.template.as_mut().unwrap().spec.configuration.wifi = Some(wifi);
     }
 
     fn pass(&mut self, duration: SignedDuration) {
@@ -672,11 +675,18 @@ fn a_device_that_is_withdrawn_says_so() {
 #[test]
 fn what_is_missing_is_named() {
     type Break = fn(&mut Scene);
-    let cases: [(&str, Break); 7] = [
+    let cases: [(&str, Break); 8] = [
         ("no_project", |scene| scene.project = None),
         ("no_site", |scene| scene.site = None),
         ("no_template", |scene| scene.template = None),
-        ("no_wifi_secret", |scene| scene.missing_wifi = Some("lobby".into())),
+        ("no_wifi_secret", |scene| {
+            scene.join("lobby");
+            scene.wifi = WifiSecret::Missing("lobby".into());
+        }),
+        ("wifi_secret_unusable", |scene| {
+            scene.join("lobby");
+            scene.wifi = WifiSecret::Unusable { name: "lobby".into(), why: "it has no key passphrase".into() };
+        }),
         ("no_configuration", |scene| scene.device.spec.configuration = None),
         ("incomplete_entry", |scene| {
             scene.device = fixtures::device(&json!({ "operationMode": "Entry" }));

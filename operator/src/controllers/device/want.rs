@@ -7,7 +7,6 @@ use super::configuration::{self, Missing, Wanted};
 use super::plan::Facts;
 use crate::cache::Found;
 use crate::controllers::{Obstacle, no_project};
-use crate::reconcile::names;
 
 /// What is wanted of an instance.
 #[derive(Debug)]
@@ -54,15 +53,10 @@ pub(super) fn want(device: &DeviceInstance, facts: &Facts<'_>) -> Want {
         }
     };
     match configuration::wanted(device, facts.template.as_ref(), held) {
-        Ok(_) if let Some(secret) = &facts.missing_wifi => {
-            let message = format!(
-                "spec.configuration.wifi.credentialsSecretRef: there is no Secret {secret} of type {} in this namespace; \
-                 create it, or refer to another one",
-                names::WIFI_TYPE
-            );
-            Want::Nothing(Obstacle::waits(Reason::SecretUnusable, message))
-        }
-        Ok(wanted) => Want::This(Box::new(wanted)),
+        Ok(wanted) => match configuration::with_credentials(wanted, &facts.wifi) {
+            Ok(wanted) => Want::This(Box::new(wanted)),
+            Err(obstacle) => Want::Nothing(obstacle),
+        },
         Err(Missing::Moment) => Want::Held(None),
         Err(Missing::Unreadable(obstacle)) => Want::Held(Some(obstacle)),
         Err(Missing::Obstacle(obstacle)) => Want::Nothing(obstacle),

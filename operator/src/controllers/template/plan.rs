@@ -79,12 +79,12 @@ pub fn plan(template: &ConfigTemplate, facts: &Facts<'_>) -> Plan {
         let revision = current.revision.unwrap_or(0) + u32::from(!same);
         // One that somebody deleted, or that went with an earlier Project, is made anew: devices fetch it.
         if !same || !facts.stored {
-            plan.actions.push(Action::CreateRevision(RevisionSecret {
+            plan.actions.push(Action::CreateRevision(Box::new(RevisionSecret {
                 name: names::revision_secret(name, uid, revision),
                 template_uid: uid.clone(),
                 revision,
                 configuration: template.spec.configuration.clone(),
-            }));
+            })));
         }
         if !same {
             desired.revision = Some(revision);
@@ -141,7 +141,7 @@ fn count(template: &ConfigTemplate, digests: &Digests<'_>, devices: &[&DeviceIns
                 counted.updated += 1;
                 counted.applied += 1;
             }
-            Some(Stage::Done | Stage::Changing(_)) => counted.updated += 1,
+            Some(Stage::Done | Stage::Changing(_) | Stage::Refused(_)) => counted.updated += 1,
             Some(Stage::Waiting) | None => {}
         }
     }

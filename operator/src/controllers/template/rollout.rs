@@ -60,10 +60,11 @@ pub fn stage(template: &ConfigTemplate, device: &DeviceInstance, digest: &Digest
         return Some(Stage::Waiting);
     }
     if configuration.applied == Some(configuration.desired) {
-        Some(Stage::Done)
-    } else {
-        Some(Stage::Changing(version.created_at.0))
+        return Some(Stage::Done);
     }
+    // What the device tries again may yet come about.
+    let refused = configuration.refused.as_ref().filter(|refused| !refused.reason.is_retried());
+    Some(refused.map_or(Stage::Changing(version.created_at.0), |refused| Stage::Refused(refused.since.0)))
 }
 
 /// Digests of what a template makes of its devices. Most devices override nothing, and share one.
@@ -221,12 +222,20 @@ fn statements(
     let (revision, total) = (status.revision, members.len());
     let so_far = format!("{done} of {total} active devices have revision {revision}");
     let obstacle = match state {
-        State::Complete { offline: 0 } => {
+        State::Complete { offline: 0, refused: 0 } => {
             let message = format!("every active device has revision {revision}");
             return vec![Statement::new(ConditionType::Ready, Status::True, Reason::RolloutComplete, message)];
         }
-        State::Complete { offline } => {
-            let message = format!("{so_far}; {offline} are offline or locked, and get it when they return");
+        State::Complete { offline, refused } => {
+            let mut message = so_far;
+            for (count, what) in [
+                (*offline, "are offline or locked, and get it when they return"),
+                (*refused, "have refused it, and say why in their conditions"),
+            ] {
+                if count > 0 {
+                    message = format!("{message}; {count} {what}");
+                }
+            }
             return vec![Statement::new(ConditionType::Ready, Status::True, Reason::RolloutComplete, message)];
         }
         State::Progressing => {
@@ -246,6 +255,9 @@ fn statements(
         State::Paused(pause) => {
             let why = match pause {
                 Pause::Critical(device) => format!("device instance {device} turned Critical after it got the change"),
+                Pause::Refused(device) => {
+                    format!("device instance {device} has refused the change, and says why in its conditions")
+                }
                 Pause::NotApplied(device) => format!("device instance {device} has not applied the change in time"),
                 Pause::ByHand => unreachable!("said above"),
             };

@@ -1,0 +1,23 @@
+//! What is wrong with a device, or around it: what scenarios and tests make go wrong on purpose.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+
+use fleetform_domain::configuration::RefusalReason;
+
+/// What is wrong with a device, or around it. Nothing is, unless it is said here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quirks {
+    /// There is no network at all: no cable, and no Wi-Fi.
+    pub no_network: bool,
+    /// The wireless networks that are there, with their passphrases; any, when this is none.
+    pub wifi: Option<BTreeMap<String, String>>,
+    /// Why it refuses every configuration that it does not run.
+    pub refuses: Option<RefusalReason>,
+    /// How fast it downloads, in bytes a second; at once, when this is none.
+    pub download_rate: Option<NonZeroU64>,
+    /// So many downloads from now on arrive damaged.
+    pub damaged_downloads: u32,
+    /// How many seconds its clock is ahead; behind, when negative.
+    pub clock_ahead_seconds: i64,
+}
