@@ -78,6 +78,10 @@ fn the_messages_of_version_1() {
             renew_certificate: true,
         }
     );
+}
+
+#[test]
+fn the_lists_and_configurations_of_version_1() {
     insta::assert_json_snapshot!(
         "device_list",
         DeviceList {
