@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::run::run;
-use crate::settings::{CodeSettings, EventSink, GatewaySettings, PortalSettings, Settings};
+use crate::settings::{AuthoritySettings, CodeSettings, EventSink, GatewaySettings, PortalSettings, Settings};
 
 /// Fleetform keeps fleets of door readers, gateways and sensors the way Kubernetes objects declare them.
 #[derive(Debug, Parser)]
@@ -75,6 +75,16 @@ struct RunArguments {
     #[arg(long, env = "FLEETFORM_CERTIFICATE_SECONDS", default_value_t = 30 * 24 * 3600,
           value_parser = clap::value_parser!(u32).range(10..=31_536_000))]
     certificate_seconds: u32,
+    /// The generation of the certificate authority that is wanted, 1 to 99. A higher one than before begins a rotation, which goes
+    /// on by itself; it never falls.
+    #[arg(long, env = "FLEETFORM_AUTHORITY_GENERATION", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=99))]
+    authority_generation: u32,
+    /// How long the old authority is trusted after the new one began to sign, in seconds, up to a year: as long as a device may be
+    /// off and come back without anybody noticing.
+    #[arg(long, env = "FLEETFORM_AUTHORITY_OVERLAP_SECONDS", default_value_t = 30 * 24 * 3600,
+          value_parser = clap::value_parser!(u32).range(0..=31_536_000))]
+    authority_overlap_seconds: u32,
     /// Where people and their tools connect.
     #[arg(long, env = "FLEETFORM_PORTAL_LISTEN", default_value = "0.0.0.0:9443")]
     portal_listen: SocketAddr,
@@ -140,6 +150,10 @@ impl RunArguments {
                 audience: self.token_audience,
             },
             metrics_listen: self.metrics_listen,
+            authority: AuthoritySettings {
+                generation: self.authority_generation,
+                overlap: SignedDuration::from_secs(self.authority_overlap_seconds.into()),
+            },
             codes: CodeSettings { validity, fresh_for: validity / 8 },
             events: if self.events == "-" { EventSink::Stdout } else { EventSink::File(self.events.into()) },
         })

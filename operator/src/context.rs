@@ -8,7 +8,7 @@ use crate::activation::code::Mint;
 use crate::cache::World;
 use crate::clock::Clock;
 use crate::credentials::KnownCredentials;
-use crate::crypto::Authority;
+use crate::crypto::Authorities;
 use crate::gateway::table::DeviceTable;
 use crate::leader::Leadership;
 use crate::queue::Queue;
@@ -46,12 +46,24 @@ pub struct Context {
     pub rollouts: Arc<Rollouts>,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Makes activation codes.
-    pub mint: Arc<Mint>,
-    /// Signs certificates.
-    pub authority: Arc<Authority>,
+    /// The installation's key: activation codes are made with it.
+    pub activation_key: [u8; 32],
+    /// Sign certificates; which of them changes while a rotation goes on.
+    pub authorities: Arc<Authorities>,
     /// What is to be reconciled.
     pub queue: Arc<Queue>,
+}
+
+impl Context {
+    /// Makes activation codes, which pin the authority that serves now.
+    pub fn mint(&self) -> Mint {
+        Mint {
+            installation: self.activation_key,
+            gateway: self.settings.gateway.url.clone(),
+            pin: self.authorities.ring().signer().spki_pin(),
+            settings: self.settings.codes,
+        }
+    }
 }
 
 impl std::fmt::Debug for Context {

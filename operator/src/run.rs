@@ -5,19 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fleetform_crds::DeviceInstance;
 use kube::Client;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::activation::code::Mint;
+use crate::authority;
 use crate::backoff;
 use crate::cache::{Kind, Scope, World, watch_all};
 use crate::clock::{Clock, SystemClock};
 use crate::context::Context;
-use crate::crypto::{self, Keys};
+use crate::crypto::{Authorities, Holder, Keys};
 use crate::events::{self, JsonLines};
 use crate::gateway::table::DeviceTable;
 use crate::leader::{Elector, Leadership};
@@ -182,6 +181,7 @@ async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken)
     listening.spawn(portal::serve(context.clone(), listeners.portal, shutdown.clone()));
     let mut following = JoinSet::new();
     following.spawn(events::deliver(context.clone()));
+    following.spawn(authority::rotate(context.clone()));
     following.spawn(follow_leadership(context));
     tracing::info!("serving");
     let outcome = tokio::select! {
@@ -193,7 +193,7 @@ async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken)
             ended => Err(ended_early("a listener", ended)),
         },
         ended = reconciling.join_next() => Err(ended_early("a worker", ended)),
-        ended = following.join_next() => Err(ended_early("the delivery of events or the watch over the lease", ended)),
+        ended = following.join_next() => Err(ended_early("the delivery of events, the watch over the authority or that over the lease", ended)),
     };
     shutdown.cancel();
     let drained = async { while listening.join_next().await.is_some() {} };
@@ -212,11 +212,14 @@ async fn prepare(parts: Parts) -> Context {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let mut failures = 0;
-    let Keys { authority, activation_key } = loop {
-        // One that does not read may be associated.
-        let associated = world.devices.all().iter().filter(|device| is_associated(device)).count()
-            + world.devices.unreadable_count();
-        match crypto::load_or_create(&client, &settings.namespace, &*clock, associated).await {
+    let Keys { ring, activation_key } = loop {
+        let holder = Holder {
+            client: &client,
+            namespace: &settings.namespace,
+            wanted: settings.authority.generation,
+            associated: authority::associated(&world),
+        };
+        match holder.load_or_create(&*clock).await {
             Ok(loaded) => {
                 *keys.lock() = None;
                 break loaded;
@@ -230,12 +233,7 @@ async fn prepare(parts: Parts) -> Context {
             }
         }
     };
-    let mint = Mint {
-        installation: activation_key,
-        gateway: settings.gateway.url.clone(),
-        pin: authority.spki_pin(),
-        settings: settings.codes,
-    };
+    authority::announce(&ring, settings.authority.generation);
     let executor = Executor::new(client.clone(), Arc::clone(&world), leadership.clone(), Arc::clone(&metrics));
     Context {
         table: Arc::new(DeviceTable::new(settings.gateway.check_in_seconds)),
@@ -246,18 +244,14 @@ async fn prepare(parts: Parts) -> Context {
         executor,
         leadership,
         metrics,
-        mint: Arc::new(mint),
-        authority: Arc::new(authority),
+        activation_key,
+        authorities: Arc::new(Authorities::new(ring)),
         queue,
         site_locks: Arc::default(),
         revisions: Arc::default(),
         credentials: Arc::default(),
         rollouts: Arc::default(),
     }
-}
-
-fn is_associated(device: &DeviceInstance) -> bool {
-    device.association().is_some_and(|association| association.epoch == device.spec.activation.epoch)
 }
 
 /// Whoever led meanwhile heard what devices reported; we did not. So the table starts over with each term.
@@ -268,6 +262,9 @@ async fn follow_leadership(context: Context) {
         tracing::warn!("the lease is lost: nothing is written until it is regained");
         context.table.stop_serving();
         leadership.leading().await;
+        if let Err(error) = authority::refresh(&context).await {
+            tracing::warn!(%error, "the authority cannot be read anew; what was read last counts");
+        }
         context.table.serve_from(context.clock.now());
         reconcile::enqueue_everything(&context);
     }

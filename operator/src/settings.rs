@@ -24,6 +24,8 @@ pub struct Settings {
     pub portal: PortalSettings,
     /// Where `/livez`, `/readyz` and `/metrics` are served, over plain HTTP.
     pub metrics_listen: SocketAddr,
+    /// The authority of the devices' certificates.
+    pub authority: AuthoritySettings,
     /// Activation codes.
     pub codes: CodeSettings,
     /// Where events go.
@@ -56,6 +58,15 @@ pub struct PortalSettings {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// The audience that tokens must be made for.
     pub audience: String,
+}
+
+/// The authority of the devices' certificates.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthoritySettings {
+    /// The generation that is wanted, from 1. It only rises.
+    pub generation: u32,
+    /// How long the authority before it is trusted after it began to sign.
+    pub overlap: SignedDuration,
 }
 
 /// Activation codes.

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use fleetform_domain::activation::{ActivationFailure, Confirmation};
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{
-    ActivationRequest, ActivationResponse, CheckInRequest, CheckInResponse, DeviceConfiguration, LookupRequest,
-    LookupResponse,
+    ActivationRequest, ActivationResponse, AuthoritiesDigest, CertificateResponse, CheckInRequest, CheckInResponse,
+    DeviceConfiguration, LookupRequest, LookupResponse,
 };
 use fleetform_simulator::device::{ActivationError, DeviceError, Screen};
 use fleetform_simulator::storage::{DirectoryStorage, MemoryStorage, Storage};
@@ -85,6 +85,8 @@ async fn gateway(authority: Arc<Authority>, odd: impl Fn(&Seen) -> Option<Reply>
                 commands: Vec::new(),
                 lock: None,
                 out_of_service: false,
+                authorities: None,
+                renew_certificate: false,
             }),
             _ => refuse(ProblemCode::NotFound),
         }
@@ -168,6 +170,67 @@ async fn an_impostor_hears_nothing() {
         assert!(matches!(transport(&error), TransportError::Untrusted(_)), "{name}: {error}");
         assert_eq!(server.paths(), [""; 0], "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_code_that_pins_an_earlier_authority_is_good_when_that_one_vouches_for_the_one_that_signs() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let (leaf, key) = new.server("127.0.0.1");
+    for (vouched, is_good) in [(Some(old.vouch_for(&new)), true), (None, false), (Some(new.vouch_for(&new)), false)] {
+        let mut chain = vec![leaf.clone(), new.certificate.clone(), old.certificate.clone()];
+        chain.extend(vouched);
+        let server = serve(&new, chain, &key, site).await;
+        let mut device = device(&memory()).await;
+        device.scan_text(&server.code(&old.pin)).unwrap();
+        assert_eq!(device.look_up(ZIP).await.is_ok(), is_good);
+    }
+}
+
+#[tokio::test]
+async fn what_the_gateway_says_of_authorities_is_done_once_and_what_failed_is_done_again() {
+    let authority = Arc::new(Authority::new());
+    let (own, request, fails) = (authority.clone(), Mutex::new(String::new()), Arc::new(AtomicBool::new(true)));
+    let fails_then = fails.clone();
+    let server = gateway(authority.clone(), move |seen| match seen.path.as_str() {
+        "/v1/activations" => {
+            let message: ActivationRequest = serde_json::from_slice(&seen.body).unwrap();
+            *request.lock().unwrap() = message.certificate_request;
+            None
+        }
+        // It never is content.
+        "/v1/check-in" => Some(good(&CheckInResponse {
+            desired_configuration_version: 1,
+            next_check_in_seconds: 60,
+            commands: Vec::new(),
+            lock: None,
+            out_of_service: true,
+            authorities: Some(AuthoritiesDigest::of(["others"])),
+            renew_certificate: true,
+        })),
+        "/v1/certificate" if fails_then.load(Ordering::Relaxed) => Some(refuse(ProblemCode::Unavailable)),
+        "/v1/certificate" => Some(good(&CertificateResponse {
+            certificate: own.certify(&request.lock().unwrap()),
+            ca_certificates: vec![own.pem.clone()],
+        })),
+        _ => None,
+    })
+    .await;
+    let asked = || server.paths().iter().filter(|path| *path == "/v1/certificate").count();
+    let mut device = device(&memory()).await;
+    device.scan_text(&server.code(&authority.pin)).unwrap();
+    device.activate(ZIP).await.unwrap();
+    assert_eq!(asked(), 1);
+    device.synchronise().await.unwrap();
+    assert_eq!(asked(), 2, "what failed is done again");
+    fails.store(false, Ordering::Relaxed);
+    for _ in 0..3 {
+        device.synchronise().await.unwrap();
+        assert_eq!(asked(), 3);
+        assert_eq!(device.screen(), Screen::OutOfService, "what else was said stays");
+    }
+    device.power_on().await.unwrap();
+    device.synchronise().await.unwrap();
+    assert_eq!(asked(), 4, "the next start tries once more");
 }
 
 #[tokio::test]

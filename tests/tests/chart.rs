@@ -82,6 +82,16 @@ fn watched_namespaces_get_roles_of_their_own_instead_of_a_cluster_wide_one() -> 
 }
 
 #[test]
+fn a_raised_generation_of_the_authority_brings_the_right_to_its_secret() -> Result<()> {
+    let rendered = template(&["authority.generation=3", "authority.overlapHours=2"])?;
+    let names = "[fleetform-authority, fleetform-authority-2, fleetform-authority-3, fleetform-activation-key]";
+    for text in [names, "--authority-generation=3\n", "--authority-overlap-seconds=7200\n"] {
+        ensure!(rendered.contains(text), "{text} is missing");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_a_cluster_has_once_can_be_left_to_another_installation() -> Result<()> {
     let values = ["crds.install=false", "policies.install=false", "roles.install=false"];
     let kinds: Vec<String> = names(&objects(&template(&values)?)?);
@@ -164,6 +174,8 @@ fn values_are_refused_with_their_path_and_what_they_may_be() -> Result<()> {
         ("partition=azure", "partition", "aws-us-gov"),
         ("gateway.url=http://gateway.example.org:8443", "url", "https://"),
         ("gateway.url=https://gateway.example.org:8443/devices", "url", "https://"),
+        ("authority.generation=0", "generation", "1"),
+        ("authority.overlapHours=-1", "overlapHours", "0"),
         ("operator.checkInSeconds=0", "checkInSeconds", "1"),
         ("operator.codeValidityHours=1000", "codeValidityHours", "720"),
         ("watchNamespaces={Library}", "watchNamespaces", "[a-z0-9]"),

@@ -68,11 +68,13 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
         .takes::<wire::CheckInRequest>(generator)
         .answers::<wire::CheckInResponse>(generator)
         .fails(&with(&device, &[P::MalformedRequest]));
-    let certificate =
-        Operation::new("renewCertificate", "A new certificate in place of the one that is shown, expired or not.")
-            .by("deviceCertificate")
-            .answers::<wire::CertificateResponse>(generator)
-            .fails(&device);
+    let certificate = Operation::new(
+        "renewCertificate",
+        "A new certificate in place of the one that is shown, expired or not, and the authorities that count.",
+    )
+    .by("deviceCertificate")
+    .answers::<wire::CertificateResponse>(generator)
+    .fails(&device);
     let configuration = Operation::new("getConfiguration", "One version of the configuration, whole.")
         .by("deviceCertificate")
         .with_path(&["version"])

@@ -7,12 +7,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SanType, SerialNumber, date_time_ymd,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest as _, Sha256};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::parse_x509_certificate;
 
 use super::{Bond, DeviceKey};
@@ -64,7 +66,7 @@ impl fmt::Debug for Pem {
 
 /// What a listener shows. Its `Debug` hides the key.
 pub struct ServerCertificate {
-    /// The certificate, then the authority's: devices look for the authority that the code pins.
+    /// The certificate, then the authority's own: devices look for the authority that the code pins.
     pub chain: Vec<CertificateDer<'static>>,
     /// Its key.
     pub key: PrivateKeyDer<'static>,
@@ -84,6 +86,7 @@ pub struct Authority {
     certificate: CertificateDer<'static>,
     pem: String,
     pin: String,
+    key_id: Vec<u8>,
     not_after: Timestamp,
 }
 
@@ -94,13 +97,16 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// A new authority, valid for 10 years, backdated a day.
-    pub fn generate(now: Timestamp) -> Result<Pem, CryptoError> {
+    /// A new authority of this generation, valid for 10 years, backdated a day. One certificate may stand between it and those
+    /// that count: that of the authority after it.
+    pub fn generate(generation: u32, now: Timestamp) -> Result<Pem, CryptoError> {
         let key = new_key()?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = named("Fleetform authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let mut params = of_authority(1);
+        // Each has a name of its own, so that whoever verifies a chain need not try one after the other.
+        params.distinguished_name = match generation {
+            1 => named("Fleetform authority"),
+            _ => named(&format!("Fleetform authority {generation}")),
+        };
         valid(&mut params, now, now + DAY * AUTHORITY_DAYS);
         let certificate = params.self_signed(&key).map_err(CryptoError::make("the authority's certificate"))?;
         Ok(Pem { certificate: certificate.pem(), key: key.serialize_pem() })
@@ -120,14 +126,25 @@ impl Authority {
         }
         let pin = URL_SAFE_NO_PAD.encode(Sha256::digest(parsed.public_key().raw));
         let not_after = timestamp(parsed.validity().not_after.timestamp()).ok_or_else(|| unreadable("certificate"))?;
+        let key_id = subject_key_id(&parsed).unwrap_or_else(|| CertificateParams::default().key_identifier(&key));
         let der = der.into_owned();
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|_| unreadable("certificate"))?;
-        Ok(Self { issuer, certificate: der, pem: certificate.to_owned(), pin, not_after })
+        Ok(Self { issuer, certificate: der, pem: certificate.to_owned(), pin, key_id, not_after })
     }
 
     /// SHA-256 of its public key (DER `SubjectPublicKeyInfo`), base64url without padding: what codes pin.
     pub fn spki_pin(&self) -> String {
         self.pin.clone()
+    }
+
+    /// Names its key in the certificates that it signs (`AuthorityKeyIdentifier`).
+    pub fn key_id(&self) -> &[u8] {
+        &self.key_id
+    }
+
+    /// When its certificate ends.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
     }
 
     /// Its certificate in PEM.
@@ -182,10 +199,36 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         valid(&mut params, from, self.capped(from + life));
-        params.serial_number = Some(serial(&urn, key, from));
+        params.serial_number =
+            Some(serial(&[urn.as_bytes(), key.sha256().as_bytes(), &from.as_second().to_be_bytes()]));
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(key.public(), &self.issuer).map_err(CryptoError::make(what))?;
         Ok(certificate.pem())
+    }
+
+    /// A certificate for the name and the key of `next`, by this authority: whoever trusts this one alone verifies with it what
+    /// `next` signed.
+    pub fn vouch_for(&self, next: &Self, now: Timestamp) -> Result<CertificateDer<'static>, CryptoError> {
+        let unreadable = |what: &str| CryptoError::Read(format!("the next authority's {what}"));
+        let (_, parsed) =
+            parse_x509_certificate(&next.certificate).map_err(|_| unreadable("certificate does not read"))?;
+        let subject = parsed.subject();
+        let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
+        let mut params = of_authority(0);
+        params.distinguished_name = named(name.ok_or_else(|| unreadable("certificate has no common name"))?);
+        params.key_identifier_method = KeyIdMethod::PreSpecified(next.key_id.clone());
+        params.use_authority_key_identifier_extension = true;
+        valid(&mut params, now, self.capped(next.not_after));
+        params.serial_number = Some(serial(&[&self.key_id, &next.key_id, &now.as_second().to_be_bytes()]));
+        let certificate = params
+            .signed_by(next.issuer.key(), &self.issuer)
+            .map_err(CryptoError::make("the certificate for the next authority"))?;
+        let der = certificate.der().clone();
+        let (_, made) = parse_x509_certificate(&der).map_err(|_| unreadable("certificate does not read"))?;
+        if made.subject().as_raw() != subject.as_raw() {
+            return Err(unreadable("name has to be one common name, as Fleetform makes it"));
+        }
+        Ok(der)
     }
 
     /// A certificate must not outlive its authority: it is judged as of its own end.
@@ -196,6 +239,21 @@ impl Authority {
 
 fn new_key() -> Result<KeyPair, CryptoError> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CryptoError::make("a key"))
+}
+
+/// A certificate that may sign others, with at most so many certificates between it and those that count.
+fn of_authority(path_length: u8) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn subject_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+        _ => None,
+    })
 }
 
 fn named(common_name: &str) -> DistinguishedName {
@@ -213,11 +271,11 @@ fn valid(params: &mut CertificateParams, from: Timestamp, until: Timestamp) {
 }
 
 /// 127 bits of a hash: positive, and never all zero in practice (RFC 5280, 4.1.2.2).
-fn serial(urn: &str, key: &DeviceKey, from: Timestamp) -> SerialNumber {
+fn serial(parts: &[&[u8]]) -> SerialNumber {
     let mut digest = Sha256::new();
-    digest.update(urn.as_bytes());
-    digest.update(key.sha256().as_bytes());
-    digest.update(from.as_second().to_be_bytes());
+    for part in parts {
+        digest.update(part);
+    }
     let mut bytes: [u8; 16] = digest.finalize()[..16].try_into().expect("a SHA-256 has 32 bytes");
     bytes[0] = (bytes[0] & 0x7f) | 0x40;
     SerialNumber::from_slice(&bytes)
@@ -237,7 +295,7 @@ mod tests {
     }
 
     fn authority() -> Authority {
-        let pem = Authority::generate(now()).unwrap();
+        let pem = Authority::generate(1, now()).unwrap();
         Authority::from_pem(&pem.certificate, &pem.key).unwrap()
     }
 
@@ -249,11 +307,11 @@ mod tests {
 
     #[test]
     fn the_pin_is_that_of_the_public_key_and_survives_a_restart() {
-        let pem = Authority::generate(now()).unwrap();
+        let pem = Authority::generate(1, now()).unwrap();
         let (first, again) =
             (Authority::from_pem(&pem.certificate, &pem.key), Authority::from_pem(&pem.certificate, &pem.key));
         assert_eq!(first.unwrap().spki_pin(), again.unwrap().spki_pin());
-        let other = Authority::generate(now()).unwrap();
+        let other = Authority::generate(1, now()).unwrap();
         assert!(Authority::from_pem(&pem.certificate, &other.key).is_err(), "a key of another authority");
         assert!(Authority::from_pem("", "").is_err());
     }
@@ -288,7 +346,7 @@ mod tests {
 
     #[test]
     fn keys_do_not_show_in_debug_output() {
-        let pem = Authority::generate(now()).unwrap();
+        let pem = Authority::generate(1, now()).unwrap();
         let secret = pem.key.lines().nth(1).unwrap();
         let shown = authority().server_certificate(&[], now()).unwrap();
         let debug = format!("{pem:?} {:?} {shown:?}", Authority::from_pem(&pem.certificate, &pem.key).unwrap());

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::parse_x509_certificate;
 
 use super::authority::timestamp;
@@ -65,6 +65,8 @@ pub struct DeviceIdentity {
     pub key: Vec<u8>,
     /// Its SHA-256, 64 hexadecimal digits.
     pub key_sha256: String,
+    /// Names the key of the authority that signed the certificate, if the certificate says so.
+    pub issuer: Option<Vec<u8>>,
     /// When the certificate ends.
     pub not_after: Timestamp,
 }
@@ -75,7 +77,12 @@ impl DeviceIdentity {
         let (_, parsed) = parse_x509_certificate(certificate).ok()?;
         let names = parsed.subject_alternative_name().ok()??;
         let [GeneralName::URI(urn)] = names.value.general_names.as_slice() else { return None };
+        let issuer = parsed.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(issuer) => issuer.key_identifier.as_ref().map(|id| id.0.to_vec()),
+            _ => None,
+        });
         Some(Self {
+            issuer,
             bond: urn.parse().ok()?,
             key: parsed.public_key().raw.to_vec(),
             key_sha256: sha256_hex(parsed.public_key().raw),

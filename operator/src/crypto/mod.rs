@@ -7,13 +7,16 @@ mod authority;
 mod identity;
 mod keys;
 mod request;
+mod ring;
 mod serving;
+pub mod succession;
 mod verifier;
 
 pub use authority::{Authority, CryptoError, Pem, ServerCertificate};
 pub use identity::{Bond, DeviceIdentity};
-pub use keys::{ACTIVATION_KEY_SECRET, AUTHORITY_CONFIG_MAP, AUTHORITY_SECRET, Keys, load_or_create};
+pub use keys::{ACTIVATION_KEY_SECRET, AUTHORITY_CONFIG_MAP, AUTHORITY_SECRET, Holder, Keys, authority_secret};
 pub use request::DeviceKey;
+pub use ring::{Authorities, Generation, Ring};
 pub use serving::ServingCertificate;
 pub use verifier::DeviceVerifier;
 

@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{Authority, CryptoError, provider};
+use super::{Authorities, CryptoError, Ring, provider};
 use crate::clock::Clock;
 
 /// How often it is looked whether the certificate has to be renewed or was replaced.
@@ -23,7 +23,7 @@ const RENEW: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Where a listener's certificate comes from.
 enum Source {
-    Authority { authority: Arc<Authority>, names: Vec<String> },
+    Authorities { authorities: Arc<Authorities>, names: Vec<String> },
     Files { certificate: PathBuf, key: PathBuf },
 }
 
@@ -35,8 +35,8 @@ pub struct ServingCertificate {
 
 struct Current {
     shown: Arc<CertifiedKey>,
-    /// When it is replaced, if it is one of our own.
-    renew_at: Option<Timestamp>,
+    /// When it is replaced and whose it is, if it is one of our own.
+    own: Option<(Timestamp, Arc<Ring>)>,
     /// What the files held, if it comes from files.
     files: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -48,10 +48,14 @@ impl fmt::Debug for ServingCertificate {
 }
 
 impl ServingCertificate {
-    /// A certificate of our own authority.
-    pub fn of_authority(authority: Arc<Authority>, names: Vec<String>, now: Timestamp) -> Result<Self, CryptoError> {
-        let current = own(&authority, &names, now)?;
-        Ok(Self { source: Source::Authority { authority, names }, current: RwLock::new(current) })
+    /// A certificate of our own authority, whichever signs at the time.
+    pub fn of_authorities(
+        authorities: Arc<Authorities>,
+        names: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Self, CryptoError> {
+        let current = own(authorities.ring(), &names, now)?;
+        Ok(Self { source: Source::Authorities { authorities, names }, current: RwLock::new(current) })
     }
 
     /// A certificate from files in PEM: the chain, and its key.
@@ -64,8 +68,22 @@ impl ServingCertificate {
     /// Keeps the certificate current until it is dropped. What cannot be read is logged, and the last good one stays.
     pub async fn keep_current(&self, clock: &dyn Clock) {
         let mut complained = false;
+        let mut news = match &self.source {
+            Source::Authorities { authorities, .. } => Some(authorities.changes()),
+            Source::Files { .. } => None,
+        };
         loop {
-            tokio::time::sleep(LOOK).await;
+            let another = async {
+                match &mut news {
+                    // The sender lives as long as the source.
+                    Some(news) => drop(news.changed().await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = another => {}
+            }
             match self.look(clock.now()) {
                 Ok(()) => complained = false,
                 Err(error) if !complained => {
@@ -79,9 +97,11 @@ impl ServingCertificate {
 
     fn look(&self, now: Timestamp) -> Result<(), CryptoError> {
         let renewed = match &self.source {
-            Source::Authority { authority, names } => {
-                let due = self.current.read().renew_at.is_some_and(|at| at <= now);
-                if due { Some(own(authority, names, now)?) } else { None }
+            Source::Authorities { authorities, names } => {
+                let ring = authorities.ring();
+                let good = |(at, of): &(Timestamp, Arc<Ring>)| now < *at && Arc::ptr_eq(of, &ring);
+                let due = !self.current.read().own.as_ref().is_some_and(good);
+                if due { Some(own(ring, names, now)?) } else { None }
             }
             Source::Files { .. } => {
                 let read = self.source.read()?;
@@ -116,15 +136,15 @@ impl Source {
         let private = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|_| bad(key, "private key"))?;
         let shown = certified(chain, private)
             .map_err(|why| CryptoError::Read(format!("{} and {}: {why}", certificate.display(), key.display())))?;
-        Ok(Current { shown, renew_at: None, files: Some((chain_pem, key_pem)) })
+        Ok(Current { shown, own: None, files: Some((chain_pem, key_pem)) })
     }
 }
 
-fn own(authority: &Authority, names: &[String], now: Timestamp) -> Result<Current, CryptoError> {
-    let made = authority.server_certificate(names, now)?;
+fn own(ring: Arc<Ring>, names: &[String], now: Timestamp) -> Result<Current, CryptoError> {
+    let made = ring.server_certificate(names, now)?;
     let renew_at = made.not_after - RENEW;
     let shown = certified(made.chain, made.key).map_err(CryptoError::Read)?;
-    Ok(Current { shown, renew_at: Some(renew_at), files: None })
+    Ok(Current { shown, own: Some((renew_at, ring)), files: None })
 }
 
 fn certified(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<CertifiedKey>, String> {
@@ -141,10 +161,17 @@ impl ResolvesServerCert for ServingCertificate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::succession::{Step, Times};
+    use crate::crypto::{Authority, Generation};
 
-    fn authority(now: Timestamp) -> Arc<Authority> {
-        let pem = Authority::generate(now).unwrap();
-        Arc::new(Authority::from_pem(&pem.certificate, &pem.key).unwrap())
+    fn generation(number: u32, times: Times, now: Timestamp) -> Generation {
+        let pem = Authority::generate(number, now).unwrap();
+        let authority = Arc::new(Authority::from_pem(&pem.certificate, &pem.key).unwrap());
+        Generation { number, authority, times }
+    }
+
+    fn authorities(generations: Vec<Generation>, now: Timestamp) -> Arc<Authorities> {
+        Arc::new(Authorities::new(Ring::new(generations, now).unwrap()))
     }
 
     fn shown(certificate: &ServingCertificate) -> CertificateDer<'static> {
@@ -155,12 +182,29 @@ mod tests {
     fn a_certificate_of_our_own_is_renewed_before_it_ends() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let day = SignedDuration::from_hours(24);
-        let serving = ServingCertificate::of_authority(authority(now), vec!["localhost".into()], now).unwrap();
+        let authorities = authorities(vec![generation(1, Times::settled(now), now)], now);
+        let serving = ServingCertificate::of_authorities(authorities, vec!["localhost".into()], now).unwrap();
         let first = shown(&serving);
         serving.look(now + day * 59).unwrap();
         assert_eq!(shown(&serving), first);
         serving.look(now + day * 60).unwrap();
         assert_ne!(shown(&serving), first);
+    }
+
+    #[test]
+    fn the_listener_shows_another_one_as_soon_as_another_authority_signs() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let (old, new) = (generation(1, Times::settled(now), now), generation(2, Times::announced(now), now));
+        let authorities = authorities(vec![old.clone(), new.clone()], now);
+        let serving = ServingCertificate::of_authorities(Arc::clone(&authorities), vec!["gw".into()], now).unwrap();
+        assert_eq!(serving.current.read().shown.cert.last(), Some(old.authority.certificate()));
+        let switched = Generation { times: new.times.after(Step::Serve, now), ..new.clone() };
+        authorities.replace(Ring::new(vec![old, switched], now).unwrap());
+        serving.look(now).unwrap();
+        assert_eq!(&serving.current.read().shown.cert[1], new.authority.certificate());
+        let same = shown(&serving);
+        serving.look(now).unwrap();
+        assert_eq!(shown(&serving), same);
     }
 
     #[test]
@@ -172,14 +216,14 @@ mod tests {
             std::fs::write(&certificate, &pem.certificate).unwrap();
             std::fs::write(&key, &pem.key).unwrap();
         };
-        write(&Authority::generate(now).unwrap());
+        write(&Authority::generate(1, now).unwrap());
         let serving = ServingCertificate::of_files(certificate.clone(), key.clone()).unwrap();
         let first = shown(&serving);
         std::fs::write(&certificate, "garbage").unwrap();
         let error = serving.look(now).unwrap_err().to_string();
         assert!(error.contains("tls.crt"), "{error}");
         assert_eq!(shown(&serving), first);
-        write(&Authority::generate(now).unwrap());
+        write(&Authority::generate(1, now).unwrap());
         serving.look(now).unwrap();
         assert_ne!(shown(&serving), first);
     }

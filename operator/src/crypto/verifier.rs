@@ -4,37 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::parse_x509_certificate;
 
-use super::{Authority, CryptoError};
+use super::Authorities;
 
-/// Takes devices with a certificate of our authority, and such without any, who may look codes up and redeem them.
+/// Takes devices with a certificate of an authority of ours, and such without any, who may look codes up and redeem them.
 ///
 /// A chain is judged as of the end of the certificate: whether that is past is asked at every request, for a connection
-/// can outlive its certificate, and a device whose certificate has expired must hear so in words that it understands.
+/// can outlive its certificate, and a device whose certificate has expired must hear so in words that it understands. For the
+/// same reason those of an authority that was retired are taken here.
 #[derive(Debug)]
-pub struct DeviceVerifier {
-    inner: Arc<dyn ClientCertVerifier>,
-}
+pub struct DeviceVerifier(Arc<Authorities>);
 
 impl DeviceVerifier {
-    /// A verifier that trusts this authority.
-    pub fn new(authority: &Authority, provider: &Arc<CryptoProvider>) -> Result<Self, CryptoError> {
-        let mut roots = RootCertStore::empty();
-        let unusable = || CryptoError::Read("the authority's certificate cannot be trusted".into());
-        roots.add(authority.certificate().clone()).map_err(|_| unusable())?;
-        let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-            .allow_unauthenticated()
-            .build()
-            .map_err(|_| unusable())?;
-        Ok(Self { inner })
+    /// A verifier that trusts these authorities, whichever they are at the time.
+    pub fn new(authorities: Arc<Authorities>) -> Self {
+        Self(authorities)
     }
 }
 
@@ -44,7 +32,8 @@ impl ClientCertVerifier for DeviceVerifier {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
+        // Devices have one certificate and need no hint; what is trusted changes while this lives.
+        &[]
     }
 
     fn verify_client_cert(
@@ -57,7 +46,7 @@ impl ClientCertVerifier for DeviceVerifier {
         let (_, parsed) = parse_x509_certificate(end_entity).map_err(|_| bad())?;
         let end = u64::try_from(parsed.validity().not_after.timestamp()).map_err(|_| bad())?;
         let end = UnixTime::since_unix_epoch(Duration::from_secs(end));
-        self.inner.verify_client_cert(end_entity, intermediates, end)
+        self.0.ring().verifier().verify_client_cert(end_entity, intermediates, end)
     }
 
     fn verify_tls12_signature(
@@ -75,10 +64,10 @@ impl ClientCertVerifier for DeviceVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        self.0.ring().verifier().verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.0.ring().verifier().supported_verify_schemes()
     }
 }

@@ -74,7 +74,7 @@ impl Gateway {
     async fn open(&self, text: &TokenText) -> Result<Known, Refusal> {
         self.serving()?;
         let token =
-            text.open(&self.context.mint.installation).ok_or_else(|| failed(ActivationFailure::QrNotRecognized))?;
+            text.open(&self.context.activation_key).ok_or_else(|| failed(ActivationFailure::QrNotRecognized))?;
         let hash = text.hash();
         limited(&self.token_rate, hash.as_str(), self.context.clock.now())?;
         let known = Known::cached(&self.context, token, hash).map_err(|error| self.not_served(&error))?;
@@ -131,7 +131,7 @@ impl Gateway {
     }
 
     fn confirmation(&self, known: &Known, token: &TokenText, site: &Site) -> Confirmation {
-        let key = ActivationKey::derive(&self.context.mint.installation, known.token.project);
+        let key = ActivationKey::derive(&self.context.activation_key, known.token.project);
         let (uid, generation) = (site.metadata.uid.as_deref(), site.metadata.generation);
         let address = known.address().map(PostalAddress::digest).unwrap_or_default();
         Confirmation::new(&key, token, uid.unwrap_or_default(), generation.unwrap_or_default(), &address)
@@ -289,16 +289,16 @@ impl Gateway {
             epoch: association.epoch,
             sequence: association.sequence,
         };
-        let authority = &self.context.authority;
+        let ring = self.context.authorities.ring();
         let life = self.context.settings.gateway.certificate_life;
-        let certificate = authority.device_certificate(key, &bond, activated_at.0, life).map_err(|error| {
+        let certificate = ring.signer().device_certificate(key, &bond, activated_at.0, life).map_err(|error| {
             tracing::error!(%error, "a device did not get its certificate");
             system_error()
         })?;
         Ok(ActivationResponse {
             association_id: association.id.clone(),
             certificate,
-            ca_certificates: vec![authority.ca_pem().to_owned()],
+            ca_certificates: ring.delivered(),
             desired_configuration_version: configuration.desired,
             next_check_in_seconds: self.context.settings.gateway.check_in_seconds,
         })

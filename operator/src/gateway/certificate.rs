@@ -1,5 +1,5 @@
-//! Certificates of devices are renewed: also one that has expired, as long as the association that it is bound to is the live
-//! one. A device that was off for months comes back by itself; one whose association has ended hears so.
+//! Certificates of devices are renewed: also one that has expired or whose authority was retired, as long as the association that
+//! it is bound to is the live one. A device that was off for months comes back by itself; one whose association has ended hears so.
 
 use std::sync::Arc;
 
@@ -28,16 +28,16 @@ impl Gateway {
         let device = self.trusted(&identity).await?;
         let now = self.context.clock.now();
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        let authority = &self.context.authority;
+        let ring = self.context.authorities.ring();
         let life = self.context.settings.gateway.certificate_life;
         let certificate = DeviceKey::from_certificate(&identity.key)
-            .and_then(|key| authority.device_certificate(&key, &identity.bond, now, life))
+            .and_then(|key| ring.signer().device_certificate(&key, &identity.bond, now, life))
             .map_err(|error| {
                 tracing::error!(%error, device = %Name::of(&*device), "a certificate was not renewed");
                 failed(fleetform_domain::activation::ActivationFailure::SystemError)
             })?;
         self.context.metrics.certificate_renewed();
         tracing::debug!(device = %Name::of(&*device), "a certificate was renewed");
-        Ok(CertificateResponse { certificate, ca_certificates: vec![authority.ca_pem().to_owned()] })
+        Ok(CertificateResponse { certificate, ca_certificates: ring.delivered() })
     }
 }

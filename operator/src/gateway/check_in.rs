@@ -15,11 +15,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::Gateway;
-use super::table::Report;
+use super::table::{Report, Trust};
 use super::trust::holds;
 use crate::cache::{Kind, Name, World};
 use crate::controllers::device::{commands, presence};
-use crate::crypto::DeviceIdentity;
+use crate::crypto::{DeviceIdentity, Ring};
 use crate::queue::Key;
 use crate::server::{Json, Peer, Refusal};
 
@@ -103,7 +103,15 @@ fn answer(device: &DeviceInstance, report: &Report, interval: u32) -> Result<Che
         commands,
         lock,
         out_of_service: device.spec.out_of_service,
+        authorities: None,
+        renew_certificate: false,
     })
+}
+
+/// The same, and which authorities count, told to a device whose certificate is of this generation.
+fn with_authorities(answer: CheckInResponse, ring: &Ring, issuer: Option<u32>) -> CheckInResponse {
+    let renew_certificate = issuer != Some(ring.signing().number);
+    CheckInResponse { authorities: Some(ring.digest()), renew_certificate, ..answer }
 }
 
 impl Gateway {
@@ -114,9 +122,12 @@ impl Gateway {
         let interval = self.context.settings.gateway.check_in_seconds;
         // A device that waits is not silent: it gets its answer before it would be missed.
         let wait = Duration::from_secs(request.wait_seconds.min(interval).into());
+        let issuer = self.context.authorities.ring().issuer(&identity);
+        let trust = Trust { authorities: request.trusted_authorities, issuer };
         let report = Report::new(request, self.context.clock.now());
         let shown = device.status.as_ref().is_some_and(|status| shows(status, &report));
         let news = self.context.table.take(&identity.bond.association, report.clone());
+        self.context.table.trusts(&identity.bond.association, trust);
         let look = || self.context.queue.add_urgent(Key::new(Kind::DeviceInstance, Name::of(&*device)));
         if news || !shown {
             look();
@@ -129,7 +140,7 @@ impl Gateway {
         if self.context.table.tell(&identity.bond.association, &answer.commands, self.context.clock.now()) {
             look();
         }
-        Ok(answer)
+        Ok(with_authorities(answer, &self.context.authorities.ring(), issuer))
     }
 
     /// Waits until there is something to do for the device, or the association ends.

@@ -70,7 +70,7 @@ impl Gateway {
     ) -> Result<WifiCredentials, Refusal> {
         let name = Name::new(Name::of(device).namespace, &wifi.credentials_secret_ref.name);
         let (ssid, found) = self.credentials(&name, wifi).await.map_err(|error| self.not_available(device, &error))?;
-        let digest = credentials::digest(&self.context.mint.installation, &name, &found);
+        let digest = credentials::digest(&self.context.activation_key, &name, &found);
         if version.credentials.as_ref().is_some_and(|made_with| made_with.digest != digest) {
             return Err(unknown_version());
         }

@@ -127,11 +127,11 @@ fn route(path: &str) -> &'static str {
 /// TLS 1.3 only, and a full handshake each time: who a device is is proven on every connection, and nothing is sent before.
 fn tls(context: &Context) -> Result<(ServerConfig, Arc<ServingCertificate>), CryptoError> {
     let names = context.settings.gateway.names.clone();
-    let certificate = ServingCertificate::of_authority(Arc::clone(&context.authority), names, context.clock.now())?;
-    let certificate = Arc::new(certificate);
-    let provider = provider();
-    let verifier = Arc::new(DeviceVerifier::new(&context.authority, &provider)?);
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let authorities = &context.authorities;
+    let certificate =
+        Arc::new(ServingCertificate::of_authorities(Arc::clone(authorities), names, context.clock.now())?);
+    let verifier = Arc::new(DeviceVerifier::new(Arc::clone(authorities)));
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has suites of TLS 1.3")
         .with_client_cert_verifier(verifier)

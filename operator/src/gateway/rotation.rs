@@ -43,7 +43,7 @@ pub fn current<'a>(context: &Context, device: &'a DeviceInstance) -> Result<Curr
 /// A conflict when somebody else replaced it meanwhile.
 pub async fn rotate(context: &Context, current: &Current<'_>, keep: Option<TokenHash>) -> Result<CodeSecret> {
     let (nonce, now) = (context.clock.random(), context.clock.now());
-    let code = context.mint.code(current.subject, current.secret.as_ref(), keep, nonce, now);
+    let code = context.mint().code(current.subject, current.secret.as_ref(), keep, nonce, now);
     let code = code.ok_or_else(|| {
         let what = format!("rotate the code of {}", Name::of(current.subject.device));
         Error::Unreadable { what, why: "its UID is not one".to_owned() }

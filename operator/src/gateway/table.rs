@@ -3,7 +3,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use fleetform_domain::wire::{CheckInRequest, Command, DeviceLock, DeviceText, RefusedConfiguration, SoftwareUpdate};
+use fleetform_domain::wire::{
+    AuthoritiesDigest, CheckInRequest, Command, DeviceLock, DeviceText, RefusedConfiguration, SoftwareUpdate,
+};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
@@ -86,6 +88,15 @@ impl Report {
     }
 }
 
+/// Whom a device trusts, and who vouches for it. That is between it and the gateway: nothing of it is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// The authorities that it trusts, if it says so.
+    pub authorities: Option<AuthoritiesDigest>,
+    /// The generation of the authority that signed its certificate, if it is one that is known.
+    pub issuer: Option<u32>,
+}
+
 /// Whether a device is there, as far as this process can tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Liveness {
@@ -109,6 +120,7 @@ pub struct DeviceTable {
 #[derive(Debug)]
 struct Entry {
     report: Report,
+    trust: Trust,
     counted_silent: bool,
     /// When the hour began in which `changes` are counted.
     hour: Timestamp,
@@ -119,7 +131,14 @@ struct Entry {
 
 impl Entry {
     fn new(report: Report) -> Self {
-        Self { hour: report.seen, report, counted_silent: false, changes: 0, earlier_boots: VecDeque::new() }
+        Self {
+            hour: report.seen,
+            report,
+            trust: Trust::default(),
+            counted_silent: false,
+            changes: 0,
+            earlier_boots: VecDeque::new(),
+        }
     }
 
     /// Carries over what is known of the device beyond its report.
@@ -209,6 +228,13 @@ impl DeviceTable {
         }
     }
 
+    /// Whom the device trusts now.
+    pub fn trusts(&self, association: &str, trust: Trust) {
+        if let Some(entry) = self.entries.lock().get_mut(association) {
+            entry.trust = trust;
+        }
+    }
+
     /// The device was told of these commands. Answers whether that is news.
     pub fn tell(&self, association: &str, commands: &[Command], now: Timestamp) -> bool {
         let mut entries = self.entries.lock();
@@ -282,6 +308,13 @@ impl DeviceTable {
     pub fn reporting(&self, now: Timestamp) -> usize {
         let entries = self.entries.lock();
         entries.values().filter(|entry| now.duration_since(entry.report.seen) < self.silent_after).count()
+    }
+
+    /// The associations of devices that report now and of whose trust `holds` is true.
+    pub fn reporting_that(&self, now: Timestamp, holds: impl Fn(Trust) -> bool) -> Vec<String> {
+        let entries = self.entries.lock();
+        let reporting = entries.iter().filter(|(_, entry)| now.duration_since(entry.report.seen) < self.silent_after);
+        reporting.filter(|(_, entry)| holds(entry.trust)).map(|(association, _)| association.clone()).collect()
     }
 
     /// Forgets the associations that are no more.

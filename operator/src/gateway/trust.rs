@@ -35,10 +35,16 @@ impl Gateway {
             let detail = "the certificate has expired: get another one from /v1/certificate, which takes this one";
             return Err(Refusal::new(ProblemCode::NotAuthenticated, detail));
         }
+        let ring = self.context.authorities.ring();
+        if !ring.counts(ring.issuer(&identity)) {
+            let detail =
+                "the certificate's authority was retired: get another one from /v1/certificate, which takes this one";
+            return Err(Refusal::new(ProblemCode::NotAuthenticated, detail));
+        }
         Ok(identity)
     }
 
-    /// Who asks, also when its certificate has expired.
+    /// Who asks, also when its certificate has expired or its authority was retired.
     pub(super) fn identify_expired(&self, peer: &Peer) -> Result<Arc<DeviceIdentity>, Refusal> {
         let identity = peer.certificate.as_ref().ok_or_else(|| {
             let detail = "this takes the certificate that the activation delivered";
@@ -90,6 +96,7 @@ mod tests {
             bond: Bond { instance: "uid".into(), association: "assoc".into(), epoch: 2, sequence: 5 },
             key: Vec::new(),
             key_sha256: "key".into(),
+            issuer: None,
             not_after: Timestamp::from_second(1_800_000_000).unwrap(),
         }
     }

@@ -131,7 +131,7 @@ impl Portal {
             let keep = stored.live.tokens.first().filter(|_| left.is_positive()).cloned();
             rotation::rotate(&self.context, &current, keep).await.map_err(|error| not_served(&error))?.text
         } else {
-            self.context.mint.text_of(current.subject, stored).ok_or_else(not_made_yet)?
+            self.context.mint().text_of(current.subject, stored).ok_or_else(not_made_yet)?
         };
         Ok(match form {
             Form::Picture => Code::Picture(picture::draw(&text.0)),

@@ -89,8 +89,8 @@ fn tls(context: &Context) -> Result<(ServerConfig, Arc<ServingCertificate>), Cry
     let certificate = Arc::new(if let Some((certificate, key)) = &settings.certificate {
         ServingCertificate::of_files(certificate.clone(), key.clone())?
     } else {
-        let authority = Arc::clone(&context.authority);
-        ServingCertificate::of_authority(authority, settings.names.clone(), context.clock.now())?
+        let authorities = Arc::clone(&context.authorities);
+        ServingCertificate::of_authorities(authorities, settings.names.clone(), context.clock.now())?
     });
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

@@ -40,6 +40,18 @@ pub const TOKENS_ANNOTATION: &str = "fleetform.dev/token-sha256";
 /// good is its MAC.
 pub const NONCE_ANNOTATION: &str = "fleetform.dev/token-nonce";
 
+/// On a generation of the authority after the first: since when devices are told to trust it (RFC 3339).
+pub const ANNOUNCED_ANNOTATION: &str = "fleetform.dev/announced-at";
+
+/// On a generation of the authority after the first: since when it signs and serves (RFC 3339).
+pub const SERVING_ANNOTATION: &str = "fleetform.dev/serving-since";
+
+/// On a generation of the authority after the first: since when those before it are retired (RFC 3339).
+pub const RETIRED_ANNOTATION: &str = "fleetform.dev/retired-at";
+
+/// On the published certificates: the newest generation of the authority that was ever announced.
+pub const GENERATION_ANNOTATION: &str = "fleetform.dev/authority-generation";
+
 /// On a revision: UID of the template.
 pub const TEMPLATE_LABEL: &str = "fleetform.dev/template-uid";
 

@@ -21,7 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::clock::{Clock as _, SystemClock};
-use crate::crypto::{Authority, Bond, DeviceKey, DeviceVerifier, ServingCertificate, provider};
+use crate::crypto::succession::Times;
+use crate::crypto::{
+    Authorities, Authority, Bond, DeviceKey, DeviceVerifier, Generation, Ring, ServingCertificate, provider,
+};
 use crate::telemetry::Metrics;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -74,10 +77,13 @@ fn router() -> Router {
 impl Server {
     async fn start(limits: Limits) -> Self {
         let now = SystemClock.now();
-        let pem = Authority::generate(now).unwrap();
+        let pem = Authority::generate(1, now).unwrap();
         let authority = Arc::new(Authority::from_pem(&pem.certificate, &pem.key).unwrap());
-        let shown = ServingCertificate::of_authority(Arc::clone(&authority), vec!["localhost".into()], now).unwrap();
-        let verifier = DeviceVerifier::new(&authority, &provider()).unwrap();
+        let alone = Generation { number: 1, authority: Arc::clone(&authority), times: Times::settled(now) };
+        let authorities = Arc::new(Authorities::new(Ring::new(vec![alone], now).unwrap()));
+        let names = vec!["localhost".into()];
+        let shown = ServingCertificate::of_authorities(Arc::clone(&authorities), names, now).unwrap();
+        let verifier = DeviceVerifier::new(authorities);
         let tls = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
@@ -257,7 +263,7 @@ async fn devices_are_known_by_their_certificate_even_after_its_end_and_strangers
     let mut stream = server.dial(as_device(&server.authority, "expired", long_ago)).await.unwrap();
     assert!(ask(&mut stream, &get_of("/who")).await.ends_with("expired"), "its handler judges it");
 
-    let pem = Authority::generate(now).unwrap();
+    let pem = Authority::generate(1, now).unwrap();
     let other = Authority::from_pem(&pem.certificate, &pem.key).unwrap();
     // In TLS 1.3 a client learns with its first read that its certificate was refused.
     if let Ok(mut stream) = server.dial(as_device(&other, "forged", now)).await {

@@ -15,7 +15,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::labels::{self, Detail, Kind, Listener, Open, Outcome, Reconciliation, Request, Write};
+use super::labels::{self, Detail, Kind, Listener, Open, Outcome, Reconciliation, Request, Stage, Write};
+use crate::crypto::succession;
 use crate::error::Class;
 
 type Seconds = Family<Kind, Histogram, fn() -> Histogram>;
@@ -40,6 +41,9 @@ pub struct Metrics {
     codes_handed_out: Counter,
     certificates_renewed: Counter,
     devices_reporting: Gauge,
+    authority_generation: Gauge,
+    authority_stage: Family<Stage, Gauge>,
+    authority_pending: Gauge,
     unreadable: Family<Kind, Gauge>,
     leading: Gauge,
     synced: Gauge,
@@ -62,6 +66,17 @@ pub struct Gauges {
     pub synced: bool,
     /// How many objects of each kind cannot be read.
     pub unreadable: Vec<(&'static str, usize)>,
+}
+
+/// How far the rotation of the authority is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Succession {
+    /// The generation that signs.
+    pub generation: u32,
+    /// The stage of the newest one.
+    pub stage: succession::Stage,
+    /// Devices that it waits for.
+    pub pending: usize,
 }
 
 /// How an activation request ended.
@@ -133,6 +148,9 @@ impl Metrics {
             codes_handed_out: Counter::default(),
             certificates_renewed: Counter::default(),
             devices_reporting: Gauge::default(),
+            authority_generation: Gauge::default(),
+            authority_stage: Family::default(),
+            authority_pending: Gauge::default(),
             unreadable: Family::default(),
             leading: Gauge::default(),
             synced: Gauge::default(),
@@ -163,6 +181,9 @@ impl Metrics {
             codes_handed_out, "codes_handed_out", "Activation codes handed out to people";
             certificates_renewed, "certificates_renewed", "Certificates of devices that were renewed";
             devices_reporting, "devices_reporting", "Devices that check in when they are due";
+            authority_generation, "authority_generation", "Generation of the authority that signs";
+            authority_stage, "authority_stage", "1 for the stage that the newest generation of the authority is in";
+            authority_pending, "authority_pending_devices", "Devices that report and that the authority's rotation waits for";
             unreadable, "unreadable_objects", "Stored objects that cannot be read, by kind";
             leading, "leading", "1 while this process holds the lease";
             synced, "cache_synced", "1 once every kind has been listed";
@@ -250,6 +271,20 @@ impl Metrics {
         self.devices_reporting.set(number(count));
     }
 
+    /// How far the rotation of the authority is.
+    pub fn succession(&self, now: Succession) {
+        self.authority_generation.set(now.generation.into());
+        for stage in succession::Stage::ALL {
+            let label = Stage { stage: stage.as_str() };
+            if stage == now.stage {
+                self.authority_stage.get_or_create(&label).set(1);
+            } else {
+                self.authority_stage.remove(&label);
+            }
+        }
+        self.authority_pending.set(number(now.pending));
+    }
+
     /// A code was handed out.
     pub fn code_handed_out(&self) {
         self.codes_handed_out.inc();
@@ -304,6 +339,7 @@ mod tests {
         metrics.certificate_renewed();
         metrics.on_read(|| Gauges { leading: true, synced: true, unreadable: vec![("sites", 1)] });
         metrics.devices_reporting(3);
+        metrics.succession(Succession { generation: 1, stage: succession::Stage::Announced, pending: 2 });
         metrics.queue_depth(2);
         insta::assert_snapshot!(metrics.encode());
     }

@@ -4,5 +4,5 @@ mod labels;
 mod metrics;
 mod probes;
 
-pub use metrics::{Activation, Gauges, Metrics};
+pub use metrics::{Activation, Gauges, Metrics, Succession};
 pub use probes::serve;

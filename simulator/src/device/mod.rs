@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use fleetform_domain::activation::{ActivationCode, ActivationFailure};
 use fleetform_domain::wire::{
-    DeviceConfiguration, DeviceLock, DeviceText, LookupResponse, RefusedConfiguration, WifiCredentials,
+    AuthoritiesDigest, DeviceConfiguration, DeviceLock, DeviceText, LookupResponse, RefusedConfiguration,
+    WifiCredentials,
 };
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
@@ -54,6 +55,8 @@ pub struct Device {
     download: Option<Box<update::Download>>,
     quirks: Box<Quirks>,
     line: Option<Box<Connection>>,
+    /// What the gateway said of authorities when the device did as it said last.
+    followed: Option<(Option<AuthoritiesDigest>, bool)>,
 }
 
 /// What is in the memory of a device; [`Screen`] is how it shows. Boxed, because at rest most of it is not there.
@@ -118,6 +121,7 @@ impl Device {
             download: None,
             quirks: Box::default(),
             line: None,
+            followed: None,
         }
     }
 
@@ -230,6 +234,7 @@ impl Device {
     pub fn power_off(&mut self) {
         self.line = None;
         self.download = None;
+        self.followed = None;
         self.state = State::Off;
     }
 

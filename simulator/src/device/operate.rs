@@ -115,6 +115,7 @@ impl Device {
             },
             refused_configuration: self.refused_configuration(),
             software_update: self.software_update(),
+            trusted_authorities: self.trusted_authorities(),
             wait_seconds,
         }
     }
@@ -130,6 +131,7 @@ impl Device {
         self.note_contact();
         self.pass_trial().await?;
         self.obey(&answer).await?;
+        self.follow_authorities(&answer).await?;
         Ok(answer)
     }
 

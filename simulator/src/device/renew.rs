@@ -1,13 +1,13 @@
-//! Certificates: renewed by elapsed time, and also after their end, when the gateway no longer takes them for anything else.
+//! Certificates: renewed by elapsed time, and also after their end, when the gateway no longer takes them for anything else. With
+//! them come the authorities to trust.
 
 use fleetform_domain::problem::ProblemCode;
-use fleetform_domain::wire::{CERTIFICATE_PATH, CertificateResponse};
+use fleetform_domain::wire::{AuthoritiesDigest, CERTIFICATE_PATH, CertificateResponse, CheckInResponse};
 use rustls_pki_types::CertificateDer;
 use x509_parser::parse_x509_certificate;
 
 use super::activate::certificates;
 use super::{Device, DeviceError, State};
-use crate::storage::{Record, Stage};
 use crate::transport::{Question, Refusal};
 
 /// From when to when a certificate is valid, in seconds since 1970.
@@ -57,23 +57,57 @@ impl Device {
         }
     }
 
+    /// The name of the authority that its certificate comes from, while the device is active.
+    pub fn certificate_issuer(&self) -> Option<String> {
+        let State::Active(association) = &self.state else { return None };
+        let (_, parsed) = parse_x509_certificate(association.certificates.first()?).ok()?;
+        parsed.issuer().iter_common_name().next()?.as_str().ok().map(str::to_owned)
+    }
+
+    /// The authorities that it trusts, while it is active.
+    pub fn trusted_authorities(&self) -> Option<AuthoritiesDigest> {
+        if let State::Active(association) = &self.state { Some(association.trust.digest()) } else { None }
+    }
+
+    /// Renews the certificate when other authorities count than those that it trusts, or its own no longer signs. What the gateway
+    /// says again although the device did it is not done again before the next start; what failed is, with the next answer.
+    pub(super) async fn follow_authorities(&mut self, answer: &CheckInResponse) -> Result<(), DeviceError> {
+        let State::Active(association) = &self.state else { return Ok(()) };
+        let others = answer.authorities.is_some_and(|authorities| authorities != association.trust.digest());
+        let said = (answer.authorities, answer.renew_certificate);
+        if !others && !answer.renew_certificate {
+            self.followed = None;
+            return Ok(());
+        }
+        if self.followed == Some(said) {
+            return Ok(());
+        }
+        match self.renew_certificate().await {
+            Ok(()) => self.followed = Some(said),
+            Err(error @ (DeviceError::AssociationEnded | DeviceError::Storage(_))) => return Err(error),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
     /// Gets a new certificate in place of the one it has, which may have expired. It is on the disk before it is used.
     pub async fn renew_certificate(&mut self) -> Result<(), DeviceError> {
         let answer: CertificateResponse = self.ask(&Question::post(CERTIFICATE_PATH)).await?;
         let list = certificates(&answer.certificate)?;
         let authorities = certificates(&answer.ca_certificates.concat())?;
-        let Some(Record { private_key, stage: Stage::Active(mut committed) }) =
-            self.disk(|disk, tag| disk.load(tag)).await?
-        else {
-            return Err(self.out_of_turn("renew a certificate"));
-        };
-        committed.certificates = list;
-        committed.authorities = authorities;
-        let state = self.associated(private_key.clone(), *committed.clone())?;
-        self.save(Record { private_key, stage: Stage::Active(committed) }).await?;
+        let shown = list.iter().map(|der| CertificateDer::from(der.0.clone())).collect();
+        let trust = self.network.trust(authorities.iter().map(|der| CertificateDer::from(der.0.clone())).collect())?;
+        self.rewrite(move |committed| {
+            committed.certificates = list;
+            committed.authorities = authorities;
+        })
+        .await?;
         // The next request proves who asks with the new one.
         self.line = None;
-        self.state = state;
+        if let State::Active(association) = &mut self.state {
+            association.certificates = shown;
+            association.trust = trust;
+        }
         Ok(())
     }
 }

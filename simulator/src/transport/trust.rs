@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fleetform_domain::wire::AuthoritiesDigest;
 use parking_lot::Mutex;
 use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
@@ -26,6 +27,7 @@ use super::TransportError;
 #[derive(Debug)]
 pub struct Trust {
     authorities: Vec<CertificateDer<'static>>,
+    digest: AuthoritiesDigest,
     verifier: Arc<WebPkiServerVerifier>,
 }
 
@@ -35,12 +37,17 @@ impl Trust {
         authorities: Vec<CertificateDer<'static>>,
     ) -> Result<Self, TransportError> {
         let verifier = verifier(provider, &authorities).ok_or(TransportError::BadMaterial("the authorities"))?;
-        Ok(Self { authorities, verifier })
+        Ok(Self { digest: AuthoritiesDigest::of(&authorities), authorities, verifier })
     }
 
     /// The authorities.
     pub fn authorities(&self) -> &[CertificateDer<'static>] {
         &self.authorities
+    }
+
+    /// Names them to the gateway.
+    pub fn digest(&self) -> AuthoritiesDigest {
+        self.digest
     }
 }
 
@@ -56,7 +63,7 @@ fn verifier(
 }
 
 /// Trusts a server whose chain, as sent, holds the authority with the pinned key, and whose own certificate comes from
-/// exactly that authority, is valid now and names the server.
+/// exactly that authority, or from one that it vouches for in the chain, is valid now and names the server.
 #[derive(Debug)]
 struct PinnedAuthority {
     provider: Arc<CryptoProvider>,

@@ -59,6 +59,14 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate: der, pem, pin }
     }
 
+    /// A certificate for another authority, for those who trust only this one.
+    pub(crate) fn vouch_for(&self, next: &Self) -> CertificateDer<'static> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.distinguished_name.push(DnType::CommonName, "Fleetform device authority");
+        params.signed_by(next.issuer.key(), &self.issuer).unwrap().der().clone()
+    }
+
     /// A certificate for a server of this name, and its key.
     pub(crate) fn server(&self, name: &str) -> (CertificateDer<'static>, KeyPair) {
         self.server_with(name, |_| {})

@@ -237,6 +237,10 @@ async fn the_operator_makes_no_other_secrets(cluster: &Cluster, refusals: &Refus
     refusal("a key in another namespace", secrets.create(&PostParams::default(), &key).await)?;
     let own: Api<Secret> = Api::namespaced(operator, render::NAMESPACE);
     own.create(&PostParams { dry_run: true, ..PostParams::default() }, &key).await?;
+    let next = secret("fleetform-authority-2", "Opaque", &Value::Null)?;
+    own.create(&PostParams { dry_run: true, ..PostParams::default() }, &next).await?;
+    let strange = secret("fleetform-authority-x", "Opaque", &Value::Null)?;
+    refusal("a key of another name", own.create(&PostParams::default(), &strange).await)?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod activation;
+mod authority;
 mod configuration;
 mod crash;
 mod deactivation;
@@ -71,6 +72,9 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_deleted_instance_and_a_deleted_site_are_told_apart,
             a_wrong_zip_is_retried_and_the_fifth_burns_the_code,
             an_address_that_cannot_be_read_is_a_system_error,
+        }
+        authority {
+            devices_follow_a_rotation_whether_they_are_on_or_off,
         }
         race {
             of_two_devices_with_one_code_exactly_one_wins,

@@ -28,8 +28,17 @@ pub(crate) struct Stage {
 
 impl Stage {
     async fn set() -> Result<Self> {
+        Self::with(|options| options).await
+    }
+
+    /// One of a test's own, on which nobody is simulated.
+    pub(crate) async fn without_simulator() -> Result<Self> {
+        Self::with(|options| installation::Options { simulator: None, ..options }).await
+    }
+
+    async fn with(change: impl FnOnce(installation::Options) -> installation::Options) -> Result<Self> {
         let plane = ControlPlane::start(Options::default()).await.context("start a control plane")?;
-        let options = installation::Options::in_dir(plane.dir().join("installation"));
+        let options = change(installation::Options::in_dir(plane.dir().join("installation")));
         let installation = Installation::start(Cluster::of(&plane)?, options).await.context("install Fleetform")?;
         Ok(Self { installation, plane })
     }

@@ -3,6 +3,7 @@
 //! Devices speak to the gateway: lookup and activation over TLS 1.3 with the server's key pinned by the code, all
 //! else over mutual TLS 1.3. People, and who plays them, speak to the portal with a Kubernetes token.
 
+mod authorities;
 mod portal;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use crate::activation::{Confirmation, TokenText};
 use crate::configuration::{BadgeFormat, ControlPanel, Io, OperationMode, RefusalReason, Software, UpdateState};
 use crate::operation::{CommandKind, LockReason};
 
+pub use authorities::{AuthoritiesDigest, InvalidAuthoritiesDigest};
 pub use portal::{
     DEVICE_LIST_PATH, DeviceList, DeviceListQuery, DeviceName, DeviceSummary, activation_code_path,
     project_device_list_path, site_address_path,
@@ -29,7 +31,8 @@ pub const ACTIVATION_PATH: &str = "/v1/activations";
 pub const CHECK_IN_PATH: &str = "/v1/check-in";
 /// `GET` + `/{version}` → [`DeviceConfiguration`].
 pub const CONFIGURATION_PATH: &str = "/v1/configuration";
-/// `POST`, with an empty body → [`CertificateResponse`]. The one path that takes a certificate that has expired.
+/// `POST`, with an empty body → [`CertificateResponse`]. The one path that takes a certificate that has expired
+/// or comes from an authority that was retired.
 pub const CERTIFICATE_PATH: &str = "/v1/certificate";
 /// Largest body that gateway and portal read, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -155,7 +158,8 @@ pub struct ActivationResponse {
     pub next_check_in_seconds: u32,
 }
 
-/// A new certificate for the key and the association that the old one proves.
+/// A new certificate for the key and the association that the old one proves, and the authorities that count now. Both are on
+/// the device's disk before they are used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateResponse {
@@ -193,6 +197,9 @@ pub struct CheckInRequest {
     /// How far the device is with the software that is wanted, while it fetches or installs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub software_update: Option<SoftwareUpdate>,
+    /// The authorities that the device trusts, as they stand on its disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted_authorities: Option<AuthoritiesDigest>,
     /// How long the answer may wait for a change, in seconds, 0 to 60.
     #[serde(default)]
     pub wait_seconds: u32,
@@ -211,6 +218,7 @@ impl CheckInRequest {
             completed_command: None,
             refused_configuration: None,
             software_update: None,
+            trusted_authorities: None,
             wait_seconds: 0,
         }
     }
@@ -280,6 +288,12 @@ pub struct CheckInResponse {
     /// The device is withdrawn from service: it says so and serves nobody until this is no longer said.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub out_of_service: bool,
+    /// The authorities to trust from now on. When the device trusts others: ask for a certificate, whose answer brings them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<AuthoritiesDigest>,
+    /// The device's certificate comes from an authority that no longer signs: ask for another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub renew_certificate: bool,
 }
 
 /// A configuration, whole, as a device applies it.

@@ -62,6 +62,7 @@ fn the_messages_of_version_1() {
                 state: UpdateState::Downloading,
                 percent: 42,
             }),
+            trusted_authorities: Some(AuthoritiesDigest::of(["old"])),
             wait_seconds: 0,
         }
     );
@@ -73,8 +74,14 @@ fn the_messages_of_version_1() {
             commands: vec![Command { kind: CommandKind::Unlock, id: "a1b2c3".try_into().unwrap() }],
             lock: Some(DeviceLock { id: "d4e5f6".try_into().unwrap(), reason: LockReason::Cloned }),
             out_of_service: true,
+            authorities: Some(AuthoritiesDigest::of(["old", "new"])),
+            renew_certificate: true,
         }
     );
+}
+
+#[test]
+fn the_lists_and_configurations_of_version_1() {
     insta::assert_json_snapshot!(
         "device_list",
         DeviceList {

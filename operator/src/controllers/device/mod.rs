@@ -36,12 +36,13 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let code = world.secrets.get(&in_namespace(&names::code_secret(&name.name)));
     let template = template.as_ref().map(|name| world.templates.find(name));
     let held = held(context, &device, template.as_ref()).await;
+    let mint = context.mint();
     let kept = held.as_ref().and_then(|held| held.as_ref().ok());
     let wifi = configuration::wifi_secret(&device, template.as_ref(), kept).map(in_namespace);
     let wifi = wifi_secret(context, wifi).await?;
     let mut facts = Facts {
         installation: &context.settings.installation,
-        mint: &context.mint,
+        mint: &mint,
         project: world.project(&name.namespace),
         site: world.sites.find(&site),
         wifi,
@@ -79,7 +80,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
 async fn wifi_secret(context: &Context, name: Option<Name>) -> Result<WifiSecret> {
     let Some(name) = name else { return Ok(WifiSecret::NotNeeded) };
     let Some(meta) = context.world.wifi_secrets.get(&name) else { return Ok(WifiSecret::Missing(name.name)) };
-    let looked = context.credentials.look(&context.client, &context.mint.installation, &name, &meta).await?;
+    let looked = context.credentials.look(&context.client, &context.activation_key, &name, &meta).await?;
     Ok(match looked {
         Ok(known) => WifiSecret::Usable { name: name.name, known },
         Err(why) => WifiSecret::Unusable { name: name.name, why },
