@@ -26,6 +26,8 @@ pub struct Settings {
     pub metrics_listen: SocketAddr,
     /// Activation codes.
     pub codes: CodeSettings,
+    /// How many projects there may be; younger ones wait.
+    pub max_projects: u32,
     /// Where events go.
     pub events: EventSink,
 }

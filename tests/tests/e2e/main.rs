@@ -17,6 +17,7 @@ mod library;
 mod operation;
 mod presence;
 mod project;
+mod quota;
 mod race;
 mod raw;
 mod rollout;
@@ -73,6 +74,10 @@ fn main() -> ExitCode {
             of_two_devices_with_one_code_exactly_one_wins,
             one_device_that_asks_twice_at_once_is_activated_once,
         }
+        quota {
+            gateways_over_quota_wait_and_what_is_active_is_served_on,
+            sites_over_quota_wait_and_so_does_what_stands_there,
+        }
         presence {
             health_and_silence_become_conditions_and_events,
             a_device_that_flaps_is_held_back,
@@ -125,6 +130,9 @@ fn main() -> ExitCode {
         }
         rollout {
             a_rollout_outlives_the_operator,
+        }
+        quota {
+            projects_over_quota_wait_until_one_is_deleted,
         }
         crash {
             an_operator_that_is_killed_in_the_middle_of_a_wave_loses_nothing,

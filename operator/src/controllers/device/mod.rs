@@ -18,6 +18,7 @@ use fleetform_domain::operation::LockReason;
 use crate::activation::code::CodeSecretMeta;
 use crate::cache::{Found, Name};
 use crate::context::Context;
+use crate::controllers::quota::Quotas;
 use crate::error::{Class, Error, Result};
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
@@ -37,10 +38,12 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let template = template.as_ref().map(|name| world.templates.find(name));
     let held = held(context, &device, template.as_ref()).await;
     let wifi = configuration::wifi_secret(&device, template.as_ref()).map(ToOwned::to_owned);
+    let project = world.project(&name.namespace);
     let mut facts = Facts {
         installation: &context.settings.installation,
         mint: &context.mint,
-        project: world.project(&name.namespace),
+        over_quota: project.here().and_then(|project| Quotas::of(context).device(project, &device)),
+        project,
         site: world.sites.find(&site),
         missing_wifi: wifi.filter(|secret| world.wifi_secrets.get(&in_namespace(secret)).is_none()),
         template,

@@ -225,6 +225,7 @@ impl Planned {
             mint: &CONSTANTS.mint,
             project: Found::Here(Arc::clone(&CONSTANTS.project)),
             site: Found::Here(Arc::clone(&CONSTANTS.site)),
+            over_quota: None,
             template: None,
             held: None,
             missing_wifi: None,
