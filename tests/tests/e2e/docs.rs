@@ -153,6 +153,8 @@ pub(crate) async fn the_first_page_works_as_it_stands(stage: Arc<Stage>) -> Resu
         "deviceinstance.fleetform.dev/front-desk",
         "project.fleetform.dev/project",
         "ReadyForActivation",
+        "\"siteName\":\"Central Library\",\"items\":[{\"name\":\"front-desk\",\"displayName\":\"Front desk\",\"deviceType\":\"Reader\"",
+        "/v1/projects/quickstart/device-instances/front-desk/activation-qr-code\"}]}",
         "\"postalCode\":\"98104\"",
         "Front desk at Central Library, Seattle, WA",
         "active as 0000195169, configuration version 1",

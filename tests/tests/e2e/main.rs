@@ -49,7 +49,16 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
     let theatre = Arc::new(Theatre::new());
-    let mut trials = tests! { &theatre, Company::Welcome,
+    let mut trials = together(&theatre);
+    trials.extend(alone(&theatre));
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Whatever runs ends before the verdict is given.
+    theatre.close();
+    conclusion.exit_code()
+}
+
+fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
+    tests! { theatre, Company::Welcome,
         library {
             the_example_fleet_goes_to_active,
         }
@@ -109,6 +118,7 @@ fn main() -> ExitCode {
         access {
             the_simulator_sees_what_an_installer_sees,
             an_installer_sees_one_project_and_no_configuration,
+            an_installer_sees_what_there_is_to_activate_at_a_site,
         }
         operation {
             a_reboot_is_done_once_and_its_course_is_shown,
@@ -123,8 +133,11 @@ fn main() -> ExitCode {
             bad_requests_get_problem_bodies,
             slow_and_many_clients_do_not_hurt_others,
         }
-    };
-    trials.extend(tests! { &theatre, Company::Alone,
+    }
+}
+
+fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
+    tests! { theatre, Company::Alone,
         upgrade {
             an_object_that_does_not_read_stops_only_itself,
         }
@@ -142,9 +155,5 @@ fn main() -> ExitCode {
             a_simulator_that_is_killed_goes_on_with_its_devices,
             an_api_server_that_dies_is_waited_for,
         }
-    });
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    // Whatever runs ends before the verdict is given.
-    theatre.close();
-    conclusion.exit_code()
+    }
 }

@@ -17,8 +17,8 @@ use crate::configuration::{BadgeFormat, ControlPanel, Io, OperationMode};
 use crate::operation::{CommandKind, LockReason};
 
 pub use portal::{
-    DEVICE_LIST_PATH, DeviceList, DeviceListQuery, DeviceName, DeviceSummary, activation_code_path,
-    project_device_list_path, site_address_path,
+    ActivationCodeList, ActivationCodeSummary, DEVICE_LIST_PATH, DeviceList, DeviceListQuery, DeviceName,
+    DeviceSummary, activation_code_list_path, activation_code_path, project_device_list_path, site_address_path,
 };
 
 /// `POST` [`LookupRequest`] → [`LookupResponse`].

@@ -104,6 +104,26 @@ fn the_messages_of_version_1() {
 }
 
 #[test]
+fn what_an_installer_sees_of_a_site() {
+    insta::assert_json_snapshot!(
+        "activation_code_list",
+        ActivationCodeList {
+            project: "library".into(),
+            site: "central".into(),
+            site_name: "Central Library".into(),
+            items: vec![ActivationCodeSummary {
+                name: "central-main-entrance".into(),
+                display_name: "Main entrance".into(),
+                device_type: DeviceType::Reader,
+                operation_mode: Some(OperationMode::Entry),
+                expires_at: Some("2026-01-02T12:00:00Z".parse().unwrap()),
+                path: activation_code_path("library", "central-main-entrance"),
+            }],
+        }
+    );
+}
+
+#[test]
 fn secrets_do_not_show_in_debug_output() {
     let wifi = WifiCredentials { ssid: "doors".into(), passphrase: "correct horse".into() };
     assert!(!format!("{wifi:?}").contains("horse"));
