@@ -101,6 +101,11 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
         .with_path(&["project", "site"])
         .answers::<wire::ActivationCodeList>(generator)
         .fails(&portal);
+    let version = Operation::new("getDeviceInstanceConfiguration", "One version of a configuration; it never changes.")
+        .by("kubernetesToken")
+        .with_path(&["project", "name", "version"])
+        .answers::<wire::StoredConfiguration>(generator)
+        .fails(&with(&portal, &[P::SystemError]));
     let address = Operation::new("getSiteAddress", "Where a site is.")
         .by("kubernetesToken")
         .with_path(&["project", "site"])
@@ -120,6 +125,7 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
     put(wire::project_device_list_path("{project}"), "get", of_project);
     put(wire::activation_code_path("{project}", "{name}"), "post", code);
     put(wire::activation_code_list_path("{project}", "{site}"), "get", codes);
+    put(wire::configuration_version_path("{project}", "{name}", "{version}"), "get", version);
     put(wire::site_address_path("{project}", "{site}"), "get", address);
     Value::Object(paths)
 }

@@ -158,6 +158,7 @@ pub(crate) async fn the_first_page_works_as_it_stands(stage: Arc<Stage>) -> Resu
         "\"postalCode\":\"98104\"",
         "Front desk at Central Library, Seattle, WA",
         "active as 0000195169, configuration version 1",
+        "\"desired\":true,\"applied\":true,\"configuration\":{\"operationMode\":\"Enrollment\"}}",
     ] {
         ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
     }

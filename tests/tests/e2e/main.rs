@@ -95,6 +95,7 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_changed_template_reaches_the_device,
             a_changed_override_reaches_the_device,
             a_revision_that_is_gone_is_made_anew,
+            every_version_has_an_address_and_stays_as_it_is,
         }
         rollout {
             a_change_goes_out_one_device_at_a_time,

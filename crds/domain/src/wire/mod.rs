@@ -17,8 +17,9 @@ use crate::configuration::{BadgeFormat, ControlPanel, Io, OperationMode};
 use crate::operation::{CommandKind, LockReason};
 
 pub use portal::{
-    ActivationCodeList, ActivationCodeSummary, DEVICE_LIST_PATH, DeviceList, DeviceListQuery, DeviceName,
-    DeviceSummary, activation_code_list_path, activation_code_path, project_device_list_path, site_address_path,
+    ActivationCodeList, ActivationCodeSummary, ConfigurationOrigin, DEVICE_LIST_PATH, DeviceList, DeviceListQuery,
+    DeviceName, DeviceSummary, StoredConfiguration, activation_code_list_path, activation_code_path,
+    configuration_version_path, project_device_list_path, site_address_path,
 };
 
 /// `POST` [`LookupRequest`] → [`LookupResponse`].

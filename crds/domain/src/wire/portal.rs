@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::Phase;
-use crate::configuration::{DeviceType, OperationMode};
+use crate::configuration::{Configuration, DeviceType, OperationMode};
+use crate::id::Arn;
 
 /// Portal: `GET` → [`DeviceList`]; see [`DeviceListQuery`].
 pub const DEVICE_LIST_PATH: &str = "/v1/device-instances";
@@ -65,6 +66,47 @@ pub struct ActivationCodeSummary {
     pub expires_at: Option<Timestamp>,
     /// Path at the portal to `POST` to for the code.
     pub path: String,
+}
+
+/// Portal: `GET` → [`StoredConfiguration`]: one version of a device instance's configuration, which never changes.
+pub fn configuration_version_path(project: &str, name: &str, version: &str) -> String {
+    format!("/v1/projects/{project}/device-instances/{name}/configuration/{version}")
+}
+
+/// One version of a device instance's configuration, for people: whole, and with references where the device gets secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredConfiguration {
+    /// Its ARN, which ends in the version.
+    pub arn: Arn,
+    /// From 1.
+    pub version: u32,
+    /// SHA-256 of the whole configuration, 64 hexadecimal digits.
+    pub digest: String,
+    /// When the version was made (RFC 3339).
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub created_at: Timestamp,
+    /// The template revision that it starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<ConfigurationOrigin>,
+    /// Whether the device should run this version.
+    pub desired: bool,
+    /// Whether the device says that it runs this version.
+    pub applied: bool,
+    /// What the template revision and the instance's overrides make together.
+    pub configuration: Configuration,
+}
+
+/// A revision of a template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigurationOrigin {
+    /// Name of the `ConfigTemplate`.
+    pub name: String,
+    /// UID of the `ConfigTemplate`: one that was deleted and made again starts over.
+    pub uid: String,
+    /// From 1.
+    pub revision: u32,
 }
 
 /// What a list of devices may be asked for, in the query string.

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::activation::Phase;
-use crate::configuration::DeviceType;
+use crate::configuration::{Configuration, DeviceType, SecretReference, Wifi};
+use crate::id::{Installation, ResourceId};
 
 #[test]
 fn texts_of_devices_are_bounded() {
@@ -119,6 +120,31 @@ fn what_an_installer_sees_of_a_site() {
                 expires_at: Some("2026-01-02T12:00:00Z".parse().unwrap()),
                 path: activation_code_path("library", "central-main-entrance"),
             }],
+        }
+    );
+}
+
+#[test]
+fn a_stored_configuration_refers_to_secrets() {
+    let wifi = Wifi { ssid: "library-doors".into(), credentials_secret_ref: SecretReference { name: "doors".into() } };
+    let configuration =
+        Configuration { operation_mode: Some(OperationMode::Enrollment), wifi: Some(wifi), ..Configuration::default() };
+    let installation = Installation::new("aws", "us-east-1", "123456789012").unwrap();
+    insta::assert_json_snapshot!(
+        "stored_configuration",
+        StoredConfiguration {
+            arn: installation.configuration_arn(&ResourceId::of("0f5e6c1e-0000-4000-8000-000000000001"), 2),
+            version: 2,
+            digest: configuration.digest(),
+            created_at: "2026-01-01T12:00:00Z".parse().unwrap(),
+            template: Some(ConfigurationOrigin {
+                name: "desk".into(),
+                uid: "0f5e6c1e-0000-4000-8000-000000000002".into(),
+                revision: 3,
+            }),
+            desired: true,
+            applied: false,
+            configuration,
         }
     );
 }
