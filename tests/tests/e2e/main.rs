@@ -15,6 +15,7 @@ mod failures;
 mod hostile;
 mod library;
 mod operation;
+mod patches;
 mod presence;
 mod project;
 mod quota;
@@ -144,6 +145,9 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
         }
         rollout {
             a_rollout_outlives_the_operator,
+        }
+        patches {
+            of_thousands_of_races_for_one_code_each_has_one_winner,
         }
         quota {
             projects_over_quota_wait_until_one_is_deleted,
