@@ -31,6 +31,8 @@ pub enum ConditionType {
     ConnectivityKnown,
     /// The site has at least one enrollment device and one entry device.
     FullyEquipped,
+    /// There are no more sites in the project, or gateways at the site, than its quota allows.
+    WithinQuota,
 }
 
 impl ConditionType {
@@ -49,6 +51,7 @@ impl ConditionType {
             Self::DuplicateAssetTag => "DuplicateAssetTag",
             Self::ConnectivityKnown => "ConnectivityKnown",
             Self::FullyEquipped => "FullyEquipped",
+            Self::WithinQuota => "WithinQuota",
         }
     }
 }
@@ -177,6 +180,10 @@ reasons! {
     EnrollmentAndEntryPresent,
     /// An enrollment or entry device is missing.
     EnrollmentOrEntryMissing,
+    /// There are no more than the quotas allow.
+    QuotaKept,
+    /// There are more than a quota allows.
+    QuotaExceeded,
 }
 
 /// One condition as the planner states it; times and generations are added by [`merge`].
@@ -249,6 +256,11 @@ pub fn status_of(conditions: &[Condition], condition: ConditionType) -> Option<&
 /// Whether a condition stands and is true.
 pub fn is_true(conditions: &[Condition], condition: ConditionType) -> bool {
     status_of(conditions, condition) == Some("True")
+}
+
+/// Whether a condition stands for this reason.
+pub fn has_reason(conditions: &[Condition], condition: ConditionType, reason: Reason) -> bool {
+    conditions.iter().any(|c| c.type_ == condition.as_str() && c.reason == reason.as_str())
 }
 
 /// A time as Kubernetes keeps it, in whole seconds: anything finer would differ from what is stored.

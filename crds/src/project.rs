@@ -1,6 +1,7 @@
 //! Project: the namespace's fleet.
 
 use fleetform_domain::id::{Arn, ResourceId};
+use fleetform_domain::quota::Quota;
 use fleetform_domain::tag::Tag;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
@@ -51,6 +52,23 @@ pub struct ProjectSpec {
     #[x_kube(validation = Rule::new("self == 'Delete'")
         .message("deletionConfirmation must be the word Delete, or be left out"))]
     pub deletion_confirmation: Option<String>,
+    /// How many there may be of what. What is over quota waits, and says so; what is active is served on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quotas: Option<ProjectQuotas>,
+}
+
+/// How many there may be of what in a project. When there are more, the older ones keep their places.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProjectQuotas {
+    /// Sites of the project, 0 to 10,000. Left out, 50.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub sites: Option<u32>,
+    /// Device instances of type Gateway at each site, 0 to 10,000. Left out, 200.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub gateways_per_site: Option<u32>,
 }
 
 /// What the operator sees.
@@ -75,9 +93,21 @@ pub struct ProjectStatus {
     /// Device instances that are active.
     #[serde(default)]
     pub activated_count: i64,
-    /// `Ready`, `Reconciling`, `Stalled`, `ConnectivityKnown`.
+    /// `Ready`, `Reconciling`, `Stalled`, `ConnectivityKnown`, `WithinQuota`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+impl Project {
+    /// How many sites there may be.
+    pub fn site_quota(&self) -> u32 {
+        self.spec.quotas.as_ref().and_then(|quotas| quotas.sites).unwrap_or(Quota::Sites.default_limit())
+    }
+
+    /// How many gateways there may be at each site.
+    pub fn gateway_quota(&self) -> u32 {
+        self.spec.quotas.as_ref().and_then(|quotas| quotas.gateways_per_site).unwrap_or(Quota::Gateways.default_limit())
+    }
 }

@@ -111,7 +111,7 @@ pub struct SiteStatus {
     /// Whether an Entry device is configured for the site.
     #[serde(default)]
     pub entry_device_present: bool,
-    /// `Ready`, `Reconciling`, `Stalled`, `FullyEquipped`.
+    /// `Ready`, `Reconciling`, `Stalled`, `FullyEquipped`, `WithinQuota`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]

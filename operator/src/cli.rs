@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleetform_domain::id::Installation;
+use fleetform_domain::quota::Quota;
 use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
@@ -107,6 +108,10 @@ struct RunArguments {
     #[arg(long, env = "FLEETFORM_CODE_VALIDITY_HOURS", default_value_t = 24,
           value_parser = clap::value_parser!(u16).range(1..=720))]
     code_validity_hours: u16,
+    /// How many projects there may be, 1 to 10000. When there are more, the older ones keep their places; the others wait, and say so.
+    #[arg(long, env = "FLEETFORM_MAX_PROJECTS", default_value_t = Quota::Projects.default_limit(),
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    max_projects: u32,
     /// Where events go: a file to append JSON lines to, or - for standard output.
     #[arg(long, env = "FLEETFORM_EVENTS", default_value = "-")]
     events: String,
@@ -155,6 +160,7 @@ impl RunArguments {
                 overlap: SignedDuration::from_secs(self.authority_overlap_seconds.into()),
             },
             codes: CodeSettings { validity, fresh_for: validity / 8 },
+            max_projects: self.max_projects,
             events: if self.events == "-" { EventSink::Stdout } else { EventSink::File(self.events.into()) },
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use fleetform_crds::device_instance::TemplateRevision;
+use fleetform_crds::device_instance::{ConfigurationVersion, TemplateRevision};
 use fleetform_domain::configuration::Configuration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
@@ -41,6 +41,17 @@ impl Revisions {
     ) -> Result<Arc<Configuration>> {
         let slot = self.slot((namespace.to_owned(), revision.clone()));
         slot.get_or_try_init(|| read(client, namespace, revision)).await.cloned()
+    }
+
+    /// What a version of a device instance's configuration says: its revision of a template with the overrides over it.
+    pub async fn whole(
+        &self,
+        client: &Client,
+        namespace: &str,
+        version: &ConfigurationVersion,
+    ) -> Result<Configuration> {
+        let Some(revision) = &version.template else { return Ok(version.overrides.clone()) };
+        Ok(self.get(client, namespace, revision).await?.overridden_by(&version.overrides))
     }
 
     fn slot(&self, key: Key) -> Slot {

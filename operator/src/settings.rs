@@ -28,6 +28,8 @@ pub struct Settings {
     pub authority: AuthoritySettings,
     /// Activation codes.
     pub codes: CodeSettings,
+    /// How many projects there may be; younger ones wait.
+    pub max_projects: u32,
     /// Where events go.
     pub events: EventSink,
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use fleetform_domain::address::PostalAddress;
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{
-    DEVICE_LIST_PATH, DeviceList, DeviceListQuery, DeviceName, activation_code_path, project_device_list_path,
-    site_address_path,
+    ActivationCodeList, DEVICE_LIST_PATH, DeviceList, DeviceListQuery, DeviceName, activation_code_list_path,
+    activation_code_path, project_device_list_path, site_address_path,
 };
 use hyper::body::Bytes;
 use hyper::header::HeaderValue;
@@ -129,6 +129,12 @@ impl Installer {
     pub async fn site_address(&self, project: &str, site: &str) -> Result<PostalAddress, InstallerError> {
         let answer = self.ask(Question::get(site_address_path(project, site))).await?;
         Ok(answer.json()??)
+    }
+
+    /// What there is to activate at a site.
+    pub async fn activation_codes(&self, project: &str, site: &str) -> Result<ActivationCodeList, InstallerError> {
+        let question = Question::get(activation_code_list_path(project, site)).limited_to(MAX_LIST);
+        Ok(self.ask(question).await?.json()??)
     }
 
     /// The activation code of a device instance as a PNG picture.

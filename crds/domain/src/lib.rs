@@ -11,6 +11,7 @@ pub mod id;
 pub mod openapi;
 pub mod operation;
 pub mod problem;
+pub mod quota;
 pub mod rollout;
 mod schema;
 pub mod tag;

@@ -98,6 +98,16 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
             "text/plain": { "schema": { "type": "string" } },
         }))
         .fails(&with(&portal, &[P::NoCode]));
+    let codes = Operation::new("listDeviceActivationQrCodes", "What there is to activate at a site; no code.")
+        .by("kubernetesToken")
+        .with_path(&["project", "site"])
+        .answers::<wire::ActivationCodeList>(generator)
+        .fails(&portal);
+    let version = Operation::new("getDeviceInstanceConfiguration", "One version of a configuration; it never changes.")
+        .by("kubernetesToken")
+        .with_path(&["project", "name", "version"])
+        .answers::<wire::StoredConfiguration>(generator)
+        .fails(&with(&portal, &[P::SystemError]));
     let address = Operation::new("getSiteAddress", "Where a site is.")
         .by("kubernetesToken")
         .with_path(&["project", "site"])
@@ -116,6 +126,8 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
     put(wire::DEVICE_LIST_PATH.into(), "get", all);
     put(wire::project_device_list_path("{project}"), "get", of_project);
     put(wire::activation_code_path("{project}", "{name}"), "post", code);
+    put(wire::activation_code_list_path("{project}", "{site}"), "get", codes);
+    put(wire::configuration_version_path("{project}", "{name}", "{version}"), "get", version);
     put(wire::site_address_path("{project}", "{site}"), "get", address);
     Value::Object(paths)
 }

@@ -1,7 +1,9 @@
 //! Pure: what happened to objects, as far as it matters to others.
 
+use fleetform_crds::condition::{ConditionType, Reason, has_reason};
 use fleetform_crds::{ConfigTemplate, Project, Site};
 use fleetform_domain::operation::REMEDIATE_ANNOTATION;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 
 use super::{Name, Observed, SecretMeta};
@@ -14,14 +16,14 @@ pub enum Change {
     Project {
         /// Which one.
         name: Name,
-        /// Whether what depends on it has to look: it appeared or went.
+        /// Whether what depends on it has to look: it appeared or went, or other quotas hold.
         matters: bool,
     },
     /// A Site appeared, changed or went.
     Site {
         /// Which one.
         name: Name,
-        /// Whether what depends on it has to look: it appeared or went, or answers locks.
+        /// Whether what depends on it has to look: it appeared or went, is over quota or no longer, or answers locks.
         matters: bool,
     },
     /// A `ConfigTemplate` appeared, changed or went.
@@ -85,15 +87,26 @@ pub(super) fn change_of<K: Resource>(observed: &Observed<K>, same: impl Fn(&K, &
     }
 }
 
+/// Whether a project or site says that it is over quota.
+fn is_over(conditions: &[Condition]) -> bool {
+    has_reason(conditions, ConditionType::Ready, Reason::QuotaExceeded)
+}
+
 pub(super) fn project_change(observed: &Observed<Project>) -> Option<Change> {
-    change_of(observed, |_, _| true).map(|(name, matters)| Change::Project { name, matters })
+    let facts = |project: &Project| {
+        let status = project.status.as_ref();
+        (project.spec.quotas.clone(), status.is_some_and(|status| is_over(&status.conditions)))
+    };
+    change_of(observed, |old, new| facts(old) == facts(new)).map(|(name, matters)| Change::Project { name, matters })
 }
 
 pub(super) fn site_change(observed: &Observed<Site>) -> Option<Change> {
-    let answer = |site: &Site| {
-        site.metadata.annotations.as_ref().and_then(|annotations| annotations.get(REMEDIATE_ANNOTATION)).cloned()
+    let facts = |site: &Site| {
+        let annotations = site.metadata.annotations.as_ref();
+        let answer = annotations.and_then(|annotations| annotations.get(REMEDIATE_ANNOTATION)).cloned();
+        (answer, site.status.as_ref().is_some_and(|status| is_over(&status.conditions)))
     };
-    change_of(observed, |old, new| answer(old) == answer(new)).map(|(name, matters)| Change::Site { name, matters })
+    change_of(observed, |old, new| facts(old) == facts(new)).map(|(name, matters)| Change::Site { name, matters })
 }
 
 pub(super) fn template_change(observed: &Observed<ConfigTemplate>) -> Option<Change> {

@@ -50,6 +50,16 @@ pub enum Found<K> {
     Absent,
 }
 
+impl<K> Found<K> {
+    /// The object, if it is there and reads.
+    pub fn here(&self) -> Option<&K> {
+        match self {
+            Self::Here(object) => Some(object),
+            Self::Unreadable(_) | Self::Absent => None,
+        }
+    }
+}
+
 /// What an observation did to the cache.
 #[derive(Debug)]
 pub enum Observed<K> {

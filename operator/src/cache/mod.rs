@@ -10,11 +10,13 @@
 mod change;
 mod kind;
 mod name;
+mod rank;
 mod watch;
 mod world;
 
 pub use change::{Change, Reference, SecretOf};
 pub use kind::{Found, KindCache, Observed};
 pub use name::{Kind, Name, Scope};
+pub use rank::Ranks;
 pub use watch::{Watches, watch_all};
 pub use world::{SecretMeta, World};

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
+use fleetform_domain::configuration::DeviceType;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::watcher::Event;
@@ -11,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
 use super::change::{change_of, project_change, secret_change, site_change, template_change};
-use super::{Change, Found, KindCache, Name, Observed, Reference, Scope};
+use super::{Change, Found, KindCache, Name, Observed, Ranks, Reference, Scope};
 
 /// Metadata of a Secret that the operator made. Its contents are never cached.
 pub type SecretMeta = PartialObjectMeta<Secret>;
@@ -34,6 +35,12 @@ pub struct World {
     pub wifi_secrets: KindCache<SecretMeta>,
     /// Secrets of people with addresses, metadata only.
     pub address_secrets: KindCache<SecretMeta>,
+    /// Projects by the time they came.
+    pub project_ranks: Ranks,
+    /// Sites by the time they came, by their project.
+    pub site_ranks: Ranks,
+    /// Gateways by the time they came, by their site.
+    pub gateway_ranks: Ranks,
     by_uid: RwLock<HashMap<String, Name>>,
     by_association: RwLock<HashMap<String, Name>>,
     by_asset_tag: RwLock<HashMap<String, BTreeSet<Name>>>,
@@ -53,6 +60,9 @@ impl World {
             secrets: KindCache::default(),
             wifi_secrets: KindCache::default(),
             address_secrets: KindCache::default(),
+            project_ranks: Ranks::default(),
+            site_ranks: Ranks::default(),
+            gateway_ranks: Ranks::default(),
             by_uid: RwLock::default(),
             by_association: RwLock::default(),
             by_asset_tag: RwLock::default(),
@@ -117,12 +127,14 @@ impl World {
     }
 
     pub(super) fn take_project(&self, scope: &Scope, event: Event<DeserializeGuard<Project>>) {
-        let changes: Vec<Change> = self.projects.take(scope, event).iter().filter_map(project_change).collect();
+        let observed = self.projects.take(scope, event);
+        let changes: Vec<Change> = observed.iter().filter_map(|observed| self.rank_project(observed)).collect();
         self.publish(&changes);
     }
 
     pub(super) fn take_site(&self, scope: &Scope, event: Event<DeserializeGuard<Site>>) {
-        let changes: Vec<Change> = self.sites.take(scope, event).iter().filter_map(site_change).collect();
+        let observed = self.sites.take(scope, event);
+        let changes: Vec<Change> = observed.iter().filter_map(|observed| self.rank_site(observed)).collect();
         self.publish(&changes);
     }
 
@@ -155,13 +167,13 @@ impl World {
 
     /// What one of our own writes to a project returned.
     pub fn own_project(&self, project: Project) {
-        let change = project_change(&self.projects.take_own(project));
+        let change = self.rank_project(&self.projects.take_own(project));
         self.publish(change.as_slice());
     }
 
     /// What one of our own writes to a site returned.
     pub fn own_site(&self, site: Site) {
-        let change = site_change(&self.sites.take_own(site));
+        let change = self.rank_site(&self.sites.take_own(site));
         self.publish(change.as_slice());
     }
 
@@ -195,7 +207,23 @@ impl World {
         tags.get(asset_tag).into_iter().flatten().filter(|other| *other != name).cloned().collect()
     }
 
+    fn rank_project(&self, observed: &Observed<Project>) -> Option<Change> {
+        // All of them share the quota of the installation, which is no object.
+        self.project_ranks.take(&self.projects, observed, |_| Some(Name::new("", "")));
+        project_change(observed)
+    }
+
+    fn rank_site(&self, observed: &Observed<Site>) -> Option<Change> {
+        let project = |site: &Site| Name::new(Name::of(site).namespace, fleetform_crds::project::NAME);
+        self.site_ranks.take(&self.sites, observed, |site| Some(project(site)));
+        site_change(observed)
+    }
+
     fn index(&self, observed: &Observed<DeviceInstance>) -> Vec<Change> {
+        self.gateway_ranks.take(&self.devices, observed, |device| {
+            let counts = device.spec.device_type == DeviceType::Gateway;
+            counts.then(|| Name::new(Name::of(device).namespace, &device.spec.site_ref.name))
+        });
         let (name, old, new) = match observed {
             Observed::Changed { old, new } => (Name::of(&**new), old.as_ref(), Some(new)),
             Observed::Gone { name, old } => (name.clone(), old.as_ref(), None),

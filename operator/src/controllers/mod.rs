@@ -4,6 +4,7 @@ pub mod device;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod project;
+pub mod quota;
 pub mod site;
 pub mod template;
 

@@ -54,10 +54,7 @@ impl Gateway {
     }
 
     async fn whole(&self, device: &DeviceInstance, version: &ConfigurationVersion) -> Result<Configuration, Error> {
-        let Some(revision) = &version.template else { return Ok(version.overrides.clone()) };
-        let namespace = Name::of(device).namespace;
-        let base = self.context.revisions.get(&self.context.client, &namespace, revision).await?;
-        Ok(base.overridden_by(&version.overrides))
+        self.context.revisions.whole(&self.context.client, &Name::of(device).namespace, version).await
     }
 
     /// The network of this version. A version never changes: when the Secret has changed since it was made, it is no more, and

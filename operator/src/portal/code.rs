@@ -51,6 +51,17 @@ pub(super) fn object_name(namespace: String, name: String) -> Option<Name> {
     (fits(&namespace, 63) && fits(&name, 253)).then(|| Name::new(namespace, name))
 }
 
+/// The right to the codes of a site, or to the code of a device instance.
+pub(super) fn right(resource: &'static str, name: &Name) -> Right {
+    Right {
+        verb: "create",
+        resource,
+        subresource: "activationqrcode",
+        namespace: Some(name.namespace.clone()),
+        name: Some(name.name.clone()),
+    }
+}
+
 /// A code in the form that was asked for.
 enum Code {
     Picture(Vec<u8>),
@@ -105,19 +116,12 @@ impl Portal {
 
     /// The site comes first: one answer counts for all of its instances.
     async fn may(&self, caller: &Caller, name: &Name, site: Option<String>) -> Result<bool, Refusal> {
-        let right = |resource, name: String, namespace: &str| Right {
-            verb: "create",
-            resource,
-            subresource: "activationqrcode",
-            namespace: Some(namespace.to_owned()),
-            name: Some(name),
-        };
         if let Some(site) = site
-            && self.access.allows(caller, right("sites", site, &name.namespace)).await?
+            && self.access.allows(caller, right("sites", &Name::new(&name.namespace, site))).await?
         {
             return Ok(true);
         }
-        self.access.allows(caller, right("deviceinstances", name.name.clone(), &name.namespace)).await
+        self.access.allows(caller, right("deviceinstances", name)).await
     }
 
     /// The code as it is stored, replaced first when it would not live long enough to be carried to the device.

@@ -1,13 +1,15 @@
-//! The portal: activation codes, the list of devices and addresses of sites, for people and who plays them. They come with a
-//! Kubernetes token, and Kubernetes decides what they may.
+//! The portal: activation codes and lists of them, configurations by version, the list of devices and addresses of sites, for
+//! people and who plays them. They come with a Kubernetes token, and Kubernetes decides what they may.
 //!
 //! # Guarantees
-//! What is absent and what is forbidden look alike. Codes and addresses are not kept by caches. Each hand-out of a code, and
-//! each refused one, is one line for the audit.
+//! What is absent and what is forbidden look alike. Codes, addresses and configurations are not kept by caches. Each hand-out of
+//! one of them, and each refused one, is one line for the audit.
 
 mod access;
 mod address;
 mod code;
+mod codes;
+mod configuration;
 mod feed;
 mod follow;
 mod list;
@@ -19,7 +21,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::Router;
 use axum::routing::{get, post};
-use fleetform_domain::wire::{DEVICE_LIST_PATH, activation_code_path, project_device_list_path, site_address_path};
+use fleetform_domain::wire::{
+    DEVICE_LIST_PATH, activation_code_list_path, activation_code_path, configuration_version_path,
+    project_device_list_path, site_address_path,
+};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -66,6 +71,8 @@ fn router(portal: Arc<Portal>) -> Router {
         .route(DEVICE_LIST_PATH, get(list::all))
         .route(&project_device_list_path("{project}"), get(list::of_project))
         .route(&activation_code_path("{project}", "{name}"), post(code::hand_out))
+        .route(&activation_code_list_path("{project}", "{name}"), get(codes::list))
+        .route(&configuration_version_path("{project}", "{name}", "{version}"), get(configuration::configuration))
         .route(&site_address_path("{project}", "{name}"), get(address::address))
         .fallback(path_not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -75,8 +82,12 @@ fn router(portal: Arc<Portal>) -> Router {
 fn route(path: &str) -> &'static str {
     if path.ends_with("/activation-qr-code") {
         "activation-code"
+    } else if path.ends_with("/activation-qr-codes") {
+        "activation-code-list"
     } else if path.ends_with("/device-instances") {
         "device-list"
+    } else if path.contains("/configuration/") {
+        "configuration-version"
     } else if path.ends_with("/address") {
         "site-address"
     } else {

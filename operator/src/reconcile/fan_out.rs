@@ -15,6 +15,10 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
         Change::Project { name, matters } => {
             queue.add(Key::new(Kind::Project, name.clone()));
             if *matters {
+                // One that came or went took or left a place among all projects.
+                let others = world.projects.all();
+                let others = others.iter().map(|project| Name::of(&**project)).filter(|other| other != name);
+                others.for_each(|other| sum_up(queue, debounce, Key::new(Kind::Project, other)));
                 add_all(queue, Kind::Site, &world.sites.in_namespace(&name.namespace));
                 add_all(queue, Kind::ConfigTemplate, &world.templates.in_namespace(&name.namespace));
                 add_all(queue, Kind::DeviceInstance, &world.devices.in_namespace(&name.namespace));

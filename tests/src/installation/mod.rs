@@ -177,6 +177,8 @@ impl Installation {
         Ok(spec
             .guarded()
             .env("KUBECONFIG", self.operator_kubeconfig())
+            // By the environment, which an argument overrides: every test has projects of its own.
+            .env("FLEETFORM_MAX_PROJECTS", "1000")
             .arg("run")
             .arg(format!("--account={ACCOUNT}"))
             .arg(format!("--region={REGION}"))

@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
-use fleetform_crds::DeviceInstance;
+use anyhow::{Context, Result, bail, ensure};
+use fleetform_crds::{DeviceInstance, Site};
 use fleetform_domain::problem::ProblemCode;
-use fleetform_domain::wire::{DeviceListQuery, DeviceName};
+use fleetform_domain::wire::{ActivationCodeList, DeviceListQuery, DeviceName, activation_code_path};
 use fleetform_e2e::installation::{AUDIENCE, NAMESPACE, OPERATOR_ACCOUNT, SIMULATOR_ACCOUNT};
+use fleetform_e2e::wait::{self, Look};
 use fleetform_simulator::installer::{BearerToken, Installer, InstallerError, PortalAuthorities};
 use fleetform_simulator::transport::{Network, Timeouts};
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use super::project::{INSTALLER, Project, SITE};
+use super::devices::activated;
+use super::project::{INSTALLER, LIMIT, Project, SITE, SITE_NAME, reader, site};
 use super::stage::Stage;
 
 /// The HTTP status of an answer; 0 when it was none.
@@ -112,6 +114,75 @@ pub(crate) async fn an_installer_sees_one_project_and_no_configuration(stage: Ar
         let stranger = Installer::new(network, portal, authorities, BearerToken::Text(token));
         let answer = code(stranger.activation_text(&ours.name("door")).await);
         ensure!(answer == Some(ProblemCode::NotAuthenticated), "{answer:?}");
+    }
+    Ok(())
+}
+
+/// Somebody who may have the code of one device instance, and nothing else.
+async fn helper(project: &Project, instance: &str) -> Result<Installer> {
+    project.create::<ServiceAccount>(json!({ "metadata": { "name": "helper" } })).await?;
+    let rights = json!({
+        "apiGroups": ["fleetform.dev"], "resources": ["deviceinstances/activationqrcode"],
+        "resourceNames": [instance], "verbs": ["create"],
+    });
+    project.create::<Role>(json!({ "metadata": { "name": "helper" }, "rules": [rights] })).await?;
+    let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "helper" });
+    let subject = json!({ "kind": "ServiceAccount", "name": "helper", "namespace": project.namespace });
+    let binding = json!({ "metadata": { "name": "helper" }, "roleRef": role, "subjects": [subject] });
+    project.create::<RoleBinding>(binding).await?;
+    project.stage.installation.installer(&project.namespace, "helper").await
+}
+
+fn listed(list: &ActivationCodeList) -> Vec<&str> {
+    list.items.iter().map(|item| item.name.as_str()).collect()
+}
+
+pub(crate) async fn an_installer_sees_what_there_is_to_activate_at_a_site(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "codes").await?;
+    let elsewhere = Project::new(&stage, "codes-elsewhere").await?;
+    project.create::<Site>(json!({ "metadata": { "name": "annex" }, "spec": site() })).await?;
+    let mut annex = reader("Annex door");
+    annex["siteRef"]["name"] = "annex".into();
+    project.create::<DeviceInstance>(json!({ "metadata": { "name": "annex-door" }, "spec": annex })).await?;
+    for name in ["back", "front", "side"] {
+        project.device(name).await?;
+    }
+    for name in ["annex-door", "back", "front", "side"] {
+        project.until_ready_for_activation(name).await?;
+    }
+    let installer = project.installer().await?;
+    activated(&project, &installer, "side").await?;
+    project.until("side", "active", |device| device.association().is_some()).await?;
+
+    let namespace = project.namespace.as_str();
+    let list = installer.activation_codes(namespace, SITE).await?;
+    ensure!(list.site_name == SITE_NAME && listed(&list) == ["back", "front"], "{list:?}");
+    let front = &list.items[1];
+    ensure!(front.display_name == "front" && front.path == activation_code_path(namespace, "front"), "{front:?}");
+    ensure!(front.operation_mode.is_some() && front.expires_at.is_some(), "{front:?}");
+    ensure!(listed(&installer.activation_codes(namespace, "annex").await?) == ["annex-door"]);
+    let text = installer.activation_text(&project.name("front")).await?;
+    let token = text.rsplit('.').next().unwrap_or_default();
+    ensure!(!serde_json::to_string(&list)?.contains(token), "the list holds a code");
+
+    // The right to one instance shows this one alone, and nothing of a site where it is not.
+    let helper = helper(&project, "front").await?;
+    let seen = wait::until("the helper's right to be in force", LIMIT, async || {
+        Ok(match helper.activation_codes(namespace, SITE).await {
+            Ok(list) => Look::Done(list),
+            Err(error) => Look::NotYet(error.to_string()),
+        })
+    })
+    .await?;
+    ensure!(listed(&seen) == ["front"], "{seen:?}");
+    ensure!(code(helper.activation_codes(namespace, "annex").await) == Some(ProblemCode::NotFound));
+
+    // What is forbidden and what is not there look alike.
+    for (project, site) in [(elsewhere.namespace.as_str(), SITE), (namespace, "no-such-site"), ("no-such", SITE)] {
+        let refused = installer.activation_codes(project, site).await.err();
+        let InstallerError::Refused(refusal) = refused.context("it is listed")? else { bail!("no answer") };
+        ensure!(refusal.code == Some(ProblemCode::NotFound), "{refusal}");
+        ensure!(refusal.to_string().contains("it does not exist, or you may not see it"), "{refusal}");
     }
     Ok(())
 }

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use fleetform_crds::condition::ConditionType;
 use fleetform_crds::{ConfigTemplate, DeviceInstance, Project as ProjectObject};
+use fleetform_domain::problem::ProblemCode;
+use fleetform_domain::wire::{StoredConfiguration, configuration_version_path};
+use fleetform_e2e::installation::AUDIENCE;
 use fleetform_e2e::wait::{self, Look};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -12,7 +15,8 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 
 use super::devices::{activated, checking_in};
-use super::project::{LIMIT, Project, TEMPLATE, condition, reason, template};
+use super::project::{INSTALLER, LIMIT, Project, TEMPLATE, condition, reader, reason, template};
+use super::raw::{Answer, exchange, request};
 use super::stage::Stage;
 
 fn runs(version: u32) -> impl Fn(&DeviceInstance) -> bool {
@@ -126,5 +130,69 @@ pub(crate) async fn a_changed_override_reaches_the_device(stage: Arc<Stage>) -> 
     ensure!((wifi.ssid.as_str(), wifi.passphrase.as_str()) == ("doors", "not-a-real-passphrase"));
     let stored = serde_json::to_string(&project.api::<DeviceInstance>().get("door").await?)?;
     ensure!(!stored.contains("not-a-real-passphrase"), "the passphrase stays in its Secret");
+    Ok(())
+}
+
+/// What the portal answers this account of the project about a version of the door's configuration.
+async fn ask(project: &Project, account: &str, namespace: &str, version: &str) -> Result<Answer> {
+    let installation = &project.stage.installation;
+    let token = project.stage.cluster().audience_token(&project.namespace, account, AUDIENCE).await?;
+    let path = configuration_version_path(namespace, "door", version);
+    let question = request("GET", &path, &format!("Authorization: Bearer {token}\r\n"), "");
+    exchange(&installation.portal_url(), &installation.authority().await?, &question).await
+}
+
+pub(crate) async fn every_version_has_an_address_and_stays_as_it_is(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "versions").await?;
+    let elsewhere = Project::new(&stage, "versions-elsewhere").await?;
+    project.appoint("auditor", "fleetform-read-only").await?;
+    let secret = json!({ "metadata": { "name": "doors" }, "type": "fleetform.dev/wifi",
+        "stringData": { "passphrase": "correct horse" } });
+    project.create::<Secret>(secret).await?;
+    let mut spec = reader("Door");
+    spec["configuration"]["wifi"] = json!({ "ssid": "library-doors", "credentialsSecretRef": { "name": "doors" } });
+    project.create::<DeviceInstance>(json!({ "metadata": { "name": "door" }, "spec": spec })).await?;
+    project.until_ready_for_activation("door").await?;
+    let read = async |version: &str| {
+        let answer = ask(&project, "auditor", &project.namespace, version).await?;
+        ensure!(answer.status == 200, "{answer:?}");
+        ensure!(!answer.body.contains("horse"), "the portal reads secrets: {}", answer.body);
+        serde_json::from_str::<StoredConfiguration>(&answer.body).with_context(|| answer.body.clone())
+    };
+    let first = wait::until("the auditor's rights to be in force", LIMIT, async || {
+        Ok(read("1").await.map_or_else(|error| Look::NotYet(format!("{error:#}")), Look::Done))
+    })
+    .await?;
+    let wifi = first.configuration.wifi.as_ref().context("the override is in it")?;
+    let (ssid, secret) = (wifi.ssid.as_deref(), wifi.credentials_secret_ref.name.as_str());
+    ensure!((ssid, secret) == (Some("library-doors"), "doors"), "{wifi:?}");
+    ensure!(first.configuration.badge_format.is_some(), "the template is in it");
+    ensure!(first.arn.as_str().ends_with("/configuration/1") && first.desired && !first.applied, "{first:?}");
+    ensure!(first.configuration.digest() == first.digest, "{first:?}");
+
+    project.patch::<ConfigTemplate>(TEMPLATE, json!({ "spec": template(7) })).await?;
+    let desires = |instance: &DeviceInstance| {
+        instance.status.as_ref().and_then(|status| status.configuration.as_ref()).is_some_and(|c| c.desired == 2)
+    };
+    project.until("door", "to get version 2", desires).await?;
+    let second = read("2").await?;
+    let address =
+        |version: &StoredConfiguration| Some(version.configuration.control_panel.as_ref()?.osdp.as_ref()?.address);
+    ensure!(second.desired && address(&second) == Some(7), "{second:?}");
+    ensure!(second.template.as_ref().is_some_and(|from| from.name == TEMPLATE && from.revision == 2), "{second:?}");
+    let again = read("1").await?;
+    ensure!(StoredConfiguration { desired: false, ..first.clone() } == again, "{first:?} became {again:?}");
+
+    let unknown = ask(&project, "auditor", &project.namespace, "9").await?.problem()?;
+    ensure!(unknown.code() == Some(ProblemCode::NotFound) && unknown.detail.ends_with("kept are: 1, 2"), "{unknown:?}");
+    // An installer reads none, and nobody those of another project, whether there are any or not.
+    for (account, namespace, version) in [
+        (INSTALLER, &project.namespace, "1"),
+        (INSTALLER, &project.namespace, "9"),
+        ("auditor", &elsewhere.namespace, "1"),
+    ] {
+        let refused = ask(&project, account, namespace, version).await?.problem()?;
+        ensure!(refused.detail == "it does not exist, or you may not see it", "{account}: {refused:?}");
+    }
     Ok(())
 }

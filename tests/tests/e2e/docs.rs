@@ -16,10 +16,26 @@ use super::project::{Project, SITE};
 use super::releases::Releases;
 use super::stage::Stage;
 
-/// The commands of the page's console blocks, in order.
-fn commands(page: &str) -> Vec<&str> {
+/// The commands of the page's console blocks, in order. One that reads a document (`<<'YAML'`) has it with it.
+fn commands(page: &str) -> Vec<String> {
     let blocks = page.split("```console\n").skip(1).filter_map(|rest| rest.split("```").next());
-    blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("$ ")).collect()
+    let mut lines = blocks.flat_map(str::lines);
+    let mut commands = Vec::new();
+    while let Some(line) = lines.next() {
+        let Some(command) = line.strip_prefix("$ ") else { continue };
+        let mut command = command.to_owned();
+        if command.ends_with("<<'YAML'") {
+            for line in lines.by_ref() {
+                command.push('\n');
+                command.push_str(line);
+                if line == "YAML" {
+                    break;
+                }
+            }
+        }
+        commands.push(command);
+    }
+    commands
 }
 
 /// What stands between a reader's shell and the test's: programs that are built already, and an end at the first failure.
@@ -63,7 +79,7 @@ fn page(name: &str, project: &Project) -> Result<Vec<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")?;
     let page = fs::read_to_string(root.join("docs").join(name))?;
     let page = page.replace("quickstart", &project.namespace).replace("central-library", SITE);
-    Ok(commands(&page).into_iter().map(str::to_owned).collect())
+    Ok(commands(&page))
 }
 
 /// Runs commands while devices play along; what the commands say.
@@ -98,8 +114,13 @@ pub(crate) async fn the_page_on_operations_works_as_it_stands(stage: Arc<Stage>)
     let mut said = session(&stage, commands, &mut [&mut device]).await?;
     device.tamper().await?;
     said += &session(&stage, rest, &mut [&mut device]).await?;
-    for line in ["\"id\":\"after-the-storm\"", "as it was opened or taken off: inspect it, then run: kubectl annotate"]
-    {
+    for line in [
+        "\"id\":\"after-the-storm\"",
+        "as it was opened or taken off: inspect it, then run: kubectl annotate",
+        "this site is over the quota of 1 site in a project, which older ones fill: raise spec.quotas.sites of the Project",
+        "there are 2 sites of 1: depot is over quota; raise spec.quotas.sites of the Project, or delete sites",
+        "site.fleetform.dev/depot condition met",
+    ] {
         ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
     }
     Ok(())
@@ -148,7 +169,7 @@ pub(crate) async fn the_page_on_rollouts_works_as_it_stands(stage: Arc<Stage>) -
 pub(crate) async fn the_first_page_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")?;
     let page = fs::read_to_string(root.join("docs/getting-started.md"))?;
-    let commands = commands(&page).into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let commands = commands(&page);
     ensure!(commands.len() > 10, "the page has commands: {commands:?}");
     let shown = Arc::clone(&stage);
     let said =
@@ -158,9 +179,12 @@ pub(crate) async fn the_first_page_works_as_it_stands(stage: Arc<Stage>) -> Resu
         "deviceinstance.fleetform.dev/front-desk",
         "project.fleetform.dev/project",
         "ReadyForActivation",
+        "\"siteName\":\"Central Library\",\"items\":[{\"name\":\"front-desk\",\"displayName\":\"Front desk\",\"deviceType\":\"Reader\"",
+        "/v1/projects/quickstart/device-instances/front-desk/activation-qr-code\"}]}",
         "\"postalCode\":\"98104\"",
         "Front desk at Central Library, Seattle, WA",
         "active as 0000195169, configuration version 1",
+        "\"desired\":true,\"applied\":true,\"configuration\":{\"operationMode\":\"Enrollment\"}}",
     ] {
         ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
     }

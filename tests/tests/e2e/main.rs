@@ -17,8 +17,10 @@ mod hostile;
 mod library;
 mod network;
 mod operation;
+mod patches;
 mod presence;
 mod project;
+mod quota;
 mod race;
 mod raw;
 mod releases;
@@ -80,6 +82,10 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             of_two_devices_with_one_code_exactly_one_wins,
             one_device_that_asks_twice_at_once_is_activated_once,
         }
+        quota {
+            gateways_over_quota_wait_and_what_is_active_is_served_on,
+            sites_over_quota_wait_and_so_does_what_stands_there,
+        }
         presence {
             health_and_silence_become_conditions_and_events,
             a_device_that_flaps_is_held_back,
@@ -88,6 +94,7 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_changed_template_reaches_the_device,
             a_changed_override_reaches_the_device,
             a_revision_that_is_gone_is_made_anew,
+            every_version_has_an_address_and_stays_as_it_is,
         }
         software {
             a_release_is_installed_at_activation_and_while_active,
@@ -125,6 +132,7 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
         access {
             the_simulator_sees_what_an_installer_sees,
             an_installer_sees_one_project_and_no_configuration,
+            an_installer_sees_what_there_is_to_activate_at_a_site,
         }
         operation {
             a_reboot_is_done_once_and_its_course_is_shown,
@@ -150,6 +158,12 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
         }
         rollout {
             a_rollout_outlives_the_operator,
+        }
+        patches {
+            of_thousands_of_races_for_one_code_each_has_one_winner,
+        }
+        quota {
+            projects_over_quota_wait_until_one_is_deleted,
         }
         crash {
             an_operator_that_is_killed_in_the_middle_of_a_wave_loses_nothing,

@@ -52,7 +52,7 @@ impl Project {
             .await?;
         project.create::<Site>(json!({ "metadata": { "name": SITE }, "spec": site() })).await?;
         project.create::<ConfigTemplate>(json!({ "metadata": { "name": TEMPLATE }, "spec": template(0) })).await?;
-        project.hire().await?;
+        project.appoint(INSTALLER, "fleetform-installer").await?;
         Ok(project)
     }
 
@@ -65,12 +65,12 @@ impl Project {
         Ok(Self { stage: Arc::clone(stage), namespace: name })
     }
 
-    async fn hire(&self) -> Result<()> {
-        self.create::<ServiceAccount>(json!({ "metadata": { "name": INSTALLER } })).await?;
-        let role =
-            json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "fleetform-installer" });
-        let subject = json!({ "kind": "ServiceAccount", "name": INSTALLER, "namespace": self.namespace });
-        let binding = json!({ "metadata": { "name": INSTALLER }, "roleRef": role, "subjects": [subject] });
+    /// Makes a `ServiceAccount` of this name, and gives it a `ClusterRole` of the chart in the project.
+    pub(crate) async fn appoint(&self, account: &str, role: &str) -> Result<()> {
+        self.create::<ServiceAccount>(json!({ "metadata": { "name": account } })).await?;
+        let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role });
+        let subject = json!({ "kind": "ServiceAccount", "name": account, "namespace": self.namespace });
+        let binding = json!({ "metadata": { "name": account }, "roleRef": role, "subjects": [subject] });
         self.create::<RoleBinding>(binding).await.map(drop)
     }
 

@@ -41,7 +41,9 @@ fn namespace() -> Value {
 }
 
 fn project() -> Value {
-    json!({ "metadata": { "name": "project" }, "spec": { "displayName": "Benchmark" } })
+    // 100,000 devices take 100 sites.
+    let quotas = json!({ "sites": 10_000 });
+    json!({ "metadata": { "name": "project" }, "spec": { "displayName": "Benchmark", "quotas": quotas } })
 }
 
 fn site(number: usize) -> Value {

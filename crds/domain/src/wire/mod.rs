@@ -19,8 +19,9 @@ use crate::operation::{CommandKind, LockReason};
 
 pub use authorities::{AuthoritiesDigest, InvalidAuthoritiesDigest};
 pub use portal::{
-    DEVICE_LIST_PATH, DeviceList, DeviceListQuery, DeviceName, DeviceSummary, activation_code_path,
-    project_device_list_path, site_address_path,
+    ActivationCodeList, ActivationCodeSummary, ConfigurationOrigin, DEVICE_LIST_PATH, DeviceList, DeviceListQuery,
+    DeviceName, DeviceSummary, StoredConfiguration, activation_code_list_path, activation_code_path,
+    configuration_version_path, project_device_list_path, site_address_path,
 };
 
 /// `POST` [`LookupRequest`] → [`LookupResponse`].

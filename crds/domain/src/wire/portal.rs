@@ -1,10 +1,12 @@
 //! Pure: what the portal answers to people, and to who plays them.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::Phase;
-use crate::configuration::DeviceType;
+use crate::configuration::{Configuration, DeviceType, OperationMode};
+use crate::id::Arn;
 
 /// Portal: `GET` → [`DeviceList`]; see [`DeviceListQuery`].
 pub const DEVICE_LIST_PATH: &str = "/v1/device-instances";
@@ -23,6 +25,88 @@ pub fn project_device_list_path(project: &str) -> String {
 /// code they type.
 pub fn site_address_path(project: &str, site: &str) -> String {
     format!("/v1/projects/{project}/sites/{site}/address")
+}
+
+/// Portal: `GET` → [`ActivationCodeList`]: what there is to activate at a site.
+pub fn activation_code_list_path(project: &str, site: &str) -> String {
+    format!("/v1/projects/{project}/sites/{site}/activation-qr-codes")
+}
+
+/// What there is to activate at a site, as an installer needs it. It holds no code: each one is handed out by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivationCodeList {
+    /// Namespace.
+    pub project: String,
+    /// Name of the site.
+    pub site: String,
+    /// Display name of the site, as the device shows it to be confirmed.
+    pub site_name: String,
+    /// Device instances that wait for a device and whose code the caller may have, by name.
+    pub items: Vec<ActivationCodeSummary>,
+}
+
+/// A device instance that waits for a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivationCodeSummary {
+    /// Name.
+    pub name: String,
+    /// Display name.
+    pub display_name: String,
+    /// What it is.
+    pub device_type: DeviceType,
+    /// What the reader will do; none for gateways.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation_mode: Option<OperationMode>,
+    /// When the code that is there now stops to work (RFC 3339). One that has little time left is refreshed when it is
+    /// fetched. None while the code is being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub expires_at: Option<Timestamp>,
+    /// Path at the portal to `POST` to for the code.
+    pub path: String,
+}
+
+/// Portal: `GET` → [`StoredConfiguration`]: one version of a device instance's configuration, which never changes.
+pub fn configuration_version_path(project: &str, name: &str, version: &str) -> String {
+    format!("/v1/projects/{project}/device-instances/{name}/configuration/{version}")
+}
+
+/// One version of a device instance's configuration, for people: whole, and with references where the device gets secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredConfiguration {
+    /// Its ARN, which ends in the version.
+    pub arn: Arn,
+    /// From 1.
+    pub version: u32,
+    /// SHA-256 of the whole configuration, 64 hexadecimal digits.
+    pub digest: String,
+    /// When the version was made (RFC 3339).
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub created_at: Timestamp,
+    /// The template revision that it starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<ConfigurationOrigin>,
+    /// Whether the device should run this version.
+    pub desired: bool,
+    /// Whether the device says that it runs this version.
+    pub applied: bool,
+    /// What the template revision and the instance's overrides make together.
+    pub configuration: Configuration,
+}
+
+/// A revision of a template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigurationOrigin {
+    /// Name of the `ConfigTemplate`.
+    pub name: String,
+    /// UID of the `ConfigTemplate`: one that was deleted and made again starts over.
+    pub uid: String,
+    /// From 1.
+    pub revision: u32,
 }
 
 /// What a list of devices may be asked for, in the query string.

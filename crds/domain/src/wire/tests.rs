@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::activation::Phase;
-use crate::configuration::DeviceType;
+use crate::configuration::{Configuration, DeviceType, SecretReference, Wifi};
+use crate::id::{Installation, ResourceId};
 
 #[test]
 fn texts_of_devices_are_bounded() {
@@ -119,6 +120,52 @@ fn the_lists_and_configurations_of_version_1() {
                 signature: format!("{}==", "A".repeat(86)),
                 allow_downgrade: false,
             }),
+        }
+    );
+}
+
+#[test]
+fn what_an_installer_sees_of_a_site() {
+    insta::assert_json_snapshot!(
+        "activation_code_list",
+        ActivationCodeList {
+            project: "library".into(),
+            site: "central".into(),
+            site_name: "Central Library".into(),
+            items: vec![ActivationCodeSummary {
+                name: "central-main-entrance".into(),
+                display_name: "Main entrance".into(),
+                device_type: DeviceType::Reader,
+                operation_mode: Some(OperationMode::Entry),
+                expires_at: Some("2026-01-02T12:00:00Z".parse().unwrap()),
+                path: activation_code_path("library", "central-main-entrance"),
+            }],
+        }
+    );
+}
+
+#[test]
+fn a_stored_configuration_refers_to_secrets() {
+    let wifi =
+        Wifi { ssid: Some("library-doors".into()), credentials_secret_ref: SecretReference { name: "doors".into() } };
+    let configuration =
+        Configuration { operation_mode: Some(OperationMode::Enrollment), wifi: Some(wifi), ..Configuration::default() };
+    let installation = Installation::new("aws", "us-east-1", "123456789012").unwrap();
+    insta::assert_json_snapshot!(
+        "stored_configuration",
+        StoredConfiguration {
+            arn: installation.configuration_arn(&ResourceId::of("0f5e6c1e-0000-4000-8000-000000000001"), 2),
+            version: 2,
+            digest: configuration.digest(),
+            created_at: "2026-01-01T12:00:00Z".parse().unwrap(),
+            template: Some(ConfigurationOrigin {
+                name: "desk".into(),
+                uid: "0f5e6c1e-0000-4000-8000-000000000002".into(),
+                revision: 3,
+            }),
+            desired: true,
+            applied: false,
+            configuration,
         }
     );
 }

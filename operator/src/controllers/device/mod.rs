@@ -18,6 +18,7 @@ use fleetform_domain::operation::LockReason;
 use crate::activation::code::CodeSecretMeta;
 use crate::cache::{Found, Name};
 use crate::context::Context;
+use crate::controllers::quota::Quotas;
 use crate::error::{Class, Error, Result};
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
@@ -40,10 +41,12 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let kept = held.as_ref().and_then(|held| held.as_ref().ok());
     let wifi = configuration::wifi_secret(&device, template.as_ref(), kept).map(in_namespace);
     let wifi = wifi_secret(context, wifi).await?;
+    let project = world.project(&name.namespace);
     let mut facts = Facts {
         installation: &context.settings.installation,
         mint: &mint,
-        project: world.project(&name.namespace),
+        over_quota: project.here().and_then(|project| Quotas::of(context).device(project, &device)),
+        project,
         site: world.sites.find(&site),
         wifi,
         template,

@@ -219,6 +219,7 @@ impl Planned {
             mint: &CONSTANTS.mint,
             project: Found::Here(Arc::clone(&CONSTANTS.project)),
             site: Found::Here(Arc::clone(&CONSTANTS.site)),
+            over_quota: None,
             template: None,
             held: None,
             wifi: super::configuration::WifiSecret::NotNeeded,

@@ -42,6 +42,8 @@ pub struct Facts<'a> {
     pub project: Found<Project>,
     /// The site that the spec refers to.
     pub site: Found<Site>,
+    /// What stands in its way when there are more of its kind, or more sites or projects, than there may be.
+    pub over_quota: Option<Obstacle>,
     /// The template that the spec refers to, if it does.
     pub template: Option<Found<ConfigTemplate>>,
     /// The revision that the device keeps, as the template's rollout has not come to it; an error when it does not read.
@@ -105,11 +107,7 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     let id = ResourceId::of(uid);
     desired.arn = Some(facts.installation.device_instance_arn(&id));
     desired.device_instance_id = Some(id);
-    let epoch = device.spec.activation.epoch;
-    let associated = desired.phase == Some(Phase::Active)
-        && desired.activation.as_ref().and_then(|a| a.association.as_ref()).is_some_and(|a| a.epoch == epoch)
-        && !lock::is_elsewhere(device);
-    let statements = if associated {
+    let statements = if is_associated(device) {
         active(&mut plan, &mut desired, want, device, facts)
     } else {
         inactive(&mut plan, &mut desired, want, &Code { device, stored: code, trouble }, facts)
@@ -124,6 +122,14 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     plan.actions.extend(status::patch(device.status.as_ref(), &desired).map(Action::PatchStatus));
     plan.actions.extend(condition::new_stall(before, &statements).map(News::stall).map(Action::Publish));
     plan
+}
+
+/// Whether a device is associated with the instance, and is to stay so.
+pub fn is_associated(device: &DeviceInstance) -> bool {
+    let epoch = device.spec.activation.epoch;
+    device.phase() == Phase::Active
+        && device.association().is_some_and(|association| association.epoch == epoch)
+        && !lock::is_elsewhere(device)
 }
 
 /// Whether the instance is on its way: it has a configuration, and was ready for activation or active with it.
@@ -172,6 +178,8 @@ fn active(
         Want::Held(obstacle) => obstacle,
         Want::Nothing(obstacle) => Some(obstacle),
     };
+    // Who is over quota is served on. What it waits for, it has.
+    let obstacle = obstacle.or_else(|| facts.over_quota.clone().filter(|over| !over.waits));
     if let Some(activation) = &mut desired.activation {
         activation.secret_name = None;
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fleetform_crds::condition::Reason;
 use fleetform_crds::device_instance::CommandStatus;
 use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
 use fleetform_domain::activation::{Association, Phase};
@@ -19,7 +20,7 @@ use super::plan::{Facts, plan};
 use super::{commands, redeem};
 use crate::activation::code::{CodeSecretMeta, Mint, StoredCode};
 use crate::cache::Found;
-use crate::controllers::fixtures;
+use crate::controllers::{Obstacle, fixtures};
 use crate::gateway::table::{Liveness, Report};
 use crate::reconcile::plan::{Action, Plan};
 
@@ -37,6 +38,7 @@ struct Scene {
     code: Option<CodeSecretMeta>,
     /// Which of project, site and template does not read.
     unreadable: Option<&'static str>,
+    over_quota: Option<Obstacle>,
     refused: Option<Refused>,
     wifi: WifiSecret,
     same_tag: Option<String>,
@@ -57,6 +59,7 @@ impl Scene {
             device: fixtures::device(configuration),
             code: None,
             unreadable: None,
+            over_quota: None,
             refused: None,
             wifi: WifiSecret::NotNeeded,
             same_tag: None,
@@ -95,6 +98,7 @@ impl Scene {
             project: self.find("project", self.project.as_ref()),
             site: self.find("site", self.site.as_ref()),
             template: self.device.template_name().map(|_| self.find("template", self.template.as_ref())),
+            over_quota: self.over_quota.clone(),
             code: self.code.clone(),
             refused: self.refused.clone(),
             held: None,
@@ -248,6 +252,55 @@ impl Scene {
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
         (&ready.status, &ready.reason)
     }
+}
+
+fn over_quota() -> Obstacle {
+    Obstacle::stalls(Reason::QuotaExceeded, "this gateway is over the quota")
+}
+
+#[test]
+fn an_instance_over_quota_gets_no_code_until_there_is_room() {
+    let mut scene = Scene::from_template();
+    scene.over_quota = Some(over_quota());
+    insta::assert_json_snapshot!("over_quota", scene.plan());
+    scene.settle();
+    assert_eq!(scene.phase(), Phase::NeedsConfiguration);
+    scene.over_quota = None;
+    scene.settle();
+    assert_eq!((scene.phase(), scene.ready().0), (Phase::ReadyForActivation, "True"));
+    assert_eq!(scene.condition("Stalled"), "");
+    // A quota that is lowered takes the code back, as it is good for one more.
+    scene.over_quota = Some(over_quota());
+    scene.settle();
+    assert_eq!(
+        (scene.phase(), scene.ready().1, scene.code.is_some()),
+        (Phase::NeedsConfiguration, "QuotaExceeded", false)
+    );
+}
+
+#[test]
+fn an_active_instance_over_quota_is_served_on_and_says_so() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    scene.over_quota = Some(over_quota());
+    scene.settle();
+    assert_eq!((scene.phase(), scene.ready()), (Phase::Active, ("False", "QuotaExceeded")));
+    assert_eq!(scene.condition("Stalled"), "True QuotaExceeded: this gateway is over the quota");
+    scene.template =
+        Some(fixtures::template(Configuration { maximum_offline_minutes: Some(60), ..fixtures::entry() }, 2));
+    scene.settle();
+    assert_eq!(scene.device.status.as_ref().unwrap().configuration.as_ref().unwrap().desired, 2, "it is configured on");
+    // Once it is deactivated, nobody takes its place.
+    scene.device.spec.activation.epoch += 1;
+    scene.settle();
+    assert_eq!((scene.phase(), scene.code.is_some()), (Phase::NeedsConfiguration, false));
+
+    let mut elsewhere = Scene::active();
+    elsewhere.report(Some(1), &[]);
+    elsewhere.settle();
+    elsewhere.over_quota = Some(Obstacle::waits(Reason::QuotaExceeded, "spec.siteRef: Site central is over the quota"));
+    assert_eq!(elsewhere.settle(), 0, "its site is over quota, it is not");
 }
 
 #[test]
@@ -779,6 +832,7 @@ enum Step {
     LoseCode,
     Unreadable(&'static str),
     Readable,
+    Quota(bool),
     EditTemplate,
     Lock(LockReason),
     Answer(bool),
@@ -800,6 +854,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::LoseCode),
         1 => prop::sample::select(vec!["project", "site", "template"]).prop_map(Step::Unreadable),
         2 => Just(Step::Readable),
+        1 => any::<bool>().prop_map(Step::Quota),
         1 => Just(Step::EditTemplate),
         1 => prop::sample::select(vec![LockReason::Tamper, LockReason::MaximumOfflineTime]).prop_map(Step::Lock),
         1 => any::<bool>().prop_map(Step::Answer),
@@ -832,6 +887,7 @@ proptest! {
                 Step::LoseCode => scene.code = None,
                 Step::Unreadable(what) => scene.unreadable = Some(what),
                 Step::Readable => scene.unreadable = None,
+                Step::Quota(exceeded) => scene.over_quota = exceeded.then(over_quota),
                 Step::EditTemplate => scene.edit_template(),
                 Step::Lock(reason) => {
                     scene.report_with(Some(1), &[], |report| report.lock = Some(lock("l1", reason)));

@@ -4,7 +4,7 @@ use fleetform_crds::DeviceInstance;
 use fleetform_crds::condition::Reason;
 
 use super::configuration::{self, Missing, Wanted};
-use super::plan::Facts;
+use super::plan::{Facts, is_associated};
 use crate::cache::Found;
 use crate::controllers::{Obstacle, no_project};
 
@@ -43,6 +43,9 @@ pub(super) fn want(device: &DeviceInstance, facts: &Facts<'_>) -> Want {
                 format!("spec.siteRef: there is no Site {site} in this namespace; create it, or refer to another one");
             return Want::Nothing(Obstacle::waits(Reason::SiteNotFound, message));
         }
+    }
+    if let Some(over) = facts.over_quota.as_ref().filter(|_| !is_associated(device)) {
+        return Want::Nothing(over.clone());
     }
     let held = match &facts.held {
         None => None,

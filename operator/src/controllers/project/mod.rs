@@ -8,9 +8,11 @@ use std::time::Duration;
 use fleetform_crds::device_instance::TemplateRevision;
 use fleetform_domain::activation::Phase;
 
-use crate::cache::Name;
+use crate::cache::{Kind, Name};
 use crate::context::Context;
+use crate::controllers::quota::Quotas;
 use crate::error::Result;
+use crate::queue::Key;
 use crate::reconcile::names;
 use plan::{Facts, StoredRevision};
 
@@ -37,6 +39,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         }
     }
     let now = context.clock.now();
+    let quotas = Quotas::of(context);
     let facts = Facts {
         installation: &context.settings.installation,
         sites: world.sites.in_namespace(&name.namespace).len(),
@@ -44,6 +47,8 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         active: devices.iter().filter(|device| device.phase() == Phase::Active).count(),
         unreadable: world.devices.unreadable_in(&name.namespace) > 0,
         connectivity_known: context.table.settled(now),
+        over_quota: quotas.project(name),
+        exceeded_sites: quotas.exceeded_sites(&project),
         referenced: referenced.iter().map(|revision| (revision.uid.as_str(), revision.revision)).collect(),
         stored: world.secrets.in_namespace(&name.namespace).iter().filter_map(|s| StoredRevision::read(s)).collect(),
         now,
@@ -59,6 +64,10 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
             }
             other => unreachable!("a project's plan has no {other:?}"),
         }
+    }
+    // Room was made, or taken: whoever that concerns looks for itself.
+    for site in quotas.sites_that_say_otherwise(&project) {
+        context.queue.add(Key::new(Kind::Site, site));
     }
     Ok(plan.look_again)
 }

@@ -7,8 +7,8 @@ use fleetform_crds::{Project, ProjectStatus};
 use fleetform_domain::id::{Installation, ResourceId};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::controllers::{Obstacle, quota};
 use crate::reconcile::plan::{Action, Plan};
-use crate::reconcile::status;
 
 /// A revision that no version refers to is kept so long, in case the version that needs it is being written.
 const UNREFERENCED_FOR: SignedDuration = SignedDuration::from_secs(60);
@@ -28,6 +28,10 @@ pub struct Facts<'a> {
     pub unreadable: bool,
     /// Whether the gateway can tell who is silent; if not, when it will, once it serves.
     pub connectivity_known: Result<(), Option<Timestamp>>,
+    /// What stands in its way when there are more projects than there may be.
+    pub over_quota: Option<Obstacle>,
+    /// What is to be said when it has more sites than it may.
+    pub exceeded_sites: Option<String>,
     /// Revisions in use: UID of the template, number.
     pub referenced: HashSet<(&'a str, u32)>,
     /// Revisions that are stored.
@@ -87,7 +91,13 @@ pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
             )
         }
     };
-    let ready = Statement::new(ConditionType::Ready, Status::True, Reason::Reconciled, "the project is in use");
+    let mut statements = match &facts.over_quota {
+        Some(obstacle) => obstacle.statements(),
+        None => {
+            vec![Statement::new(ConditionType::Ready, Status::True, Reason::Reconciled, "the project is in use")]
+        }
+    };
+    statements.push(known);
     let id = ResourceId::of(uid);
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let current = project.status.as_ref();
@@ -95,16 +105,21 @@ pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
         if facts.unreadable { counted.max(current.map_or(0, stored)) } else { counted }
     };
     let conditions = current.map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let desired = ProjectStatus {
+    let desired = |statements: &[Statement]| ProjectStatus {
         observed_generation: project.metadata.generation,
         arn: Some(facts.installation.project_arn(&id)),
-        project_id: Some(id),
+        project_id: Some(id.clone()),
         site_count: count(facts.sites),
         device_instance_count: kept(count(facts.devices), |status| status.device_instance_count),
         activated_count: kept(count(facts.active), |status| status.activated_count),
-        conditions: condition::merge(conditions, &[ready, known], project.metadata.generation, facts.now),
+        conditions: condition::merge(conditions, statements, project.metadata.generation, facts.now),
     };
-    plan.actions.extend(status::patch(current, &desired).map(Action::PatchStatus));
+    let before = desired(&statements);
+    let own = facts.over_quota.as_ref().map(|obstacle| obstacle.message.as_str());
+    let exceeded = own.or(facts.exceeded_sites.as_deref());
+    statements.push(quota::within(exceeded));
+    let patch = quota::patch(current, &before, &desired(&statements), exceeded);
+    plan.actions.extend(patch.map(Action::PatchStatus));
     plan
 }
 
@@ -113,20 +128,62 @@ mod tests {
     use super::*;
     use crate::controllers::fixtures;
 
-    fn check(project: &Project, known: Result<(), Option<Timestamp>>, stored: Vec<StoredRevision>) -> Plan {
-        let installation = fixtures::installation();
-        let facts = Facts {
-            installation: &installation,
+    fn facts(installation: &Installation) -> Facts<'_> {
+        Facts {
+            installation,
             sites: 3,
             devices: 40,
             active: 12,
             unreadable: false,
-            connectivity_known: known,
+            connectivity_known: Ok(()),
+            over_quota: None,
+            exceeded_sites: None,
             referenced: HashSet::from([("template", 2)]),
-            stored,
+            stored: Vec::new(),
             now: fixtures::noon(),
-        };
-        plan(project, &facts)
+        }
+    }
+
+    fn check(project: &Project, known: Result<(), Option<Timestamp>>, stored: Vec<StoredRevision>) -> Plan {
+        let installation = fixtures::installation();
+        plan(project, &Facts { connectivity_known: known, stored, ..facts(&installation) })
+    }
+
+    fn executed(mut project: Project, plan: &Plan) -> Project {
+        for action in &plan.actions {
+            let Action::PatchStatus(patch) = action else { panic!("no revision is stored") };
+            let mut status = serde_json::to_value(project.status.clone().unwrap_or_default()).unwrap();
+            json_patch::merge(&mut status, patch);
+            project.status = Some(serde_json::from_value(status).unwrap());
+        }
+        project
+    }
+
+    #[test]
+    fn a_project_says_which_quota_is_exceeded_and_when_it_no_longer_is() {
+        let installation = fixtures::installation();
+        let sites = Some("4 sites of 3: annex is over quota; delete another site".to_owned());
+        let exceeded = plan(&fixtures::project(), &Facts { exceeded_sites: sites, ..facts(&installation) });
+        insta::assert_json_snapshot!("too_many_sites", exceeded);
+        let over = Some(Obstacle::stalls(Reason::QuotaExceeded, "this project is over the quota"));
+        let over = plan(&fixtures::project(), &Facts { over_quota: over, ..facts(&installation) });
+        insta::assert_json_snapshot!("too_many_projects", over);
+        for plan_before in [exceeded, over] {
+            let project = executed(fixtures::project(), &plan_before);
+            let project = executed(project.clone(), &plan(&project, &facts(&installation)));
+            let status = project.status.as_ref().unwrap();
+            assert!(["Ready", "WithinQuota"].iter().all(|type_| {
+                status.conditions.iter().any(|condition| condition.type_ == *type_ && condition.status == "True")
+            }));
+            assert!(plan(&project, &facts(&installation)).actions.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_project_that_never_spoke_of_quotas_is_not_written_for_their_sake() {
+        let mut project = executed(fixtures::project(), &check(&fixtures::project(), Ok(()), Vec::new()));
+        project.status.as_mut().unwrap().conditions.retain(|condition| condition.type_ != "WithinQuota");
+        assert!(check(&project, Ok(()), Vec::new()).actions.is_empty());
     }
 
     fn revision(number: u32, age: i64) -> StoredRevision {

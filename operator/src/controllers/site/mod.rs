@@ -4,9 +4,11 @@ pub mod plan;
 
 use std::time::Duration;
 
-use crate::cache::Name;
+use crate::cache::{Kind, Name};
 use crate::context::Context;
+use crate::controllers::quota::Quotas;
 use crate::error::Result;
+use crate::queue::Key;
 use crate::reconcile::plan::Action;
 use plan::Facts;
 
@@ -17,10 +19,14 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let _no_redeem = context.site_locks.lock(name).await;
     let Some(site) = world.sites.get(name) else { return Ok(None) };
     let devices = world.devices.in_namespace(&name.namespace);
+    let project = world.project(&name.namespace);
+    let quotas = Quotas::of(context);
     let now = context.clock.now();
     let facts = Facts {
         installation: &context.settings.installation,
-        project: world.project(&name.namespace),
+        over_quota: project.here().and_then(|project| quotas.site(project, name)),
+        exceeded_gateways: project.here().and_then(|project| quotas.exceeded_gateways(project, name)),
+        project,
         devices: devices.iter().filter(|device| device.spec.site_ref.name == name.name).map(|d| &**d).collect(),
         missing_address: site
             .spec
@@ -37,6 +43,12 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         match action {
             Action::PatchStatus(patch) => world.own_site(context.executor.patch_status(&*site, patch).await?),
             other => unreachable!("a site's plan has no {other:?}"),
+        }
+    }
+    if let Some(project) = facts.project.here() {
+        // Room was made, or taken: whoever that concerns looks for itself.
+        for device in quotas.devices_that_say_otherwise(project, name, &facts.devices) {
+            context.queue.add(Key::new(Kind::DeviceInstance, device));
         }
     }
     Ok(plan.look_again)

@@ -10,10 +10,9 @@ use fleetform_domain::id::{Installation, ResourceId};
 use jiff::Timestamp;
 
 use crate::cache::Found;
-use crate::controllers::{Obstacle, grace_left, no_project};
+use crate::controllers::{Obstacle, grace_left, no_project, quota};
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
-use crate::reconcile::status;
 
 /// What a site's plan depends on.
 #[derive(Debug)]
@@ -22,6 +21,10 @@ pub struct Facts<'a> {
     pub installation: &'a Installation,
     /// The namespace's project.
     pub project: Found<Project>,
+    /// What stands in its way when there are more sites, or projects, than there may be.
+    pub over_quota: Option<Obstacle>,
+    /// What is to be said when it has more gateways than it may.
+    pub exceeded_gateways: Option<String>,
     /// The site's device instances.
     pub devices: Vec<&'a DeviceInstance>,
     /// The Secret with the address that the spec refers to, if there is no such Secret.
@@ -70,7 +73,9 @@ pub fn plan(site: &Site, facts: &Facts<'_>) -> Plan {
         activated_count = stored;
         plan.look_again_in(Duration::from_secs(5));
     }
-    let mut statements = if let (true, Some(secret)) = (project, &facts.missing_address) {
+    let mut statements = if let (true, Some(obstacle)) = (project, &facts.over_quota) {
+        obstacle.statements()
+    } else if let (true, Some(secret)) = (project, &facts.missing_address) {
         let message = format!(
             "spec.addressFrom: there is no Secret {secret} of type {} in this namespace; create it, or refer to another one",
             names::ADDRESS_TYPE
@@ -84,17 +89,23 @@ pub fn plan(site: &Site, facts: &Facts<'_>) -> Plan {
     statements.push(equipment(enrollment, entry));
     let id = ResourceId::of(uid);
     let conditions = current.map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let desired = SiteStatus {
+    let desired = |statements: &[Statement]| SiteStatus {
         observed_generation: site.metadata.generation,
         arn: Some(facts.installation.site_arn(&id)),
-        site_id: Some(id),
+        site_id: Some(id.clone()),
         device_instance_count,
         activated_count,
         enrollment_device_present: enrollment,
         entry_device_present: entry,
-        conditions: condition::merge(conditions, &statements, site.metadata.generation, facts.now),
+        conditions: condition::merge(conditions, statements, site.metadata.generation, facts.now),
     };
-    plan.actions.extend(status::patch(current, &desired).map(Action::PatchStatus));
+    let before = desired(&statements);
+    let exceeded = facts.exceeded_gateways.as_deref();
+    if project {
+        statements.push(quota::within(exceeded));
+    }
+    let patch = quota::patch(current, &before, &desired(&statements), exceeded);
+    plan.actions.extend(patch.map(Action::PatchStatus));
     plan
 }
 
@@ -141,9 +152,17 @@ mod tests {
         let installation = fixtures::installation();
         let project = if project { Found::Here(Arc::new(fixtures::project())) } else { Found::Absent };
         let devices = devices.iter().collect();
-        let (missing_address, unreadable) = (None, false);
-        let facts =
-            Facts { installation: &installation, project, devices, missing_address, unreadable, redeeming, now };
+        let facts = Facts {
+            installation: &installation,
+            project,
+            over_quota: None,
+            exceeded_gateways: None,
+            devices,
+            missing_address: None,
+            unreadable: false,
+            redeeming,
+            now,
+        };
         plan(site, &facts)
     }
 
@@ -185,6 +204,8 @@ mod tests {
         let mut facts = Facts {
             installation: &installation,
             project: Found::Here(Arc::new(fixtures::project())),
+            over_quota: None,
+            exceeded_gateways: None,
             devices: Vec::new(),
             missing_address: Some("confidential".into()),
             unreadable: true,
@@ -208,5 +229,31 @@ mod tests {
         assert_eq!(held.status.unwrap().activated_count, 1);
         let lowered = executed(site.clone(), &check(&site, &ready, true, false, fixtures::noon()));
         assert_eq!(lowered.status.unwrap().activated_count, 0);
+    }
+    #[test]
+    fn a_site_says_that_it_is_over_quota_and_that_its_gateways_are() {
+        let installation = fixtures::installation();
+        let mut facts = Facts {
+            installation: &installation,
+            project: Found::Here(Arc::new(fixtures::project())),
+            over_quota: Some(Obstacle::stalls(Reason::QuotaExceeded, "this site is over the quota")),
+            exceeded_gateways: Some("3 gateways of 2: roof is over quota".into()),
+            devices: Vec::new(),
+            missing_address: None,
+            unreadable: false,
+            redeeming: false,
+            now: fixtures::noon(),
+        };
+        let over = plan(&fixtures::site(), &facts);
+        insta::assert_json_snapshot!("site_over_quota", over);
+        let site = executed(fixtures::site(), &over);
+        assert!(plan(&site, &facts).actions.is_empty());
+        (facts.over_quota, facts.exceeded_gateways) = (None, None);
+        let site = executed(site.clone(), &plan(&site, &facts));
+        let conditions = &site.status.as_ref().unwrap().conditions;
+        let said: Vec<_> =
+            conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str())).collect();
+        let ready = ("Ready", "True", "Reconciled");
+        assert_eq!((said[0], said[2]), (ready, ("WithinQuota", "True", "QuotaKept")));
     }
 }
