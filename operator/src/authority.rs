@@ -197,7 +197,8 @@ mod tests {
     use super::*;
     use crate::crypto::succession::Times;
     use crate::crypto::{Authority, Generation};
-    use crate::gateway::table::{DeviceTable, Report};
+    use crate::gateway::report::Report;
+    use crate::gateway::table::DeviceTable;
     use fleetform_domain::wire::{AuthoritiesDigest, CheckInRequest};
     use std::sync::Arc;
 

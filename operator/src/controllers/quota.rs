@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Obstacle;
-use super::device::plan::is_associated;
+use super::device::facts::is_associated;
 use crate::cache::{Name, World};
 use crate::context::Context;
 use crate::reconcile::status;

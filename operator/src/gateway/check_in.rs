@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::Gateway;
-use super::table::{Report, Trust};
+use super::report::Report;
+use super::table::Trust;
 use super::trust::holds;
 use crate::cache::{Kind, Name, World};
 use crate::controllers::device::{commands, presence};

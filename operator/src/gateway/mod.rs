@@ -12,6 +12,7 @@ mod configuration;
 pub(crate) mod evidence;
 pub mod live;
 mod refusal;
+pub mod report;
 pub mod rotation;
 mod sweeper;
 pub mod table;

@@ -3,17 +3,14 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use fleetform_domain::wire::{
-    AuthoritiesDigest, CheckInRequest, Command, DeviceLock, DeviceText, RefusedConfiguration, SoftwareUpdate,
-};
+use fleetform_domain::wire::{AuthoritiesDigest, Command, DeviceText};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
+use super::report::Report;
+
 /// Most changes of its state that are taken of one device in an hour. An update makes a handful.
 const CHANGES_PER_HOUR: u32 = 30;
-
-/// Progress of a download is told in steps of so many percent: each is a write.
-const PROGRESS_STEP: u8 = 25;
 
 /// Most earlier starts of a device that are remembered.
 const KEPT_BOOTS: usize = 8;
@@ -23,70 +20,6 @@ const REDEEM_TAKES: SignedDuration = SignedDuration::from_secs(45);
 
 /// More sites than this are remembered only while a code of theirs may be being redeemed.
 const KEPT_REDEEMS: usize = 1024;
-
-/// What a device reported last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// When.
-    pub seen: Timestamp,
-    /// Its boot.
-    pub boot_id: DeviceText,
-    /// Its count of check-ins in that boot.
-    pub counter: u64,
-    /// Version of its software.
-    pub software_version: DeviceText,
-    /// The configuration it runs.
-    pub applied: Option<u32>,
-    /// The health checks that fail.
-    pub failed_health_checks: Vec<DeviceText>,
-    /// The lock it is under.
-    pub lock: Option<DeviceLock>,
-    /// The command that it has carried out last.
-    pub completed: Option<DeviceText>,
-    /// The configuration that it does not run, and why.
-    pub refused: Option<RefusedConfiguration>,
-    /// How far it is with its software; of the percents, whole quarters.
-    pub update: Option<Box<SoftwareUpdate>>,
-    /// Whether starts of it come alternately: two devices report with one key.
-    pub interleaved: bool,
-    /// Commands that it was told of, and when.
-    pub told: Vec<(DeviceText, Timestamp)>,
-}
-
-impl Report {
-    /// The report that a check-in makes.
-    pub fn new(check_in: CheckInRequest, seen: Timestamp) -> Self {
-        Self {
-            seen,
-            boot_id: check_in.boot_id,
-            counter: check_in.counter,
-            software_version: check_in.software_version,
-            applied: check_in.applied_configuration_version,
-            failed_health_checks: check_in.failed_health_checks,
-            lock: check_in.lock,
-            completed: check_in.completed_command,
-            refused: check_in.refused_configuration,
-            update: check_in.software_update.map(|update| {
-                let percent = update.percent.min(100) / PROGRESS_STEP * PROGRESS_STEP;
-                Box::new(SoftwareUpdate { percent, ..update })
-            }),
-            interleaved: false,
-            told: Vec::new(),
-        }
-    }
-
-    /// Whether this says the same of the device's state as `other`, whenever it was said.
-    pub fn same_state(&self, other: &Self) -> bool {
-        self.applied == other.applied
-            && self.software_version == other.software_version
-            && self.failed_health_checks == other.failed_health_checks
-            && self.lock == other.lock
-            && self.completed == other.completed
-            && self.refused == other.refused
-            && self.update == other.update
-            && self.interleaved == other.interleaved
-    }
-}
 
 /// Whom a device trusts, and who vouches for it. That is between it and the gateway: nothing of it is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

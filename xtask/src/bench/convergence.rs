@@ -4,76 +4,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use fleetform_crds::DeviceInstance;
-use fleetform_domain::activation::Phase;
 use fleetform_e2e::Installation;
-use futures::{Stream, StreamExt, TryStreamExt};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{ObjectMeta, PostParams};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource};
-use serde::{Deserialize, Serialize};
+use futures::{StreamExt, TryStreamExt};
+use kube::api::PostParams;
+use kube::runtime::watcher;
+use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::time::{interval, timeout_at};
 
+use super::device::{Device, watch};
 use super::stages::{Stage, Stages};
-use super::{Settings, objects, raw};
+use super::work::each;
+use super::{Settings, objects};
 
 /// Between two looks at whether operator and simulator still run.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Between two lines about how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
-
-/// A `DeviceInstance`, as far as it matters here: reading more of each would take time from what is measured.
-#[derive(Clone, Debug, Resource, Serialize, Deserialize)]
-#[resource(inherit = DeviceInstance)]
-pub(super) struct Device {
-    metadata: ObjectMeta,
-    status: Option<Status>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Status {
-    phase: Option<Phase>,
-    #[serde(default)]
-    conditions: Vec<Condition>,
-    configuration: Option<Configuration>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Configuration {
-    applied: Option<u32>,
-}
-
-impl Device {
-    pub(super) fn number(&self) -> Option<usize> {
-        objects::device_number(self.metadata.name.as_deref()?)
-    }
-
-    /// Whether it says that it runs this version.
-    pub(super) fn runs(&self, version: u32) -> bool {
-        let configuration = self.status.as_ref().and_then(|status| status.configuration.as_ref());
-        configuration.and_then(|configuration| configuration.applied) == Some(version)
-    }
-
-    fn stage(&self) -> Option<Stage> {
-        let status = self.status.as_ref()?;
-        let is_ready =
-            status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-        match status.phase? {
-            Phase::NeedsConfiguration => None,
-            Phase::ReadyForActivation => Some(Stage::Ready),
-            Phase::Active if is_ready => Some(Stage::Confirmed),
-            Phase::Active => Some(Stage::Active),
-        }
-    }
-}
-
-/// The device instances as they change. It recovers from interruptions by itself.
-pub(super) fn watch(admin: &Client) -> impl Stream<Item = watcher::Result<watcher::Event<Device>>> + Send + use<> {
-    let api: Api<Device> = Api::namespaced(admin.clone(), objects::NAMESPACE);
-    watcher(api, watcher::Config::default()).default_backoff()
-}
 
 /// What the declaration of a fleet led to.
 pub(super) struct Converged {
@@ -164,7 +112,7 @@ fn note(stages: &mut Stages, event: watcher::Result<watcher::Event<Device>>, on_
 async fn declare(admin: Client, settings: Settings, created: mpsc::UnboundedSender<(usize, Instant)>) -> Result<()> {
     let api: Api<DeviceInstance> = Api::namespaced(admin, objects::NAMESPACE);
     let sites = settings.sites();
-    raw::each(settings.concurrency.get(), settings.devices(), move |number| {
+    each(settings.concurrency.get(), settings.devices(), move |number| {
         let (api, created) = (api.clone(), created.clone());
         async move {
             let device = objects::device(number, sites);
@@ -175,33 +123,4 @@ async fn declare(admin: Client, settings: Settings, created: mpsc::UnboundedSend
         }
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::{Device, Stage};
-
-    fn device(status: &serde_json::Value) -> Device {
-        serde_json::from_value(json!({ "metadata": { "name": "reader-000007" }, "status": status })).unwrap()
-    }
-
-    #[test]
-    fn stages_are_read_from_phase_and_condition() {
-        let ready = |status: &str| {
-            json!({
-                "type": "Ready", "status": status, "reason": "R", "message": "",
-                "lastTransitionTime": "2026-01-01T00:00:00Z",
-            })
-        };
-        let new = device(&json!({ "conditions": [ready("Unknown")] }));
-        assert_eq!((new.number(), new.stage()), (Some(7), None));
-        let waits = device(&json!({ "phase": "ReadyForActivation", "conditions": [ready("True")] }));
-        assert_eq!(waits.stage(), Some(Stage::Ready));
-        let active = device(&json!({ "phase": "Active", "conditions": [ready("False")] }));
-        assert_eq!(active.stage(), Some(Stage::Active));
-        let confirmed = device(&json!({ "phase": "Active", "conditions": [ready("True")] }));
-        assert_eq!(confirmed.stage(), Some(Stage::Confirmed));
-    }
 }

@@ -15,11 +15,10 @@ use tokio::time::{Instant, interval};
 use super::audit_log::AuditLog;
 use super::bed::Bed;
 use super::convergence::converge;
-use super::report::{Memory, Sizes};
 use super::stages::{Latency, Stage};
 use super::steady::{self, Steady};
-use super::usage::{Cpu, metric};
-use super::{Settings, objects, raw, raw_bodies};
+use super::usage::{Cpu, Memory, Sizes, metric, size_of};
+use super::{Settings, objects, raw_bodies};
 
 /// Between two looks at how many connections are open.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -70,7 +69,7 @@ pub(super) async fn measure(settings: &Settings) -> Result<Fleet> {
     };
     let api: Api<DeviceInstance> = Api::namespaced(admin, objects::NAMESPACE);
     let device = api.get(&objects::device_name(0)).await.context("look at a device instance")?;
-    let sizes = Sizes { secret_bytes: secret.found(), device_bytes: raw::size_of(&device)? };
+    let sizes = Sizes { secret_bytes: secret.found(), device_bytes: size_of(&device)? };
     let latency = |stage| converged.stages.latency(stage);
     Ok(Fleet {
         wall: converged.wall,
@@ -115,7 +114,7 @@ impl SecretSize {
         let (api, size) = (self.api.clone(), Arc::clone(&self.size));
         tokio::spawn(async move {
             if let Ok(Some(secret)) = api.get_opt(&raw_bodies::secret_name(&objects::device_name(number))).await
-                && let Ok(found) = raw::size_of(&secret)
+                && let Ok(found) = size_of(&secret)
             {
                 let _ = size.set(found);
             }

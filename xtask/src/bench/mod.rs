@@ -9,6 +9,7 @@ mod audit;
 mod audit_log;
 mod bed;
 mod convergence;
+mod device;
 mod fleet;
 mod objects;
 mod profile;
@@ -22,6 +23,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod work;
 
 use std::fs;
 use std::num::{NonZeroU32, NonZeroUsize};

@@ -8,7 +8,6 @@
 //! each device, which it does not have to for the fleet.) A watch like the one that takes the times of the fleet runs here
 //! too, so that measuring costs both halves the same.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -18,13 +17,12 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::bed::Bed;
-use super::convergence::{Device, watch};
-use super::report::Sizes;
-use super::usage::Cpu;
+use super::device::{Device, watch};
+use super::usage::{Cpu, Sizes, size_of};
+use super::work::each;
 use super::{Settings, objects, raw_bodies};
 
 /// What the raw half found.
@@ -78,35 +76,6 @@ async fn write_all(settings: &Settings, writer: Arc<Writer>) -> Result<()> {
         }
     })
     .await
-}
-
-/// Does it for every number below `count`, so many at a time. The first failure ends it.
-pub(super) async fn each<Fut>(
-    concurrency: usize,
-    count: usize,
-    work: impl Fn(usize) -> Fut + Send + Sync + 'static,
-) -> Result<()>
-where
-    Fut: Future<Output = Result<()>> + Send,
-{
-    let (next, work) = (Arc::new(AtomicUsize::new(0)), Arc::new(work));
-    let mut workers: JoinSet<Result<()>> = JoinSet::new();
-    for _ in 0..concurrency.min(count) {
-        let (next, work) = (Arc::clone(&next), Arc::clone(&work));
-        workers.spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= count {
-                    return Ok(());
-                }
-                work(number).await?;
-            }
-        });
-    }
-    while let Some(done) = workers.join_next().await {
-        done.context("a worker panicked")??;
-    }
-    Ok(())
 }
 
 /// Makes the writes of one device after the other.
@@ -174,39 +143,5 @@ impl Writer {
         let secret_bytes = size_of(&secret)?;
         self.activate(&device, &secret).await?;
         Ok(Sizes { secret_bytes, device_bytes: size_of(&self.declared.get(&device.name_any()).await?)? })
-    }
-}
-
-/// Length of an object as JSON.
-pub(super) fn size_of<T: serde::Serialize>(object: &T) -> Result<usize> {
-    Ok(serde_json::to_vec(object).context("write an object as JSON")?.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use anyhow::bail;
-
-    use super::each;
-
-    #[tokio::test]
-    async fn each_number_is_worked_on_once() {
-        let sum = Arc::new(AtomicUsize::new(0));
-        let total = Arc::clone(&sum);
-        each(7, 100, move |number| {
-            let sum = Arc::clone(&total);
-            async move {
-                tokio::task::yield_now().await;
-                sum.fetch_add(number, Ordering::Relaxed);
-                Ok(())
-            }
-        })
-        .await
-        .unwrap();
-        assert_eq!(sum.load(Ordering::Relaxed), 4950);
-        let fails = each(7, 100, async |number| if number == 50 { bail!("no") } else { Ok(()) }).await;
-        assert_eq!(fails.unwrap_err().to_string(), "no");
     }
 }

@@ -10,7 +10,7 @@ use super::fleet::Fleet;
 use super::profile::Profile;
 use super::raw::Raw;
 use super::stages::Latency;
-use super::usage::Cpu;
+use super::usage::{Cpu, Memory, Sizes};
 
 /// Writes of the operator for each device, until its configuration is confirmed.
 pub(super) const WRITES_TARGET: f64 = 5.3;
@@ -26,29 +26,6 @@ const SIZE_TOLERANCE: f64 = 0.1;
 
 /// Writes that the bare client makes for each device: one as the user, five as the operator.
 pub(super) const RAW_WRITES: f64 = 6.0;
-
-/// Sizes as JSON, in bytes, of what one device leads to.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(super) struct Sizes {
-    /// The Secret with the activation code. 0: none was seen.
-    pub(super) secret_bytes: usize,
-    /// The device instance in the end.
-    pub(super) device_bytes: usize,
-}
-
-/// Resident memory, in KiB, and the connections that share in it.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(super) struct Memory {
-    pub(super) at_zero_kib: u64,
-    /// After the steady state.
-    pub(super) at_rest_kib: u64,
-    /// The most there ever was.
-    pub(super) peak_kib: u64,
-    pub(super) simulator_peak_kib: u64,
-    /// Most connections of devices that were seen open at once.
-    pub(super) most_connections: u64,
-    pub(super) connections_at_rest: u64,
-}
 
 /// Everything that was measured. Written as JSON with these names.
 #[derive(Debug, Serialize)]

@@ -22,12 +22,14 @@ use tokio::time::{interval, timeout, timeout_at};
 use super::audit::{Counts, Kind, count};
 use super::audit_log::AuditLog;
 use super::bed::Bed;
-use super::convergence::{Device, converge, watch};
+use super::convergence::converge;
+use super::device::{Device, watch};
 use super::profile::Profile;
-use super::raw::{Writer, each};
+use super::raw::Writer;
 use super::report::{RATIO_TARGET, float, per, total};
 use super::steady::come_to_rest;
 use super::usage::Cpu;
+use super::work::each;
 use super::{Order, Settings, fleet, objects};
 
 /// Writes of the operator for each device.

@@ -1,8 +1,9 @@
-//! Pure, but for reading `/proc`: processor time of processes, and figures out of metrics.
+//! Pure, but for reading `/proc`: what is used, of processors, memory and storage.
 
 use std::collections::BTreeMap;
 use std::fs;
 
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 /// What `/proc` counts processor time in: hundredths of a second, on every architecture that Rust compiles for.
@@ -33,6 +34,34 @@ impl Cpu {
         let used = |name| before.0.get(name).copied().unwrap_or_default();
         Self(self.0.iter().map(|(name, seconds)| (*name, seconds - used(name))).collect())
     }
+}
+
+/// Sizes as JSON, in bytes, of what one device leads to.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Sizes {
+    /// The Secret with the activation code. 0: none was seen.
+    pub(super) secret_bytes: usize,
+    /// The device instance in the end.
+    pub(super) device_bytes: usize,
+}
+
+/// Resident memory, in KiB, and the connections that share in it.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Memory {
+    pub(super) at_zero_kib: u64,
+    /// After the steady state.
+    pub(super) at_rest_kib: u64,
+    /// The most there ever was.
+    pub(super) peak_kib: u64,
+    pub(super) simulator_peak_kib: u64,
+    /// Most connections of devices that were seen open at once.
+    pub(super) most_connections: u64,
+    pub(super) connections_at_rest: u64,
+}
+
+/// Length of an object as JSON.
+pub(super) fn size_of<T: serde::Serialize>(object: &T) -> Result<usize> {
+    Ok(serde_json::to_vec(object).context("write an object as JSON")?.len())
 }
 
 /// Time in user and kernel mode out of `/proc/<pid>/stat`. The name of the program, in parentheses, can hold anything.

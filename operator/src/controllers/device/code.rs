@@ -4,7 +4,7 @@ use fleetform_crds::DeviceInstance;
 use fleetform_crds::condition::Reason;
 use uuid::Uuid;
 
-use super::plan::Facts;
+use super::facts::Facts;
 use crate::activation::code::{CodeSecretMeta, CodeSubject};
 use crate::cache::Found;
 use crate::controllers::Obstacle;

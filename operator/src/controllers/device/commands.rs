@@ -9,7 +9,7 @@ use fleetform_domain::operation::{CommandKind, REBOOT_ANNOTATION};
 use fleetform_domain::wire::{Command, DeviceLock, DeviceText};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::gateway::table::Report;
+use crate::gateway::report::Report;
 
 /// The name of the reboot that is asked for, if there is one. One that no device could be told is none; the admission policy
 /// refuses it.

@@ -15,7 +15,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::commands;
-use crate::gateway::table::{Liveness, Report};
+use crate::gateway::report::Report;
+use crate::gateway::table::Liveness;
 
 /// What a lock depends on beside the status.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 pub mod code;
 pub mod commands;
 pub mod configuration;
+pub mod facts;
 pub mod lock;
 pub mod plan;
 pub mod presence;
@@ -24,7 +25,7 @@ use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
 use code::Refused;
 use configuration::{Held, WifiSecret};
-use plan::Facts;
+use facts::Facts;
 
 /// Brings the device instance of this name to where it should be.
 pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration>> {

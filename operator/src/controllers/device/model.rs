@@ -15,13 +15,15 @@ use serde_json::{Value, json};
 use stateright::{Checker, Model, Property};
 use uuid::Uuid;
 
-use super::plan::{Facts, plan};
+use super::facts::Facts;
+use super::plan::plan;
 use super::redeem;
 use crate::activation::code::{CodeSecretMeta, CodeSubject, Mint, StoredCode};
 use crate::cache::Found;
 use crate::controllers::fixtures;
 use crate::gateway::evidence::instance_evidence;
-use crate::gateway::table::{Liveness, Report};
+use crate::gateway::report::Report;
+use crate::gateway::table::Liveness;
 use crate::reconcile::plan::{Action, Plan};
 
 /// The gateways and the devices.

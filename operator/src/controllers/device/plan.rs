@@ -4,22 +4,21 @@ use std::time::Duration;
 
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
 use fleetform_crds::device_instance::{ActivationStatus, ConfigurationStatus, RefusedVersion, TemplateRevision};
-use fleetform_crds::{ConfigTemplate, DeviceInstance, DeviceInstanceStatus, Project, Site};
+use fleetform_crds::{DeviceInstance, DeviceInstanceStatus};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::configuration::UpdateState;
-use fleetform_domain::id::{Installation, ResourceId};
+use fleetform_domain::id::ResourceId;
 use fleetform_domain::operation::{CommandKind, DEFAULT_MAXIMUM_OFFLINE_MINUTES};
 use jiff::{SignedDuration, Timestamp};
 
-use super::code::{Code, Refused, earlier_code, keep_code};
-use super::configuration::{self, Held, WifiSecret};
+use super::code::{Code, earlier_code, keep_code};
+use super::configuration;
+use super::facts::{Facts, is_associated};
 use super::lock::{self, Circumstances};
 use super::want::{Want, want};
 use super::{commands, presence};
-use crate::activation::code::{CodeSecretMeta, Mint};
 use crate::cache::Found;
 use crate::controllers::{Obstacle, grace_left};
-use crate::error::Error;
 use crate::gateway::table::Liveness;
 use crate::reconcile::plan::{Action, News, Plan};
 use crate::reconcile::{names, status};
@@ -30,41 +29,6 @@ const COLLECTED_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// Time between two tries to store a code's Secret that was refused.
 const TROUBLE_RETRY: Duration = Duration::from_secs(30);
-
-/// What a device instance's plan depends on.
-#[derive(Debug)]
-pub struct Facts<'a> {
-    /// Where ARNs come from.
-    pub installation: &'a Installation,
-    /// Makes codes.
-    pub mint: &'a Mint,
-    /// The namespace's project.
-    pub project: Found<Project>,
-    /// The site that the spec refers to.
-    pub site: Found<Site>,
-    /// What stands in its way when there are more of its kind, or more sites or projects, than there may be.
-    pub over_quota: Option<Obstacle>,
-    /// The template that the spec refers to, if it does.
-    pub template: Option<Found<ConfigTemplate>>,
-    /// The revision that the device keeps, as the template's rollout has not come to it; an error when it does not read.
-    pub held: Option<Result<Held, Error>>,
-    /// The Secret with Wi-Fi credentials that the configuration refers to.
-    pub wifi: WifiSecret,
-    /// The Secret of the code's name, if Fleetform made one.
-    pub code: Option<CodeSecretMeta>,
-    /// Why the code's Secret was not stored, when that was just tried.
-    pub refused: Option<Refused>,
-    /// Whether the associated device is there.
-    pub liveness: Option<Liveness>,
-    /// Another device instance whose hardware claims the same asset tag.
-    pub same_tag: Option<String>,
-    /// Since when the gateway serves.
-    pub serving_since: Option<Timestamp>,
-    /// 16 random bytes, for a new code or a new lock.
-    pub nonce: [u8; 16],
-    /// Now.
-    pub now: Timestamp,
-}
 
 /// The plan for a device instance.
 pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
@@ -122,14 +86,6 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     plan.actions.extend(status::patch(device.status.as_ref(), &desired).map(Action::PatchStatus));
     plan.actions.extend(condition::new_stall(before, &statements).map(News::stall).map(Action::Publish));
     plan
-}
-
-/// Whether a device is associated with the instance, and is to stay so.
-pub fn is_associated(device: &DeviceInstance) -> bool {
-    let epoch = device.spec.activation.epoch;
-    device.phase() == Phase::Active
-        && device.association().is_some_and(|association| association.epoch == epoch)
-        && !lock::is_elsewhere(device)
 }
 
 /// Whether the instance is on its way: it has a configuration, and was ready for activation or active with it.

@@ -7,7 +7,8 @@ use fleetform_domain::configuration::RefusalReason;
 use fleetform_domain::transition::{self, Allowance, Change, Connectivity, Health};
 use jiff::Timestamp;
 
-use crate::gateway::table::{Liveness, Report};
+use crate::gateway::report::Report;
+use crate::gateway::table::Liveness;
 
 /// Lays what is known of the device's presence over `status`. Answers until when the device counts as flapping, if it does:
 /// as many transitions as an hour may have are recorded, and further changes are held back until then.

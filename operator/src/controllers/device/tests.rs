@@ -16,14 +16,19 @@ use serde_json::json;
 
 use super::code::Refused;
 use super::configuration::WifiSecret;
-use super::plan::{Facts, plan};
+use super::facts::Facts;
+use super::plan::plan;
 use super::{commands, redeem};
 use crate::activation::code::{CodeSecretMeta, Mint, StoredCode};
 use crate::cache::Found;
 use crate::controllers::{Obstacle, fixtures};
-use crate::gateway::table::{Liveness, Report};
+use crate::gateway::report::Report;
+use crate::gateway::table::Liveness;
 use crate::reconcile::plan::{Action, Plan};
 
+mod operation;
+mod property;
+mod quota;
 mod update;
 
 /// The world as a device instance's plan sees it, and what becomes of it.
@@ -258,49 +263,8 @@ fn over_quota() -> Obstacle {
     Obstacle::stalls(Reason::QuotaExceeded, "this gateway is over the quota")
 }
 
-#[test]
-fn an_instance_over_quota_gets_no_code_until_there_is_room() {
-    let mut scene = Scene::from_template();
-    scene.over_quota = Some(over_quota());
-    insta::assert_json_snapshot!("over_quota", scene.plan());
-    scene.settle();
-    assert_eq!(scene.phase(), Phase::NeedsConfiguration);
-    scene.over_quota = None;
-    scene.settle();
-    assert_eq!((scene.phase(), scene.ready().0), (Phase::ReadyForActivation, "True"));
-    assert_eq!(scene.condition("Stalled"), "");
-    // A quota that is lowered takes the code back, as it is good for one more.
-    scene.over_quota = Some(over_quota());
-    scene.settle();
-    assert_eq!(
-        (scene.phase(), scene.ready().1, scene.code.is_some()),
-        (Phase::NeedsConfiguration, "QuotaExceeded", false)
-    );
-}
-
-#[test]
-fn an_active_instance_over_quota_is_served_on_and_says_so() {
-    let mut scene = Scene::active();
-    scene.report(Some(1), &[]);
-    scene.settle();
-    scene.over_quota = Some(over_quota());
-    scene.settle();
-    assert_eq!((scene.phase(), scene.ready()), (Phase::Active, ("False", "QuotaExceeded")));
-    assert_eq!(scene.condition("Stalled"), "True QuotaExceeded: this gateway is over the quota");
-    scene.template =
-        Some(fixtures::template(Configuration { maximum_offline_minutes: Some(60), ..fixtures::entry() }, 2));
-    scene.settle();
-    assert_eq!(scene.device.status.as_ref().unwrap().configuration.as_ref().unwrap().desired, 2, "it is configured on");
-    // Once it is deactivated, nobody takes its place.
-    scene.device.spec.activation.epoch += 1;
-    scene.settle();
-    assert_eq!((scene.phase(), scene.code.is_some()), (Phase::NeedsConfiguration, false));
-
-    let mut elsewhere = Scene::active();
-    elsewhere.report(Some(1), &[]);
-    elsewhere.settle();
-    elsewhere.over_quota = Some(Obstacle::waits(Reason::QuotaExceeded, "spec.siteRef: Site central is over the quota"));
-    assert_eq!(elsewhere.settle(), 0, "its site is over quota, it is not");
+fn lock(id: &str, reason: LockReason) -> DeviceLock {
+    DeviceLock { id: id.try_into().unwrap(), reason }
 }
 
 #[test]
@@ -559,172 +523,6 @@ fn a_project_that_was_made_again_has_new_codes() {
     assert_ne!(scene.tokens(), first);
 }
 
-fn lock(id: &str, reason: LockReason) -> DeviceLock {
-    DeviceLock { id: id.try_into().unwrap(), reason }
-}
-
-#[test]
-fn a_reboot_is_asked_delivered_and_done_once() {
-    let mut scene = Scene::active();
-    scene.report(Some(1), &[]);
-    scene.settle();
-    scene.annotate("fleetform.dev/reboot", "after-the-storm");
-    assert_eq!(scene.settle(), 1);
-    let (orders, _) = scene.orders();
-    assert_eq!((orders.len(), orders[0].kind, orders[0].id.as_str()), (1, CommandKind::Reboot, "after-the-storm"));
-    let told = scene.now;
-    scene.report_with(Some(1), &[], |report| report.told = vec![("after-the-storm".try_into().unwrap(), told)]);
-    assert_eq!(scene.settle(), 1, "that it was delivered");
-    scene.report_with(Some(1), &[], |report| report.completed = Some("after-the-storm".try_into().unwrap()));
-    assert!(scene.orders().0.is_empty(), "it is not told of what it has done");
-    assert_eq!(scene.settle(), 1, "that it is done");
-    let done = scene.command(CommandKind::Reboot).unwrap();
-    assert!(done.delivered_at.is_some() && done.done_at.is_some() && !done.abandoned);
-    scene.report(Some(1), &[]);
-    assert_eq!(scene.settle(), 0);
-    assert!(scene.orders().0.is_empty(), "an annotation that is left asks nothing again");
-}
-
-#[test]
-fn a_reboot_is_not_kept_for_another_device() {
-    let mut scene = Scene::active();
-    scene.report(Some(1), &[]);
-    scene.settle();
-    scene.annotate("fleetform.dev/reboot", "now");
-    scene.settle();
-    scene.device.spec.activation.epoch = 1;
-    scene.settle();
-    assert!(scene.command(CommandKind::Reboot).unwrap().abandoned);
-    scene.redeem();
-    scene.report(Some(1), &[]);
-    scene.settle();
-    assert!(scene.orders().0.is_empty());
-}
-
-#[test]
-fn a_tampered_device_is_unlocked_by_the_name_of_its_lock_only() {
-    let mut scene = Scene::locked(LockReason::Tamper);
-    insta::assert_snapshot!("locked_by_tamper", scene.condition("Locked"));
-    scene.annotate("fleetform.dev/remediate", "SameSite@l1");
-    scene.annotate("fleetform.dev/unlock", "an-earlier-lock");
-    scene.annotate("fleetform.dev/reboot", "now");
-    scene.settle();
-    assert!(scene.orders().0.is_empty(), "neither an absence's answer, nor another lock's, nor a reboot");
-    scene.annotate("fleetform.dev/unlock", "l1");
-    scene.settle();
-    let (orders, _) = scene.orders();
-    assert_eq!((orders.len(), orders[0].kind, orders[0].id.as_str()), (1, CommandKind::Unlock, "l1"));
-    scene.report(Some(1), &[]);
-    scene.settle();
-    assert_eq!(scene.lock(), None);
-    assert!(scene.command(CommandKind::Unlock).unwrap().done_at.is_some());
-    assert_eq!(scene.orders().0[0].kind, CommandKind::Reboot, "what waited is told now");
-    scene.report_with(Some(1), &[], |report| report.lock = Some(lock("l2", LockReason::Tamper)));
-    scene.settle();
-    assert_eq!(scene.lock(), Some(("l2", LockReason::Tamper)), "the next lock takes an answer of its own");
-}
-
-#[test]
-fn an_absence_is_answered_by_same_site_or_by_different_site() {
-    let mut scene = Scene::locked(LockReason::MaximumOfflineTime);
-    insta::assert_snapshot!("locked_by_absence", scene.condition("Locked"));
-    scene.annotate("fleetform.dev/remediate", "SameSite@l1");
-    scene.settle();
-    assert_eq!(scene.orders().0[0].kind, CommandKind::Remediate);
-    scene.report(Some(1), &[]);
-    scene.settle();
-    assert_eq!((scene.lock(), scene.phase()), (None, Phase::Active));
-
-    let mut scene = Scene::locked(LockReason::MaximumOfflineTime);
-    scene.annotate("fleetform.dev/remediate", "DifferentSite@l1");
-    scene.settle();
-    let activation = scene.device.status.as_ref().unwrap().activation.clone().unwrap();
-    assert_eq!((scene.phase(), scene.lock()), (Phase::ReadyForActivation, None));
-    assert_eq!((activation.sequence, activation.association), (2, None), "a later sequence proves the end");
-}
-
-#[test]
-fn a_site_answers_all_its_absences_at_once_and_no_later_one() {
-    let mut scene = Scene::locked(LockReason::MaximumOfflineTime);
-    let until = scene.now.to_string();
-    let site = scene.site.as_mut().unwrap();
-    site.metadata.annotations =
-        Some([("fleetform.dev/remediate".to_owned(), format!("SameSite@{until}"))].into_iter().collect());
-    scene.settle();
-    assert_eq!(scene.orders().0[0].kind, CommandKind::Remediate);
-    scene.report(Some(1), &[]);
-    scene.settle();
-    assert_eq!(scene.lock(), None);
-    scene.pass(SignedDuration::from_secs(60));
-    scene.report_with(Some(1), &[], |report| report.lock = Some(lock("l2", LockReason::MaximumOfflineTime)));
-    scene.settle();
-    assert!(scene.orders().0.is_empty(), "it began later than what was answered");
-}
-
-#[test]
-fn a_device_that_was_away_too_long_is_locked_whatever_it_says() {
-    let away = |serving: SignedDuration| {
-        let mut scene = Scene::active();
-        scene.report(Some(1), &[]);
-        scene.settle();
-        scene.liveness = Liveness::Silent;
-        scene.settle();
-        scene.pass(SignedDuration::from_hours(8 * 24));
-        scene.serving_since = Some(scene.now - serving);
-        scene.report(Some(1), &[]);
-        scene.settle();
-        scene
-    };
-    let scene = away(SignedDuration::from_hours(365 * 24));
-    assert_eq!(scene.lock().map(|lock| lock.1), Some(LockReason::MaximumOfflineTime));
-    let (orders, order) = scene.orders();
-    assert!(orders.is_empty() && order.is_some_and(|order| order.reason == LockReason::MaximumOfflineTime));
-    assert_eq!(away(SignedDuration::from_hours(1)).lock(), None, "the gateway itself was away");
-}
-
-#[test]
-fn a_copy_of_a_device_locks_both() {
-    let mut scene = Scene::active();
-    scene.report(Some(1), &[]);
-    scene.settle();
-    scene.report_with(Some(1), &[], |report| report.interleaved = true);
-    scene.settle();
-    let (id, reason) = scene.lock().map(|(id, reason)| (id.to_owned(), reason)).unwrap();
-    assert_eq!(reason, LockReason::Cloned);
-    insta::assert_snapshot!("locked_by_copy", scene.condition("Locked"));
-    assert_eq!(scene.orders().1.map(|order| order.id.as_str().to_owned()), Some(id.clone()));
-    scene.report_with(Some(1), &[], |report| report.lock = Some(lock("own", LockReason::MaximumOfflineTime)));
-    scene.settle();
-    assert_eq!(scene.lock().map(|lock| lock.1), Some(LockReason::Cloned), "an absence does not hide it");
-    scene.annotate("fleetform.dev/unlock", &id);
-    scene.report_with(Some(1), &[], |report| report.lock = Some(lock(&id, LockReason::Cloned)));
-    scene.settle();
-    scene.report(Some(1), &[]);
-    scene.settle();
-    assert_eq!(scene.lock(), None);
-}
-
-#[test]
-fn hardware_with_the_tag_of_another_is_noticed() {
-    let mut scene = Scene::active();
-    scene.same_tag = Some("library/side-door".into());
-    scene.settle();
-    assert!(scene.condition("DuplicateAssetTag").contains("also that of library/side-door"));
-    scene.same_tag = None;
-    scene.settle();
-    assert_eq!(scene.condition("DuplicateAssetTag"), "");
-}
-
-#[test]
-fn a_device_that_is_withdrawn_says_so() {
-    let mut scene = Scene::active();
-    scene.report(Some(1), &[]);
-    scene.device.spec.out_of_service = true;
-    scene.settle();
-    assert!(scene.condition("OutOfService").contains("withdrawn from service"));
-    assert_eq!(scene.ready(), ("True", "ConfigurationApplied"));
-}
-
 #[test]
 fn what_is_missing_is_named() {
     type Break = fn(&mut Scene);
@@ -815,120 +613,4 @@ fn an_active_instance_outlives_its_site_and_template() {
     scene.settle();
     assert_eq!(scene.phase(), Phase::Active);
     assert_eq!(scene.ready(), ("False", "SiteNotFound"));
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Settle,
-    Redeem,
-    Report(Option<u32>, bool),
-    Silence,
-    Forget,
-    Pass(i64),
-    RaiseEpoch,
-    Template(u32, bool),
-    DropSite,
-    RestoreSite,
-    LoseCode,
-    Unreadable(&'static str),
-    Readable,
-    Quota(bool),
-    EditTemplate,
-    Lock(LockReason),
-    Answer(bool),
-    Reboot(u8),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => Just(Step::Settle),
-        2 => Just(Step::Redeem),
-        3 => (prop::option::of(0..4_u32), any::<bool>()).prop_map(|(applied, well)| Step::Report(applied, well)),
-        1 => Just(Step::Silence),
-        1 => Just(Step::Forget),
-        2 => (1..40_000_i64).prop_map(Step::Pass),
-        1 => Just(Step::RaiseEpoch),
-        1 => (1..4_u32, any::<bool>()).prop_map(|(revision, entry)| Step::Template(revision, entry)),
-        1 => Just(Step::DropSite),
-        1 => Just(Step::RestoreSite),
-        1 => Just(Step::LoseCode),
-        1 => prop::sample::select(vec!["project", "site", "template"]).prop_map(Step::Unreadable),
-        2 => Just(Step::Readable),
-        1 => any::<bool>().prop_map(Step::Quota),
-        1 => Just(Step::EditTemplate),
-        1 => prop::sample::select(vec![LockReason::Tamper, LockReason::MaximumOfflineTime]).prop_map(Step::Lock),
-        1 => any::<bool>().prop_map(Step::Answer),
-        1 => (0..3_u8).prop_map(Step::Reboot),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn whatever_happens_plans_settle_and_the_lifecycle_holds(steps in prop::collection::vec(step(), 1..40)) {
-        let mut scene = Scene::from_template();
-        let mut mode = None;
-        let mut sequence = 0;
-        for step in steps {
-            match step {
-                Step::Settle => { scene.settle(); }
-                Step::Redeem if scene.phase() == Phase::ReadyForActivation => scene.redeem(),
-                Step::Redeem => {}
-                Step::Report(applied, well) => scene.report(applied, if well { &[] } else { &["storage"] }),
-                Step::Silence => scene.liveness = Liveness::Silent,
-                Step::Forget => scene.liveness = Liveness::Unknown,
-                Step::Pass(seconds) => scene.pass(SignedDuration::from_secs(seconds)),
-                Step::RaiseEpoch => scene.device.spec.activation.epoch += 1,
-                Step::Template(revision, entry) => {
-                    let configuration = if entry { fixtures::entry() } else { fixtures::enrollment() };
-                    scene.template = Some(fixtures::template(configuration, revision));
-                }
-                Step::DropSite => scene.site = None,
-                Step::RestoreSite => scene.site = Some(fixtures::site()),
-                Step::LoseCode => scene.code = None,
-                Step::Unreadable(what) => scene.unreadable = Some(what),
-                Step::Readable => scene.unreadable = None,
-                Step::Quota(exceeded) => scene.over_quota = exceeded.then(over_quota),
-                Step::EditTemplate => scene.edit_template(),
-                Step::Lock(reason) => {
-                    scene.report_with(Some(1), &[], |report| report.lock = Some(lock("l1", reason)));
-                }
-                Step::Answer(unlock) => {
-                    let id = scene.lock().map_or("l1", |lock| lock.0).to_owned();
-                    if unlock {
-                        scene.annotate("fleetform.dev/unlock", &id);
-                    } else {
-                        scene.annotate("fleetform.dev/remediate", &format!("SameSite@{id}"));
-                    }
-                }
-                Step::Reboot(number) => scene.annotate("fleetform.dev/reboot", &number.to_string()),
-            }
-            let was = scene.phase();
-            scene.settle();
-            let status = scene.device.status.clone().unwrap_or_default();
-            let activation = status.activation.clone().unwrap_or_default();
-            prop_assert!(activation.sequence >= sequence, "the sequence never falls");
-            sequence = activation.sequence;
-            prop_assert_eq!(scene.phase() == Phase::Active, activation.association.is_some());
-            // Without the project there is no key to make a code with.
-            if scene.unreadable != Some("project") {
-                prop_assert_eq!(scene.phase() == Phase::ReadyForActivation, scene.code.is_some());
-            }
-            prop_assert_eq!(activation.secret_name.is_some(), scene.code.is_some());
-            if status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
-                prop_assert_ne!(scene.phase(), Phase::NeedsConfiguration);
-                prop_assert!(scene.phase() == Phase::Active || scene.code.is_some());
-            }
-            if let (Some(lock), Liveness::Reporting(_)) = (&status.lock, &scene.liveness) {
-                let (orders, _) = scene.orders();
-                prop_assert!(orders.iter().all(|order| order.id.as_str() == lock.id), "a locked device obeys its answer only");
-            }
-            prop_assert!(status.lock.is_none() || scene.phase() == Phase::Active);
-            prop_assert!(status.transitions.len() <= 32);
-            let now = status.configuration.as_ref().and_then(|c| c.operation_mode);
-            if was == Phase::Active && scene.phase() == Phase::Active && mode.is_some() {
-                prop_assert_eq!(mode, now, "the mode never changes while active");
-            }
-            mode = now;
-        }
-    }
 }

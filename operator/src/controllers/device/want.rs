@@ -4,7 +4,7 @@ use fleetform_crds::DeviceInstance;
 use fleetform_crds::condition::Reason;
 
 use super::configuration::{self, Missing, Wanted};
-use super::plan::{Facts, is_associated};
+use super::facts::{Facts, is_associated};
 use crate::cache::Found;
 use crate::controllers::{Obstacle, no_project};
 
