@@ -36,6 +36,8 @@ pub const KEPT_VERSIONS: usize = 10;
     printcolumn(name = "Mode", type_ = "string", json_path = ".status.configuration.operationMode"),
     printcolumn(name = "Connectivity", type_ = "string", json_path = ".status.connectivity"),
     printcolumn(name = "Health", type_ = "string", json_path = ".status.health"),
+    printcolumn(name = "Lock", type_ = "string", json_path = ".status.lock.reason"),
+    printcolumn(name = "Software", type_ = "string", json_path = ".status.device.softwareVersion", priority = 1),
     printcolumn(name = "Asset tag", type_ = "string", json_path = ".status.device.assetTagId", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),

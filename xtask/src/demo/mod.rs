@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use fleetform_e2e::control_plane::Options;
 use fleetform_e2e::{Cluster, ControlPlane, Installation, assets, installation, tools};
+use fleetform_simulator::scenario::Scenario;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
@@ -36,6 +37,9 @@ pub(crate) struct Args {
     /// Use the cluster of this context of your kubeconfig instead of a control plane of its own. What is applied there stays.
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
+    /// Play a scenario, such as examples/scenarios/tamper.yaml: what goes wrong with which devices, and when.
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
 }
 
 /// Runs the demo until Ctrl-C or SIGTERM. Nothing is left running.
@@ -61,6 +65,9 @@ fn prepare(args: &Args) -> Result<()> {
     let overlay = workspace::root().join(EXAMPLE);
     if !overlay.join("kustomization.yaml").is_file() {
         bail!("{EXAMPLE} is not there: it is what the demo applies");
+    }
+    if let Some(scenario) = &args.scenario {
+        Scenario::read(scenario).context("--scenario")?;
     }
     workspace::build_programs()?;
     if args.context.is_none() {
@@ -109,7 +116,11 @@ async fn demonstrate(args: &Args) -> Result<()> {
         (dir, Some(plane), cluster)
     };
     screen.say("Installing the chart; starting operator and simulator with their own tokens ...");
-    let installation = Installation::start(cluster, installation::Options::in_dir(dir)).await?;
+    let mut options = installation::Options::in_dir(dir);
+    if let (Some(scenario), Some(simulator)) = (&args.scenario, &mut options.simulator) {
+        simulator.args.push(format!("--scenario={}", scenario.display()));
+    }
+    let installation = Installation::start(cluster, options).await?;
     screen.say(&format!("Applying {EXAMPLE} ..."));
     let started = Instant::now();
     let mut fleet = Fleet::apply(installation.cluster(), &workspace::root().join(EXAMPLE)).await?;
