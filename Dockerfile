@@ -15,5 +15,7 @@ COPY --from=build /src/target/release/fleetform /usr/local/bin/fleetform
 ENTRYPOINT ["fleetform"]
 
 FROM base AS simulator
+# Releases of software are fetched from servers that the world trusts.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /src/target/release/fleetform-simulator /usr/local/bin/fleetform-simulator
 ENTRYPOINT ["fleetform-simulator"]
