@@ -160,6 +160,12 @@ reasons! {
     ChecksPassed,
     /// One or more health checks failed.
     ChecksFailed,
+    /// What it was is said, as further changes are held back.
+    HeldBack,
+    /// The time zone is none that is known.
+    TimeZoneUnknown,
+    /// A device that was locked until an inspection was deactivated.
+    LockedDeviceDeactivated,
     /// Too many changes in an hour.
     TooManyTransitions,
     /// The device's case was opened, or it was taken off the wall.

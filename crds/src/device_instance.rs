@@ -155,6 +155,10 @@ pub struct DeviceInstanceStatus {
     /// Whether all its health checks passed: `HEALTHY` or `CRITICAL`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Names of the health checks that fail, at most 16, while it is `CRITICAL`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 64)))]
+    pub failed_health_checks: Vec<String>,
     /// The lock that the device is under. While it is, it obeys nothing but the answer to its lock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<LockStatus>,
@@ -227,6 +231,9 @@ pub struct ConfigurationVersion {
     /// The Wi-Fi credentials that it was made with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<CredentialsVersion>,
+    /// How long a device that runs it may be without its gateway, in minutes, if it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maximum_offline_minutes: Option<u32>,
     /// When the version was made (RFC 3339).
     pub created_at: Time,
 }

@@ -56,6 +56,9 @@ impl Quota {
     /// The end of the sentence about one that is over a quota of `allowed`. It says nothing that changes when another one comes.
     pub fn refusal(self, allowed: u32) -> String {
         let (things, place, raise, thing) = (self.things(number(allowed)), self.place(), self.raise(), self.thing());
+        if allowed == 0 {
+            return format!("is over the quota of {things} {place}: {raise}");
+        }
         format!("is over the quota of {things} {place}, which older ones fill: {raise}, or delete another {thing}")
     }
 
@@ -70,8 +73,9 @@ impl Quota {
         };
         let allowed = number(allowed);
         let there = self.things(allowed.saturating_add(over.len()));
+        let are = if allowed.saturating_add(over.len()) == 1 { "is" } else { "are" };
         Some(format!(
-            "there are {there} of {allowed}: {names} over quota; {}, or delete {}s",
+            "there {are} {there} of {allowed}: {names} over quota; {}, or delete {}s",
             self.raise(),
             self.thing()
         ))

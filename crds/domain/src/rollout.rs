@@ -136,10 +136,23 @@ pub struct Member<'a> {
     pub site: &'a str,
     /// How far it is.
     pub stage: Stage,
+    /// When it was told of the change, unless it has yet to be.
+    pub told_at: Option<Timestamp>,
     /// Whether it is there to apply anything.
     pub connected: bool,
+    /// When it fell silent, while it is.
+    pub silent_since: Option<Timestamp>,
     /// When it turned Critical, while it is.
     pub critical_since: Option<Timestamp>,
+}
+
+impl Member<'_> {
+    /// Whether it fell silent after it was told of the change, and nobody has looked into that: it is not one that was offline
+    /// anyway, and may be silent because of the change.
+    fn went_silent(&self, progress: &Progress) -> bool {
+        let Stage::Changing(begun) = self.stage else { return false };
+        self.silent_since.is_some_and(|since| since >= begun && progress.is_news(since))
+    }
 }
 
 /// How far a device is.
@@ -169,6 +182,11 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Whether what is so since then was not looked into by a person.
+    fn is_news(&self, since: Timestamp) -> bool {
+        self.resumed_at.is_none_or(|resumed| since >= resumed)
+    }
+
     /// A rollout that begins now.
     pub fn begun(now: Timestamp) -> Self {
         Self { started_at: now, batch: 0, settled_at: None, resumed_at: None }
@@ -223,15 +241,23 @@ pub enum Pause {
     Critical(String),
     /// This device has refused the change.
     Refused(String),
+    /// This device has fallen silent since it got the change.
+    WentSilent(String),
     /// This device has not applied the change in time.
     NotApplied(String),
+    /// The time zone of this site is not known, so nobody can tell when its maintenance window opens.
+    UnknownTimeZone(String),
 }
 
-/// What is to be done now about a change that goes out by `strategy`. `zones` are those of the sites; UTC where there is none.
+/// What is to be done now about a change that goes out by `strategy`. `zones` are those of the sites: UTC where there is none, and
+/// `None` where what is written there is no time zone.
+///
+/// # Guarantees
+/// Devices that are there come before those that are not: one that is offline proves nothing, and gets the change when it returns.
 pub fn decide(
     strategy: &RolloutStrategy,
     members: &[Member<'_>],
-    zones: &BTreeMap<&str, TimeZone>,
+    zones: &BTreeMap<&str, Option<TimeZone>>,
     progress: &Progress,
     now: Timestamp,
 ) -> Decision {
@@ -239,12 +265,15 @@ pub fn decide(
         Decision { admit: Vec::new(), progress: progress.clone(), state: State::Progressing, look_again: None };
     let changing: Vec<&Member<'_>> =
         members.iter().filter(|member| matches!(member.stage, Stage::Changing(_))).collect();
-    let under_way = changing.iter().filter(|member| member.connected).count();
+    let is_under_way = |member: &Member<'_>| member.connected || member.went_silent(progress);
+    let under_way = changing.iter().filter(|member| is_under_way(member)).count();
+    let offline = changing.len() - under_way;
     let mut waiting: Vec<&Member<'_>> = members.iter().filter(|member| member.stage == Stage::Waiting).collect();
     let trouble = trouble(strategy, members, progress, now);
-    if waiting.is_empty() && under_way == 0 && !matches!(trouble, Some(Pause::Refused(_))) {
+    let is_held = matches!(trouble, Some(Pause::Refused(_) | Pause::WentSilent(_)));
+    if waiting.is_empty() && under_way == 0 && !is_held {
         let refused = members.iter().filter(|member| matches!(member.stage, Stage::Refused(_))).count();
-        decision.state = State::Complete { offline: changing.len(), refused };
+        decision.state = State::Complete { offline, refused };
         return decision;
     }
     if let Some(pause) = trouble {
@@ -266,30 +295,35 @@ pub fn decide(
             return decision;
         }
     }
-    waiting.sort_by_key(|member| (strategy.group_by.map(|_| member.site), member.name));
-    let opens = |member: &Member<'_>| match &strategy.maintenance_window {
-        None => now,
-        Some(window) => window.opens(zones.get(member.site).unwrap_or(&TimeZone::UTC), now),
+    waiting.sort_by_key(|member| (!member.connected, strategy.group_by.map(|_| member.site), member.name));
+    let opens = |member: &Member<'_>| match (&strategy.maintenance_window, zones.get(member.site)) {
+        (None, _) => Some(now),
+        (Some(window), None) => Some(window.opens(&TimeZone::UTC, now)),
+        (Some(window), Some(zone)) => zone.as_ref().map(|zone| window.opens(zone, now)),
     };
-    let open: Vec<&&Member<'_>> = waiting.iter().filter(|member| opens(member) <= now).collect();
+    let open: Vec<&&Member<'_>> =
+        waiting.iter().filter(|member| opens(member).is_some_and(|opens| opens <= now)).collect();
     let Some(first) = open.first() else {
-        let until = waiting.iter().map(|member| opens(member)).min().unwrap_or(now);
-        decision.state = State::AwaitingWindow { until };
-        decision.look_again = Some(until);
+        if let Some(until) = waiting.iter().filter_map(|member| opens(member)).min() {
+            decision.state = State::AwaitingWindow { until };
+            decision.look_again = Some(until);
+        } else if let Some(member) = waiting.first() {
+            decision.state = State::Paused(Pause::UnknownTimeZone(member.site.to_owned()));
+        }
         return decision;
     };
     let together = open.iter().filter(|member| strategy.group_by.is_none() || member.site == first.site);
-    let size = batch_size(strategy, members.len(), members.len() - waiting.len());
+    let size = batch_size(strategy, members.len(), members.len() - waiting.len() - offline);
     decision.admit = together.take(size).map(|member| member.name.to_owned()).collect();
     decision.progress.batch += 1;
     decision.progress.settled_at = None;
     decision
 }
 
-/// How many devices the next batch has, when so many of all have been told of the change.
-fn batch_size(strategy: &RolloutStrategy, total: usize, told: usize) -> usize {
-    let canary = strategy.canary.iter().map(|step| step.of(total)).find(|step| *step > told);
-    let up_to_canary = canary.map_or(usize::MAX, |step| step - told);
+/// How many devices the next batch has, when so many of all have the change. One that is offline is no canary.
+fn batch_size(strategy: &RolloutStrategy, total: usize, have: usize) -> usize {
+    let canary = strategy.canary.iter().map(|step| step.of(total)).find(|step| *step > have);
+    let up_to_canary = canary.map_or(usize::MAX, |step| step - have);
     let at_once = strategy.max_unavailable.map_or(usize::MAX, |amount| amount.of(total));
     up_to_canary.min(at_once)
 }
@@ -298,17 +332,24 @@ fn trouble(strategy: &RolloutStrategy, members: &[Member<'_>], progress: &Progre
     if strategy.paused {
         return Some(Pause::ByHand);
     }
-    let since = progress.resumed_at.unwrap_or(progress.started_at);
     let told = || members.iter().filter(|member| member.stage != Stage::Waiting);
-    let critical = told().find(|member| member.critical_since.is_some_and(|at| at >= since));
+    let turned = |member: &&Member<'_>| match (member.critical_since, member.told_at) {
+        (Some(critical), Some(told)) => critical >= told.max(progress.started_at) && progress.is_news(critical),
+        _ => false,
+    };
+    let critical = told().find(turned);
     if let Some(member) = critical.filter(|_| strategy.pause_on_critical) {
         return Some(Pause::Critical(member.name.to_owned()));
     }
     // What one device refuses, the others most likely refuse too.
-    let refused = members.iter().find(|member| matches!(member.stage, Stage::Refused(at) if at >= since));
+    let refused = members.iter().find(|member| matches!(member.stage, Stage::Refused(at) if progress.is_news(at)));
     if let Some(member) = refused {
         return Some(Pause::Refused(member.name.to_owned()));
     }
+    if let Some(member) = members.iter().find(|member| member.went_silent(progress)) {
+        return Some(Pause::WentSilent(member.name.to_owned()));
+    }
+    let since = progress.resumed_at.unwrap_or(progress.started_at);
     let limit = SignedDuration::from_secs(strategy.apply_deadline_seconds?.into());
     let late = told().find(|member| match member.stage {
         Stage::Changing(begun) => member.connected && begun.max(since) + limit <= now,

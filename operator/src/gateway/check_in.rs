@@ -60,7 +60,10 @@ fn shows(status: &DeviceInstanceStatus, report: &Report) -> bool {
         configuration.is_none_or(|configuration| refused(configuration) == presence::refused(configuration, report));
     let software = status.device.as_ref().and_then(|device| device.software_version.as_deref());
     let update = status.device.as_ref().and_then(|device| device.software_update.clone());
+    let checks = status.health != Some(Health::Critical)
+        || status.failed_health_checks == presence::names_of(&report.failed_health_checks);
     noted
+        && checks
         && refused
         && update == presence::software_update(report)
         && lock_shows(status, report)
@@ -166,7 +169,10 @@ impl Gateway {
                 None => self.trusted(identity).await?,
             };
             let answer = answer(&device, report, interval)?;
-            let news = report.applied != Some(answer.desired_configuration_version)
+            let desired = answer.desired_configuration_version;
+            // What it has refused it need not hear of again.
+            let refused = report.refused.is_some_and(|refused| refused.version == desired);
+            let news = (report.applied != Some(desired) && !refused)
                 || !answer.commands.is_empty()
                 || answer.lock.is_some()
                 || answer.out_of_service != before;
@@ -230,7 +236,11 @@ mod tests {
     #[test]
     fn a_report_that_is_stored_already_is_no_news() {
         assert!(shows(&status(Some(2), "CONNECTED", "HEALTHY", "1.0"), &report(Some(2), &[])));
-        assert!(shows(&status(Some(2), "CONNECTED", "CRITICAL", "1.0"), &report(Some(2), &["storage"])));
+        let mut critical = status(Some(2), "CONNECTED", "CRITICAL", "1.0");
+        assert!(!shows(&critical, &report(Some(2), &["storage"])), "which check fails is shown");
+        critical.failed_health_checks = vec!["storage".into()];
+        assert!(shows(&critical, &report(Some(2), &["storage"])));
+        assert!(!shows(&critical, &report(Some(2), &["storage", "usb-link"])));
         assert!(
             !shows(&status(Some(2), "CONNECTED", "HEALTHY", "1.0"), &report(Some(9), &[])),
             "there is no version 9"

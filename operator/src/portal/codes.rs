@@ -22,6 +22,9 @@ use crate::cache::Name;
 use crate::reconcile::names;
 use crate::server::{Peer, Refusal};
 
+/// Rights to so many single instances are asked about for one list. Who has to see more needs the right to the site.
+const ASKED_ABOUT: usize = 100;
+
 /// How many rights to single instances are asked about at once for one caller.
 const AT_ONCE: usize = 8;
 
@@ -49,7 +52,8 @@ impl Portal {
         let waiting = devices
             .into_iter()
             .filter(|device| device.spec.site_ref.name == site.name && device.phase() == Phase::ReadyForActivation);
-        let items: Vec<ActivationCodeSummary> = stream::iter(waiting)
+        let most = if all { usize::MAX } else { ASKED_ABOUT };
+        let items: Vec<ActivationCodeSummary> = stream::iter(waiting.take(most))
             .map(|device| async move {
                 let may = all || self.access.allows(caller, right("deviceinstances", &Name::of(&*device))).await?;
                 Ok::<_, Refusal>(may.then(|| self.summary(&device)))

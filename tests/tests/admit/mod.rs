@@ -142,6 +142,16 @@ impl Cluster {
         Ok(editor)
     }
 
+    /// Lets the editor of the namespace create these resources too. When that is in force is for the caller to find out.
+    pub(crate) async fn grant(&self, namespace: &str, resources: &[&str]) -> Result<()> {
+        let may = json!({ "apiGroups": ["fleetform.dev"], "resources": resources, "verbs": ["create"] });
+        let roles = Api::<Role>::namespaced(self.client.clone(), namespace);
+        let rule = json!([{ "op": "add", "path": "/rules/-", "value": may }]);
+        let patch = Patch::Json::<()>(serde_json::from_value(rule)?);
+        roles.patch("editor", &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
     /// A namespace that no other part has.
     pub(crate) async fn namespace(&self, prefix: &str, labels: Value) -> Result<String> {
         let name = namespace::unique(prefix);

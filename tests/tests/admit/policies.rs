@@ -289,6 +289,7 @@ async fn what_is_done_to_a_device_takes_a_right_of_its_own(cluster: &Cluster, re
         refusals.by_policy(&format!("{what} without the right to"), &status);
         merge(cluster, kind, &ns, "example", change).await?;
     }
+    who_may_deactivate_does_not_therefore_unlock(cluster, refusals, &ns, &editor).await?;
     for (what, kind, change) in [
         ("a reboot without a name", device, annotate("fleetform.dev/reboot", "now, please")),
         ("an answer to nothing", device, annotate("fleetform.dev/remediate", "SameSite")),
@@ -302,6 +303,33 @@ async fn what_is_done_to_a_device_takes_a_right_of_its_own(cluster: &Cluster, re
     let api = device.api(&editor, &ns);
     let edit = Patch::Merge(json!({ "spec": { "displayName": "Renamed" } }));
     api.patch("example", &PatchParams::default(), &edit).await?;
+    Ok(())
+}
+
+/// A device that is locked until it was inspected is not let go by who may not unlock it.
+async fn who_may_deactivate_does_not_therefore_unlock(
+    cluster: &Cluster,
+    refusals: &Refusals,
+    ns: &str,
+    editor: &Client,
+) -> Result<()> {
+    cluster.grant(ns, &["deviceinstances/deactivate"]).await?;
+    let device = Kind::DeviceInstance;
+    let lock = json!({ "id": "l1", "reason": "Tamper", "since": "2026-01-01T12:00:00Z" });
+    cluster.set_status(device, ns, "example", &json!({ "lock": lock })).await?;
+    let api = device.api(editor, ns);
+    let deactivate = Patch::Merge(json!({ "spec": { "activation": { "epoch": 2 } } }));
+    let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+    let mut status = wait::until("the right to deactivate to be in force", LIMIT, async || {
+        let status = refusal("deactivate a locked device", api.patch("example", &dry, &deactivate).await.map(drop))?;
+        let about_the_lock = status.message.contains("UnlockDevice");
+        Ok(if about_the_lock { Look::Done(status) } else { Look::NotYet(status.message) })
+    })
+    .await?;
+    status.message = status.message.replace(ns, "<namespace>");
+    refusals.by_policy("deactivate a device that is locked until it was inspected, without the right to unlock", &status);
+    cluster.set_status(device, ns, "example", &json!({ "lock": null })).await?;
+    api.patch("example", &PatchParams::default(), &deactivate).await?;
     Ok(())
 }
 

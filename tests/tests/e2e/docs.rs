@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use fleetform_e2e::{installation, tools};
 
 use fleetform_simulator::device::Device;
+use fleetform_simulator::scenario::Scenario;
 
 use super::devices::activated;
 use super::project::{Project, SITE};
@@ -123,6 +124,34 @@ pub(crate) async fn the_page_on_operations_works_as_it_stands(stage: Arc<Stage>)
     ] {
         ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
     }
+    Ok(())
+}
+
+/// What the pages show to be applied, the API server takes.
+pub(crate) async fn what_the_pages_declare_is_accepted(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "declared").await?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")?;
+    let mut pages: Vec<_> = fs::read_dir(root.join("docs"))?.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
+    pages.push(root.join("README.md"));
+    let mut applied = 0;
+    for page in pages.iter().filter(|page| page.extension().is_some_and(|ending| ending == "md")) {
+        let text = fs::read_to_string(page)?;
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for block in blocks.filter(|block| block.starts_with("apiVersion:")) {
+            let block = block.replace("namespace: library", &format!("namespace: {}", project.namespace));
+            let block = block.replace("namespace: quickstart", &format!("namespace: {}", project.namespace));
+            let args = ["apply", "--dry-run=server", "--filename=-"];
+            let taken = stage.installation.cluster().kubectl(&args, Some(&block)).await;
+            taken.with_context(|| format!("{}:\n{block}", page.display()))?;
+            applied += 1;
+        }
+        let scenarios = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for scenario in scenarios.filter(|block| block.starts_with("description:")) {
+            Scenario::parse(scenario).with_context(|| format!("{}:\n{scenario}", page.display()))?;
+            applied += 1;
+        }
+    }
+    ensure!(applied >= 5, "the pages declare more than {applied} objects");
     Ok(())
 }
 

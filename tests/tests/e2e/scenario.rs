@@ -61,7 +61,14 @@ fn shows(name: &str) -> Vec<Shown> {
     match name {
         "network-loss" | "power-loss" | "clock-skew" => vec![active, back, lost, back],
         "flapping-network" => vec![active, ("flapping", |door| condition(door, C::Flapping))],
-        "hardware-faults" => vec![active, critical],
+        "hardware-faults" => {
+            let names: [Shown; 3] = [
+                ("loose", |door| fails(door, "usb-link")),
+                ("broken inside", |door| fails(door, "internal-error")),
+                ("damaged", |door| fails(door, "physical-damage") && !fails(door, "usb-link")),
+            ];
+            [&[active][..], &names].concat()
+        }
         "restart" => vec![active, critical, healthy],
         "tamper" => vec![active, ("locked", |door| is_locked(door, "TamperDetected"))],
         "absence" => vec![active, ("locked", |door| is_locked(door, "OfflineTooLong"))],
@@ -73,6 +80,10 @@ fn shows(name: &str) -> Vec<Shown> {
         }
         _ => vec![active],
     }
+}
+
+fn fails(door: &DeviceInstance, check: &str) -> bool {
+    door.status.as_ref().is_some_and(|status| status.failed_health_checks.iter().any(|failed| failed == check))
 }
 
 fn is_locked(door: &DeviceInstance, why: &str) -> bool {

@@ -141,7 +141,7 @@ pub(crate) async fn a_refused_change_holds_the_rollout(stage: Arc<Stage>) -> Res
         })
         .await?;
     let message = held.status.unwrap_or_default().conditions.iter().map(|c| c.message.clone()).collect::<String>();
-    ensure!(message.contains("device instance door has refused the change"), "{message}");
+    ensure!(message.contains("device instance door does not take the change"), "{message}");
     let other = checking_in(&project, &mut second, "other", "as before", |_| true).await?;
     ensure!(condition(&other, ConditionType::Ready), "the other one was not told: {other:#?}");
     // Edited back, it goes on by itself.

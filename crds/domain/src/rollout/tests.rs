@@ -14,6 +14,7 @@ struct Fleet {
     sites: Vec<String>,
     stages: Vec<Stage>,
     connected: Vec<bool>,
+    silent: Vec<Option<Timestamp>>,
     critical: Vec<Option<Timestamp>>,
     progress: Progress,
     now: i64,
@@ -32,6 +33,7 @@ impl Fleet {
             sites,
             stages: vec![Stage::Waiting; size],
             connected: vec![true; size],
+            silent: vec![None; size],
             critical: vec![None; size],
             progress: Progress::begun(at(0)),
             now: 0,
@@ -44,7 +46,13 @@ impl Fleet {
                 name: &self.names[n],
                 site: &self.sites[n],
                 stage: self.stages[n],
+                told_at: match self.stages[n] {
+                    Stage::Waiting => None,
+                    Stage::Changing(told) => Some(told),
+                    Stage::Refused(_) | Stage::Done => Some(at(0)),
+                },
                 connected: self.connected[n],
+                silent_since: self.silent[n],
                 critical_since: self.critical[n],
             })
             .collect();
@@ -106,6 +114,82 @@ fn batches_are_no_larger_than_may_be_unavailable() {
 }
 
 #[test]
+fn a_device_that_falls_silent_with_the_change_holds_the_rest() {
+    let strategy = strategy(serde_json::json!({ "maxUnavailable": "1" }));
+    let mut fleet = Fleet::new(&[("a", 3)]);
+    assert_eq!(fleet.decide(&strategy).admit, ["a-00"]);
+    fleet.now = 200;
+    (fleet.connected[0], fleet.silent[0]) = (false, Some(at(190)));
+    let held = fleet.decide(&strategy);
+    assert_eq!((held.state, held.admit.len()), (State::Paused(Pause::WentSilent("a-00".into())), 0));
+    // It returns, and runs the change after all.
+    (fleet.connected[0], fleet.silent[0], fleet.stages[0]) = (true, None, Stage::Done);
+    assert_eq!(fleet.decide(&strategy).admit, ["a-01"]);
+    // The next one is looked into, and the change goes on without it.
+    (fleet.connected[1], fleet.silent[1]) = (false, Some(at(210)));
+    assert!(matches!(fleet.decide(&strategy).state, State::Paused(_)));
+    fleet.now = 300;
+    fleet.progress.resumed_at = Some(at(300));
+    assert_eq!(fleet.decide(&strategy).admit, ["a-02"]);
+    fleet.apply();
+    assert_eq!(fleet.decide(&strategy).state, State::Complete { offline: 1, refused: 0 });
+}
+
+#[test]
+fn one_that_is_offline_is_no_canary() {
+    let careful = strategy(serde_json::json!({ "canary": ["1"], "soakSeconds": 60 }));
+    let mut fleet = Fleet::new(&[("a", 4)]);
+    (fleet.connected[0], fleet.silent[0]) = (false, Some(at(-500)));
+    assert_eq!(fleet.decide(&careful).admit, ["a-01"], "who is there comes first");
+    fleet.apply();
+    assert_eq!(fleet.decide(&careful).state, State::Soaking { until: at(60) });
+    fleet.now = 60;
+    assert_eq!(fleet.decide(&careful).admit, ["a-02", "a-03", "a-00"]);
+
+    // Nobody else is there: the offline one is told, and the next one that is there is the canary.
+    let mut fleet = Fleet::new(&[("a", 3)]);
+    fleet.connected = vec![false; 3];
+    fleet.silent = vec![Some(at(-500)); 3];
+    assert_eq!(fleet.decide(&careful).admit, ["a-00"]);
+    (fleet.connected[1], fleet.silent[1]) = (true, None);
+    fleet.now = 100;
+    fleet.progress.settled_at = Some(at(0));
+    assert_eq!(fleet.decide(&careful).admit, ["a-01"]);
+}
+
+#[test]
+fn a_window_in_no_known_time_zone_never_opens() {
+    let nightly = strategy(serde_json::json!({
+        "maintenanceWindow": { "days": ["Monday"], "start": "00:00", "durationMinutes": 60 },
+    }));
+    let fleet = Fleet::new(&[("mars", 1)]);
+    let member = Member {
+        name: "mars-00",
+        site: "mars",
+        stage: Stage::Waiting,
+        told_at: None,
+        connected: true,
+        silent_since: None,
+        critical_since: None,
+    };
+    let zones = BTreeMap::from([("mars", None)]);
+    let decision = decide(&nightly, &[member], &zones, &fleet.progress, at(0));
+    assert_eq!(decision.state, State::Paused(Pause::UnknownTimeZone("mars".into())));
+}
+
+#[test]
+fn who_was_critical_before_it_was_told_holds_nobody() {
+    let strategy = strategy(serde_json::json!({ "maxUnavailable": "1", "pauseOnCritical": true }));
+    let mut fleet = Fleet::new(&[("a", 2)]);
+    assert_eq!(fleet.decide(&strategy).admit, ["a-00"]);
+    fleet.apply();
+    fleet.now = 20;
+    fleet.critical[1] = Some(at(10));
+    assert_eq!(fleet.decide(&strategy).admit, ["a-01"]);
+    assert_eq!(fleet.decide(&strategy).state, State::Progressing);
+}
+
+#[test]
 fn canaries_come_first() {
     let careful = strategy(serde_json::json!({ "maxUnavailable": "50%", "canary": ["1", "20%"] }));
     assert_eq!(Fleet::new(&[("a", 10)]).run(&careful), [1, 1, 5, 3]);
@@ -157,10 +241,8 @@ fn a_device_that_does_not_apply_in_time_holds_the_rest_and_one_that_is_offline_d
     let strict = strategy(serde_json::json!({ "maxUnavailable": "1", "applyDeadlineSeconds": 30 }));
     let mut fleet = Fleet::new(&[("a", 3)]);
     fleet.connected[0] = false;
-    assert_eq!(fleet.decide(&strict).admit, ["a-00"]);
     fleet.now = 100;
-    let next = fleet.decide(&strict);
-    assert_eq!(next.admit, ["a-01"], "it gets the change when it returns");
+    assert_eq!(fleet.decide(&strict).admit, ["a-01"], "who is there comes first");
     fleet.now = 110;
     assert_eq!(fleet.decide(&strict).look_again, Some(at(130)));
     fleet.now = 130;
@@ -168,6 +250,7 @@ fn a_device_that_does_not_apply_in_time_holds_the_rest_and_one_that_is_offline_d
     fleet.apply();
     assert_eq!(fleet.decide(&strict).admit, ["a-02"], "applied after all");
     fleet.apply();
+    assert_eq!(fleet.decide(&strict).admit, ["a-00"], "it gets the change when it returns");
     assert_eq!(fleet.decide(&strict).state, State::Complete { offline: 1, refused: 0 });
 }
 

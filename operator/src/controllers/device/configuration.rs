@@ -194,6 +194,7 @@ pub fn desire(current: Option<&ConfigurationStatus>, wanted: &Wanted, now: Times
         template: wanted.template.clone(),
         overrides: wanted.overrides.clone(),
         credentials: wanted.credentials.clone(),
+        maximum_offline_minutes: wanted.whole.maximum_offline_minutes,
         created_at: whole_second(now),
     });
     status.desired = version;

@@ -18,6 +18,9 @@ use super::commands;
 use crate::gateway::report::Report;
 use crate::gateway::table::Liveness;
 
+/// How far the clock of who answers may be ahead.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(1);
+
 /// What a lock depends on beside the status.
 #[derive(Debug)]
 pub struct Circumstances<'a> {
@@ -59,7 +62,7 @@ pub fn observe(
         take_report(status, report, circumstances, &now);
     }
     let Some(lock) = status.lock.clone() else { return };
-    if let Some(kind) = answered(&lock, own, site) {
+    if let Some(kind) = answered(&lock, own, site, circumstances.now) {
         commands::request(status, kind, &lock.id, &now);
     }
     // A device that reports no lock has taken it off as it was told, or was never under it.
@@ -113,7 +116,12 @@ fn absence(status: &DeviceInstanceStatus, circumstances: &Circumstances<'_>) -> 
     Some(circumstances.now.duration_since(since))
 }
 
-fn answered(lock: &LockStatus, own: Option<&Annotations>, site: Option<&Annotations>) -> Option<CommandKind> {
+fn answered(
+    lock: &LockStatus,
+    own: Option<&Annotations>,
+    site: Option<&Annotations>,
+    now: Timestamp,
+) -> Option<CommandKind> {
     let own_says = |name: &str| own.and_then(|annotations| annotations.get(name)).map(String::as_str);
     if own_says(UNLOCK_ANNOTATION) == Some(lock.id.as_str()) {
         return Some(CommandKind::Unlock);
@@ -124,7 +132,9 @@ fn answered(lock: &LockStatus, own: Option<&Annotations>, site: Option<&Annotati
     let by_name = own_says(REMEDIATE_ANNOTATION).and_then(parse_remediation);
     let by_name = by_name.is_some_and(|(answer, id)| answer == Remediation::SameSite && id == lock.id);
     let by_site = site.and_then(|annotations| annotations.get(REMEDIATE_ANNOTATION));
-    let by_site = by_site.and_then(|text| parse_site_remediation(text)).is_some_and(|until| lock.since.0 <= until);
+    // A time that has yet to come would answer locks that nobody knows of.
+    let until = by_site.and_then(|text| parse_site_remediation(text)).filter(|until| *until <= now + CLOCKS_DIFFER);
+    let by_site = until.is_some_and(|until| lock.since.0 <= until);
     (by_name || by_site).then_some(CommandKind::Remediate)
 }
 

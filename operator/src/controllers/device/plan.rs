@@ -85,7 +85,26 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     desired.conditions = condition::merge(before, &statements, desired.observed_generation, facts.now);
     plan.actions.extend(status::patch(device.status.as_ref(), &desired).map(Action::PatchStatus));
     plan.actions.extend(condition::new_stall(before, &statements).map(News::stall).map(Action::Publish));
+    plan.actions.extend(let_go(device, &desired).map(Action::Publish));
     plan
+}
+
+/// A device that nobody may have inspected is let go: that is on record also when its lock goes with it.
+fn let_go(device: &DeviceInstance, desired: &DeviceInstanceStatus) -> Option<News> {
+    let before = device.status.as_ref()?;
+    let lock = before.lock.as_ref().filter(|lock| lock.reason.takes_inspection() && desired.lock.is_none())?;
+    let hardware = before.device.as_ref().filter(|_| desired.device.is_none())?;
+    let (reason, asset_tag) = (lock.reason, &hardware.asset_tag_id);
+    Some(News {
+        warning: true,
+        reason: Reason::LockedDeviceDeactivated,
+        action: format!("Lock{}", lock.id),
+        note: format!(
+            "the device with asset tag {asset_tag} was locked ({reason}, {}) and has been deactivated: inspect it before it is \
+             activated again",
+            lock.id
+        ),
+    })
 }
 
 /// Whether the instance is on its way: it has a configuration, and was ready for activation or active with it.
@@ -104,6 +123,15 @@ fn created_since(device: &DeviceInstance, now: Timestamp) -> SignedDuration {
     device.metadata.creation_timestamp.as_ref().map_or(SignedDuration::ZERO, |created| now.duration_since(created.0))
 }
 
+/// How long the device may be without its gateway, by the configuration that it runs, whatever is wanted of it.
+fn maximum_offline(configuration: Option<&ConfigurationStatus>) -> SignedDuration {
+    let in_force = configuration.and_then(|configuration| {
+        let applied = configuration.applied?;
+        configuration.history.iter().find(|version| version.version == applied)?.maximum_offline_minutes
+    });
+    SignedDuration::from_mins(in_force.unwrap_or(DEFAULT_MAXIMUM_OFFLINE_MINUTES).into())
+}
+
 /// An instance with a device: its configuration changes in place, its operation mode does not change.
 fn active(
     plan: &mut Plan,
@@ -112,10 +140,6 @@ fn active(
     device: &DeviceInstance,
     facts: &Facts<'_>,
 ) -> Vec<Statement> {
-    let maximum_offline = match &want {
-        Want::This(wanted) => wanted.whole.maximum_offline_minutes,
-        Want::Held(_) | Want::Nothing(_) => None,
-    };
     let mode = desired.configuration.as_ref().and_then(|configuration| configuration.operation_mode);
     let obstacle = match want {
         Want::This(wanted) => match (mode, wanted.whole.operation_mode) {
@@ -140,9 +164,8 @@ fn active(
         activation.secret_name = None;
     }
     let liveness = facts.liveness.as_ref().unwrap_or(&Liveness::Unknown);
-    let minutes = maximum_offline.unwrap_or(DEFAULT_MAXIMUM_OFFLINE_MINUTES);
     let circumstances = Circumstances {
-        maximum_offline: SignedDuration::from_mins(minutes.into()),
+        maximum_offline: maximum_offline(desired.configuration.as_ref()),
         serving_since: facts.serving_since,
         nonce: &facts.nonce,
         now: facts.now,

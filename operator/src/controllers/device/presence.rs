@@ -5,6 +5,7 @@ use fleetform_crds::condition::{ConditionType, Reason, Statement, Status, whole_
 use fleetform_crds::device_instance::{ConfigurationStatus, RefusedVersion, SoftwareUpdateStatus};
 use fleetform_domain::configuration::RefusalReason;
 use fleetform_domain::transition::{self, Allowance, Change, Connectivity, Health};
+use fleetform_domain::wire::DeviceText;
 use jiff::Timestamp;
 
 use crate::gateway::report::Report;
@@ -42,10 +43,23 @@ pub fn observe(status: &mut DeviceInstanceStatus, liveness: &Liveness, now: Time
         status.connectivity = connectivity;
         status.health = health;
     }
+    if let (Liveness::Reporting(report), Some(Health::Critical)) = (liveness, status.health) {
+        status.failed_health_checks = names_of(&report.failed_health_checks);
+    } else if status.health != Some(Health::Critical) {
+        status.failed_health_checks.clear();
+    }
     match transition::allowance(&status.transitions, now) {
         Allowance::Granted => None,
         Allowance::Flapping { until } => Some(until),
     }
+}
+
+/// Names of health checks, in their order.
+pub fn names_of(checks: &[DeviceText]) -> Vec<String> {
+    let mut names: Vec<String> = checks.iter().map(ToString::to_string).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// The device is no longer associated: what was known of it goes, and who counted on it hears that it is gone.
@@ -59,6 +73,7 @@ pub fn leave(status: &mut DeviceInstanceStatus, now: Timestamp) {
     status.lock = None;
     status.connectivity = None;
     status.health = None;
+    status.failed_health_checks.clear();
     if let Some(configuration) = &mut status.configuration {
         configuration.applied = None;
         configuration.refused = None;
@@ -101,6 +116,14 @@ fn note_report(status: &mut DeviceInstanceStatus, report: &Report, now: Timestam
     }
 }
 
+fn failed(checks: &[String]) -> String {
+    match checks {
+        [] => "one or more health checks failed when the device checked in last".to_owned(),
+        [check] => format!("a health check failed when the device checked in last: {check}"),
+        checks => format!("health checks failed when the device checked in last: {}", checks.join(", ")),
+    }
+}
+
 /// What the conditions of an active instance say of the device.
 pub fn statements(status: &DeviceInstanceStatus, flapping: bool) -> Vec<Statement> {
     let mut statements = vec![
@@ -117,6 +140,12 @@ pub fn statements(status: &DeviceInstanceStatus, flapping: bool) -> Vec<Statemen
                 Status::False,
                 Reason::NotReported,
                 "the device has yet to check in for the first time",
+            ),
+            _ if flapping => Statement::new(
+                ConditionType::Connected,
+                Status::False,
+                Reason::HeldBack,
+                "the device was silent when its changes began to be held back; it may be there again",
             ),
             _ => Statement::new(
                 ConditionType::Connected,
@@ -136,7 +165,7 @@ pub fn statements(status: &DeviceInstanceStatus, flapping: bool) -> Vec<Statemen
                 ConditionType::Healthy,
                 Status::False,
                 Reason::ChecksFailed,
-                "one or more health checks failed when the device checked in last",
+                failed(&status.failed_health_checks),
             ),
             None => Statement::new(
                 ConditionType::Healthy,

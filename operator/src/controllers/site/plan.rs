@@ -8,6 +8,7 @@ use fleetform_domain::activation::Phase;
 use fleetform_domain::configuration::OperationMode;
 use fleetform_domain::id::{Installation, ResourceId};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::cache::Found;
 use crate::controllers::{Obstacle, grace_left, no_project, quota};
@@ -81,6 +82,12 @@ pub fn plan(site: &Site, facts: &Facts<'_>) -> Plan {
             names::ADDRESS_TYPE
         );
         Obstacle::waits(Reason::SecretUnusable, message).statements()
+    } else if let (true, Some(zone)) = (project, unknown_zone(site)) {
+        let message = format!(
+            "spec.timeZone: there is no time zone {zone}: choose a name of the IANA time zone database, such as \
+             America/Los_Angeles; until then no maintenance window opens at this site"
+        );
+        Obstacle::stalls(Reason::TimeZoneUnknown, message).statements()
     } else if project {
         vec![Statement::new(ConditionType::Ready, Status::True, Reason::Reconciled, "the site is in use")]
     } else {
@@ -107,6 +114,11 @@ pub fn plan(site: &Site, facts: &Facts<'_>) -> Plan {
     let patch = quota::patch(current, &before, &desired(&statements), exceeded);
     plan.actions.extend(patch.map(Action::PatchStatus));
     plan
+}
+
+/// The time zone of the site, if it is none.
+fn unknown_zone(site: &Site) -> Option<&str> {
+    site.spec.time_zone.as_deref().filter(|zone| TimeZone::get(zone).is_err())
 }
 
 fn equipment(enrollment: bool, entry: bool) -> Statement {

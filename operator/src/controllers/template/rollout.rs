@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use fleetform_crds::condition::{ConditionType, Reason, Statement, Status, whole_second};
+use fleetform_crds::condition::{ConditionType, Reason, Statement, Status, has_reason, whole_second};
 use fleetform_crds::config_template::{RolloutPhase, RolloutStatus};
-use fleetform_crds::{ConfigTemplate, DeviceInstance};
+use fleetform_crds::device_instance::ConfigurationVersion;
+use fleetform_crds::{ConfigTemplate, DeviceInstance, DeviceInstanceStatus};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::configuration::Configuration;
 use fleetform_domain::rollout::{self, Member, Pause, Progress, RolloutStrategy, Stage, State};
@@ -54,7 +55,7 @@ pub struct Step {
 /// How far a device is with what the template says now.
 pub fn stage(template: &ConfigTemplate, device: &DeviceInstance, digest: &Digests<'_>) -> Option<Stage> {
     let configuration = device.status.as_ref()?.configuration.as_ref()?;
-    let version = configuration.history.iter().find(|version| version.version == configuration.desired)?;
+    let version = in_force(device)?;
     let from_template = version.template.as_ref().map(|from| from.uid.as_str()) == template.metadata.uid.as_deref();
     if !from_template || version.digest != digest.of(device) {
         return Some(Stage::Waiting);
@@ -65,6 +66,18 @@ pub fn stage(template: &ConfigTemplate, device: &DeviceInstance, digest: &Digest
     // What the device tries again may yet come about.
     let refused = configuration.refused.as_ref().filter(|refused| !refused.reason.is_retried());
     Some(refused.map_or(Stage::Changing(version.created_at.0), |refused| Stage::Refused(refused.since.0)))
+}
+
+/// The version that a device is to run.
+fn in_force(device: &DeviceInstance) -> Option<&ConfigurationVersion> {
+    let configuration = device.status.as_ref()?.configuration.as_ref()?;
+    configuration.history.iter().find(|version| version.version == configuration.desired)
+}
+
+/// Whether something that a person has to see to keeps a device from its configuration.
+fn is_kept_from(status: &DeviceInstanceStatus) -> bool {
+    let reasons = [Reason::SecretUnusable, Reason::ConfigurationIncomplete];
+    reasons.into_iter().any(|reason| has_reason(&status.conditions, ConditionType::Ready, reason))
 }
 
 /// Digests of what a template makes of its devices. Most devices override nothing, and share one.
@@ -106,6 +119,8 @@ fn member<'a>(
     }
     let name = device.metadata.name.as_deref()?;
     let stage = match (stage(template, device, circumstances.digests)?, circumstances.admitted.get(name)) {
+        // What stands in the way of the new configuration is said by the device's conditions.
+        (Stage::Waiting, Some(since)) if is_kept_from(status) => Stage::Refused(*since),
         (Stage::Waiting, Some(since)) => Stage::Changing(*since),
         (stage, _) => stage,
     };
@@ -113,10 +128,21 @@ fn member<'a>(
         Change::Health { current, .. } => Some((current, transition.time)),
         Change::Connectivity { .. } => None,
     });
+    let lost = status.transitions.iter().rev().find_map(|transition| match transition.change {
+        Change::Connectivity { current, .. } => Some((current, transition.time)),
+        Change::Health { .. } => None,
+    });
+    let told_at = match stage {
+        Stage::Waiting => None,
+        Stage::Changing(told) => Some(told),
+        Stage::Refused(_) | Stage::Done => in_force(device).map(|version| version.created_at.0),
+    };
     Some(Member {
         name,
         site: &device.spec.site_ref.name,
         stage,
+        told_at,
+        silent_since: lost.filter(|(now, _)| *now == Connectivity::Disconnected).map(|(_, time)| time),
         // A device that is locked takes no configuration.
         connected: status.connectivity == Some(Connectivity::Connected) && status.lock.is_none(),
         critical_since: turned.filter(|(health, _)| *health == Health::Critical).map(|(_, time)| time),
@@ -142,11 +168,8 @@ pub fn step(
         // Times are stored in whole seconds: what is known now must not count as news then.
         progress.resumed_at = Some(now + SignedDuration::from_secs(1));
     }
-    let zones: BTreeMap<&str, TimeZone> = circumstances
-        .zones
-        .iter()
-        .filter_map(|(site, zone)| Some((site.as_str(), TimeZone::get(zone).ok()?)))
-        .collect();
+    let zones: BTreeMap<&str, Option<TimeZone>> =
+        circumstances.zones.iter().map(|(site, zone)| (site.as_str(), TimeZone::get(zone).ok())).collect();
     let members = members(template, circumstances);
     let decision = rollout::decide(strategy, &members, &zones, &progress, now);
     let held = matches!(decision.state, State::Paused(_));
@@ -170,8 +193,9 @@ pub fn step(
             let note = format!("batch {batch} of revision {revision}: {}", listed(&decision.admit));
             Some(tell(Reason::RolloutBatch, format!("Revision{revision}Batch{batch}"), note))
         }
-        State::Complete { .. } if !was_complete && batch > 0 => {
-            let note = format!("every device has revision {revision}, after {batch} batches");
+        State::Complete { offline, refused } if !was_complete && batch > 0 => {
+            let outcome = completion(revision, &members, *offline, *refused);
+            let note = format!("{outcome}; it took {batch} batches");
             Some(tell(Reason::RolloutComplete, format!("Revision{revision}"), note))
         }
         _ => None,
@@ -212,30 +236,39 @@ fn listed(names: &[String]) -> String {
     }
 }
 
+fn have(revision: u32, members: &[Member<'_>]) -> String {
+    let done = members.iter().filter(|member| member.stage == Stage::Done).count();
+    format!("{done} of {} active devices have revision {revision}", members.len())
+}
+
+/// How a rollout has ended, in words.
+fn completion(revision: u32, members: &[Member<'_>], offline: usize, refused: usize) -> String {
+    if offline + refused == 0 {
+        return format!("every active device has revision {revision}");
+    }
+    let mut words = have(revision, members);
+    for (count, what) in [
+        (offline, "offline or locked: the change reaches them when they return"),
+        (refused, "that do not take it, and say why in their conditions"),
+    ] {
+        if count > 0 {
+            words = format!("{words}; {count} {what}");
+        }
+    }
+    words
+}
+
 fn statements(
     template: &ConfigTemplate,
     state: &State,
     status: &RolloutStatus,
     members: &[Member<'_>],
 ) -> Vec<Statement> {
-    let done = members.iter().filter(|member| member.stage == Stage::Done).count();
-    let (revision, total) = (status.revision, members.len());
-    let so_far = format!("{done} of {total} active devices have revision {revision}");
+    let revision = status.revision;
+    let so_far = have(revision, members);
     let obstacle = match state {
-        State::Complete { offline: 0, refused: 0 } => {
-            let message = format!("every active device has revision {revision}");
-            return vec![Statement::new(ConditionType::Ready, Status::True, Reason::RolloutComplete, message)];
-        }
         State::Complete { offline, refused } => {
-            let mut message = so_far;
-            for (count, what) in [
-                (*offline, "are offline or locked, and get it when they return"),
-                (*refused, "have refused it, and say why in their conditions"),
-            ] {
-                if count > 0 {
-                    message = format!("{message}; {count} {what}");
-                }
-            }
+            let message = completion(revision, members, *offline, *refused);
             return vec![Statement::new(ConditionType::Ready, Status::True, Reason::RolloutComplete, message)];
         }
         State::Progressing => {
@@ -256,8 +289,14 @@ fn statements(
             let why = match pause {
                 Pause::Critical(device) => format!("device instance {device} turned Critical after it got the change"),
                 Pause::Refused(device) => {
-                    format!("device instance {device} has refused the change, and says why in its conditions")
+                    format!("device instance {device} does not take the change, and says why in its conditions")
                 }
+                Pause::WentSilent(device) => {
+                    format!("device instance {device} has fallen silent since it got the change")
+                }
+                Pause::UnknownTimeZone(site) => format!(
+                    "spec.timeZone of Site {site} is no time zone, so nobody can tell when its maintenance window opens"
+                ),
                 Pause::NotApplied(device) => format!("device instance {device} has not applied the change in time"),
                 Pause::ByHand => unreachable!("said above"),
             };

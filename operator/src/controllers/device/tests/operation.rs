@@ -163,3 +163,64 @@ fn a_device_that_is_withdrawn_says_so() {
     assert!(scene.condition("OutOfService").contains("withdrawn from service"));
     assert_eq!(scene.ready(), ("True", "ConfigurationApplied"));
 }
+
+#[test]
+fn an_answer_for_a_time_that_has_yet_to_come_answers_nothing() {
+    let mut scene = Scene::locked(LockReason::MaximumOfflineTime);
+    let site = scene.site.as_mut().unwrap();
+    let in_advance = ("fleetform.dev/remediate".to_owned(), "SameSite@2099-01-01T00:00:00Z".to_owned());
+    site.metadata.annotations = Some([in_advance].into_iter().collect());
+    scene.settle();
+    assert!(scene.orders().0.is_empty());
+    assert_eq!(scene.command(CommandKind::Remediate), None);
+}
+
+#[test]
+fn an_absence_is_judged_by_the_configuration_that_the_device_runs() {
+    let mut scene = Scene::from_template();
+    let hour = Configuration { maximum_offline_minutes: Some(60), ..fixtures::entry() };
+    scene.template = Some(fixtures::template(hour, 1));
+    scene.settle();
+    scene.redeem();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    // What is wanted cannot be told just now.
+    scene.template = None;
+    scene.liveness = Liveness::Silent;
+    scene.settle();
+    scene.pass(SignedDuration::from_hours(2));
+    scene.report(Some(1), &[]);
+    scene.settle();
+    assert_eq!(scene.lock().map(|lock| lock.1), Some(LockReason::MaximumOfflineTime));
+}
+
+#[test]
+fn a_device_that_was_not_inspected_is_let_go_on_record() {
+    for (reason, told) in [(LockReason::Tamper, true), (LockReason::MaximumOfflineTime, false)] {
+        let mut scene = Scene::locked(reason);
+        scene.device.spec.activation.epoch += 1;
+        let plan = scene.plan();
+        let event = plan.actions.iter().find_map(|action| match action {
+            Action::Publish(news) => Some(news.note.as_str()),
+            _ => None,
+        });
+        let note = event.unwrap_or_default();
+        assert_eq!(note.contains("asset tag 0000195169 was locked (Tamper, l1)"), told, "{note}");
+        scene.execute(&plan);
+        assert!(scene.plan().actions.is_empty(), "it is said once");
+    }
+}
+
+#[test]
+fn which_checks_fail_is_shown_while_they_do() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &["usb-link", "internal-error"]);
+    scene.settle();
+    let message = "health checks failed when the device checked in last: internal-error, usb-link";
+    assert!(scene.condition("Healthy").ends_with(message), "{}", scene.condition("Healthy"));
+    scene.report(Some(1), &["usb-link"]);
+    assert_eq!(scene.settle(), 1, "another picture of it");
+    scene.report(Some(1), &[]);
+    scene.settle();
+    assert!(scene.device.status.as_ref().unwrap().failed_health_checks.is_empty());
+}
