@@ -114,6 +114,8 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
         rollout {
             a_change_goes_out_one_device_at_a_time,
             a_device_that_turns_critical_holds_the_rest,
+            a_device_that_falls_silent_with_the_change_holds_the_rest,
+            a_rollout_by_sites_takes_who_joins_and_who_leaves,
         }
         deactivation {
             a_raised_epoch_ends_the_association_and_the_instance_can_be_activated_again,

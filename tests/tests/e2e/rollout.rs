@@ -5,17 +5,17 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use fleetform_crds::condition::ConditionType;
 use fleetform_crds::config_template::{RolloutPhase, RolloutStatus};
-use fleetform_crds::{ConfigTemplate, DeviceInstance};
+use fleetform_crds::{ConfigTemplate, DeviceInstance, Site};
 use fleetform_domain::wire::DeviceText;
 use fleetform_e2e::wait::{self, Look};
 use fleetform_simulator::device::Device;
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use super::devices::{activated, checking_in};
-use super::project::{LIMIT, Project, TEMPLATE, condition, template};
+use super::project::{LIMIT, Project, TEMPLATE, condition, reader, site, template};
 use super::stage::Stage;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -144,4 +144,63 @@ pub(crate) async fn a_rollout_outlives_the_operator(stage: Arc<Stage>) -> Result
         checking_in(&project, device, name, "in force", |instance| runs(instance, 2)).await?;
     }
     project.until_any(TEMPLATE, "complete", is(RolloutPhase::Complete, 2)).await.map(drop)
+}
+
+/// A canary that the change kills is not taken for one that was offline anyway.
+pub(crate) async fn a_device_that_falls_silent_with_the_change_holds_the_rest(stage: Arc<Stage>) -> Result<()> {
+    let (project, mut devices) = fleet(&stage, "silent", json!({ "maxUnavailable": "1" })).await?;
+    project.patch::<ConfigTemplate>(TEMPLATE, json!({ "spec": template(7) })).await?;
+    project.until("a", "told", |instance| versions(instance).0 == 2).await?;
+    // It is never heard of again; the others go on.
+    let [dead, alive @ ..] = &mut devices[..] else { anyhow::bail!("three devices") };
+    let held = loop {
+        for (name, device) in ["b", "c"].into_iter().zip(alive.iter_mut()) {
+            checking_in(&project, device, name, "there", |instance| condition(instance, ConditionType::Connected))
+                .await?;
+        }
+        let template = project.api::<ConfigTemplate>().get(TEMPLATE).await?;
+        if is(RolloutPhase::Paused, 2)(&template) {
+            break template;
+        }
+        ensure!(told(&project).await? == ["a"], "the others are told: {:?}", told(&project).await?);
+    };
+    let conditions = held.status.unwrap_or_default().conditions;
+    let message = conditions.iter().find(|c| c.type_ == "Stalled").map(|c| c.message.clone()).unwrap_or_default();
+    ensure!(message.contains("device instance a has fallen silent since it got the change"), "{message}");
+    // It was only slow, and nobody has to do anything.
+    checking_in(&project, dead, "a", "in force", |instance| runs(instance, 2)).await?;
+    project.until("b", "told", |instance| versions(instance).0 == 2).await.map(drop)
+}
+
+/// One site after the other, with time to look at each; devices come and go in the middle.
+pub(crate) async fn a_rollout_by_sites_takes_who_joins_and_who_leaves(stage: Arc<Stage>) -> Result<()> {
+    let strategy = json!({ "groupBy": "Site", "soakSeconds": 5 });
+    let (project, mut devices) = fleet(&stage, "sites", strategy).await?;
+    project.create::<Site>(json!({ "metadata": { "name": "west" }, "spec": site() })).await?;
+    let installer = project.installer().await?;
+    for name in ["w1", "w2"] {
+        let mut spec = reader(name);
+        spec["siteRef"] = json!({ "name": "west" });
+        project.create::<DeviceInstance>(json!({ "metadata": { "name": name }, "spec": spec })).await?;
+        project.until_ready_for_activation(name).await?;
+        let mut device = activated(&project, &installer, name).await?;
+        checking_in(&project, &mut device, name, "in force", |instance| runs(instance, 1)).await?;
+        devices.push(device);
+    }
+    project.patch::<ConfigTemplate>(TEMPLATE, json!({ "spec": template(7) })).await?;
+    project.until("c", "told", |instance| versions(instance).0 == 2).await?;
+    ensure!(told(&project).await? == NAMES, "the first site is told, and no other: {:?}", told(&project).await?);
+    // One of the next site leaves, and one joins: nobody uses it, so it has the change at once.
+    project.api::<DeviceInstance>().delete("w1", &DeleteParams::default()).await?;
+    project.ready_device("new").await?;
+    for (name, device) in NAMES.into_iter().zip(&mut devices) {
+        checking_in(&project, device, name, "in force", |instance| runs(instance, 2)).await?;
+    }
+    project.until_any(TEMPLATE, "soaking", is(RolloutPhase::Soaking, 2)).await?;
+    ensure!(versions(&project.api::<DeviceInstance>().get("w2").await?).0 == 1, "the first site is still watched");
+    let w2 = devices.last_mut().context("it is the last")?;
+    checking_in(&project, w2, "w2", "in force", |instance| runs(instance, 2)).await?;
+    let done = project.until_any(TEMPLATE, "complete", is(RolloutPhase::Complete, 2)).await?;
+    ensure!(rollout(&done).is_some_and(|rollout| rollout.batch == 2), "{:?}", rollout(&done));
+    Ok(())
 }
