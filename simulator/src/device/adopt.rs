@@ -9,11 +9,8 @@ use fleetform_domain::wire::{CONFIGURATION_PATH, DeviceConfiguration, RefusedCon
 use super::operate::maximum_offline;
 use super::update::Arrival;
 use super::{Device, DeviceError, State};
-use crate::storage::{Committed, Trial};
+use crate::storage::Trial;
 use crate::transport::{Question, Refusal, TransportError};
-
-/// How often a device on trial calls its gateway in vain before it goes back.
-const TRIES: u32 = 3;
 
 impl Device {
     /// Fetches a configuration. To apply it is another step.
@@ -40,7 +37,7 @@ impl Device {
             if moves {
                 // What was on trial itself is nothing to go back to.
                 let configuration = committed.trial.take().map_or(before, |trial| trial.before);
-                committed.trial = Some(Trial { before: configuration });
+                committed.trial = Some(Trial { before: configuration, tries: 0 });
             }
         })
         .await?;
@@ -49,7 +46,7 @@ impl Device {
             association.maximum_offline = Some(limit);
             association.wifi = wifi;
             association.refused = None;
-            association.tries = moves.then_some(0);
+            association.on_trial |= moves;
         }
         if moves {
             // It leaves the network that it was in.
@@ -65,7 +62,7 @@ impl Device {
 
     /// Whether the network of the configuration in force has yet to prove itself.
     pub fn is_on_trial(&self) -> bool {
-        matches!(&self.state, State::Active(association) if association.tries.is_some())
+        matches!(&self.state, State::Active(association) if association.on_trial)
     }
 
     /// Fetches and applies a configuration, with the software that it names. One that is not there was replaced meanwhile: the next
@@ -77,16 +74,16 @@ impl Device {
             Err(error) => return Err(error),
         };
         if let Some(reason) = self.quirks.refuses {
+            self.update = None;
             return self.refuse(version, reason).await;
         }
-        if let Some(software) = &configuration.software {
-            match self.take_software(software).await? {
-                Arrival::Installed => {}
-                Arrival::Under => return Ok(()),
-                Arrival::Refused(reason) => return self.refuse(version, reason).await,
-            }
-        }
-        match self.apply(configuration).await {
+        let applied = match self.take_wanted_software(&configuration).await {
+            Ok(Arrival::Installed) => self.apply(configuration).await,
+            Ok(Arrival::Under) => return Ok(()),
+            Ok(Arrival::Refused(reason)) => return self.refuse(version, reason).await,
+            Err(error) => Err(error),
+        };
+        match applied {
             Err(DeviceError::Storage(_)) if self.applied_configuration_version().is_some() => {
                 // What cannot be saved cannot be noted on the disk either.
                 self.note_refusal(version, RefusalReason::StorageFailed);
@@ -94,6 +91,14 @@ impl Device {
             }
             applied => applied,
         }
+    }
+
+    async fn take_wanted_software(&mut self, configuration: &DeviceConfiguration) -> Result<Arrival, DeviceError> {
+        if let Some(software) = &configuration.software {
+            return self.take_software(software).await;
+        }
+        self.update = None;
+        Ok(Arrival::Installed)
     }
 
     async fn refuse(&mut self, version: u32, reason: RefusalReason) -> Result<(), DeviceError> {
@@ -121,46 +126,38 @@ impl Device {
         }
         self.rewrite(|committed| committed.trial = None).await?;
         if let State::Active(association) = &mut self.state {
-            association.tries = None;
+            association.on_trial = false;
         }
         Ok(())
     }
 
-    /// The gateway could not be reached. Answers whether the device went back to the configuration before, so that it is worth
-    /// another try.
-    pub(super) async fn fail_trial(&mut self, error: &TransportError) -> Result<bool, DeviceError> {
+    /// The gateway could not be reached, for whatever reason: a portal that answers in its place is as good as none. Answers whether
+    /// the device went back to the configuration before, so that it is worth another try.
+    pub(super) async fn fail_trial(&mut self) -> Result<bool, DeviceError> {
         let State::Active(association) = &mut self.state else { return Ok(false) };
-        if !error.is_no_answer() {
-            return Ok(false);
-        }
         if std::mem::take(&mut association.went_back) {
             // It is not the network's fault: the gateway is away.
             association.refused = None;
             self.rewrite(|committed| committed.refused = None).await?;
             return Ok(false);
         }
-        let Some(tries) = &mut association.tries else { return Ok(false) };
-        *tries += 1;
-        if *tries < TRIES {
+        if !association.on_trial {
             return Ok(false);
         }
-        self.go_back().await?;
-        Ok(true)
-    }
-
-    /// Goes back to the configuration before the one on trial.
-    async fn go_back(&mut self) -> Result<(), DeviceError> {
-        self.rewrite(Committed::undo_trial).await?;
-        self.restart().await?;
-        if let State::Active(association) = &mut self.state {
-            association.went_back = true;
+        let mut is_over = false;
+        self.rewrite(|committed| is_over = committed.fail_trial()).await?;
+        if is_over {
+            self.restart().await?;
+            if let State::Active(association) = &mut self.state {
+                association.went_back = true;
+            }
         }
-        Ok(())
+        Ok(is_over)
     }
 
     /// Whether this configuration was tried and is not in force for now: its software is on its way, or it was refused.
-    pub(super) fn has_tried(&self, version: u32) -> bool {
-        self.download.is_some() || self.refused_configuration().is_some_and(|refused| refused.version == version)
+    pub(crate) fn has_tried(&self, version: u32) -> bool {
+        self.awaits_software() || self.refused_configuration().is_some_and(|refused| refused.version == version)
     }
 
     /// Whether what is wanted is no longer to be tried: the device runs it, cannot now, or has refused it for good.

@@ -30,7 +30,7 @@ pub use error::{ActivationError, DeviceError};
 pub use quirks::Quirks;
 pub use screen::{Next, Screen, after};
 
-use crate::storage::{Committed, Der, MemoryStorage, Pending, Record, Stage, Storage, StorageError};
+use crate::storage::{Committed, Der, Installed, MemoryStorage, Pending, Record, Stage, Storage, StorageError};
 use crate::transport::{Answer, Connection, Network, Question, TransportError, Trust};
 
 /// The software that devices run unless a test says otherwise.
@@ -47,12 +47,13 @@ pub struct Device {
     /// Check-ins of this start.
     counter: u64,
     state: State,
-    software: Option<Box<DeviceText>>,
+    /// What it runs; what came from the factory when there is none.
+    software: Option<Box<Installed>>,
     failed_health_checks: Vec<DeviceText>,
     /// When its gateway answered last, and how much time has passed since for its clock alone.
     last_contact: Option<Instant>,
     passed: Duration,
-    download: Option<Box<update::Download>>,
+    update: Option<Box<update::Update>>,
     quirks: Box<Quirks>,
     line: Option<Box<Connection>>,
     /// What the gateway said of authorities when the device did as it said last.
@@ -87,8 +88,8 @@ struct Association {
     /// The network to join; the cable when there is none.
     wifi: Option<Box<WifiCredentials>>,
     refused: Option<RefusedConfiguration>,
-    /// Calls in vain since the network changed, until one was answered.
-    tries: Option<u32>,
+    /// The network changed, and the gateway has yet to answer in it.
+    on_trial: bool,
     /// It went back to the network before, and has yet to hear from the gateway in it.
     went_back: bool,
 }
@@ -118,7 +119,7 @@ impl Device {
             failed_health_checks: Vec::new(),
             last_contact: None,
             passed: Duration::ZERO,
-            download: None,
+            update: None,
             quirks: Box::default(),
             line: None,
             followed: None,
@@ -194,13 +195,21 @@ impl Device {
 
     /// The version of its software.
     pub fn software_version(&self) -> DeviceText {
-        let standard = || SOFTWARE_VERSION.try_into().expect("the version is a text of devices");
-        self.software.as_deref().cloned().unwrap_or_else(standard)
+        self.installed().version
     }
 
     /// Runs another version of its software from the next check-in on.
     pub fn set_software_version(&mut self, version: DeviceText) {
-        self.software = Some(Box::new(version));
+        self.software = Some(Box::new(Installed { version, sha256: None }));
+    }
+
+    /// What it runs.
+    fn installed(&self) -> Installed {
+        let factory = || Installed {
+            version: SOFTWARE_VERSION.try_into().expect("the version is a text of devices"),
+            sha256: None,
+        };
+        self.software.as_deref().cloned().unwrap_or_else(factory)
     }
 
     /// What is wrong with it, or around it.
@@ -233,7 +242,7 @@ impl Device {
     /// Cuts the power: what is not on the disk is gone.
     pub fn power_off(&mut self) {
         self.line = None;
-        self.download = None;
+        self.update = None;
         self.followed = None;
         self.state = State::Off;
     }
@@ -241,7 +250,7 @@ impl Device {
     /// Forgets key, certificate and configuration, on the disk too: the device is as it left the factory.
     pub async fn wipe(&mut self) -> Result<(), DeviceError> {
         self.line = None;
-        self.download = None;
+        self.update = None;
         self.state = State::Scan;
         self.disk(|disk, tag| disk.remove(tag)).await.map_err(DeviceError::from)
     }
@@ -280,7 +289,7 @@ impl Device {
             out_of_service: false,
             wifi: committed.configuration.and_then(|configuration| configuration.wifi).map(Box::new),
             refused: committed.refused,
-            tries: committed.trial.map(|_| 0),
+            on_trial: committed.trial.is_some(),
             went_back: false,
         })))
     }

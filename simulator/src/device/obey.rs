@@ -28,14 +28,14 @@ impl Device {
 
     /// Lets time pass for its clock, without anybody having to wait.
     pub fn pass(&mut self, time: Duration) {
-        self.passed += time;
-        self.pass_download(time);
+        self.passed = self.passed.saturating_add(time);
+        self.pass_update(time);
     }
 
     /// Locks the device when it was without its gateway for longer than its configuration lets it.
     pub(super) async fn mind_absence(&mut self) -> Result<(), DeviceError> {
         let Some(limit) = self.association().and_then(|association| association.maximum_offline) else { return Ok(()) };
-        let away = self.last_contact.map_or(Duration::ZERO, |last| last.elapsed()) + self.passed;
+        let away = self.last_contact.map_or(Duration::ZERO, |last| last.elapsed()).saturating_add(self.passed);
         if away >= limit { self.lock_for(LockReason::MaximumOfflineTime).await } else { Ok(()) }
     }
 

@@ -73,9 +73,13 @@ impl Device {
         for _ in 0..ROUNDS {
             let before = (self.starts, self.lock().cloned());
             let answer = match self.report(0).await {
-                Err(DeviceError::Transport(error)) if self.fail_trial(&error).await? => continue,
+                Err(DeviceError::Transport(_)) if self.fail_trial().await? => continue,
                 answer => answer?,
             };
+            if self.applied_configuration_version() == Some(answer.desired_configuration_version) {
+                // Edited back: what was on its way is no longer wanted.
+                self.update = None;
+            }
             // What was asked changed the device: that is said at once.
             let changed = (self.starts, self.lock().cloned()) != before;
             let wanted = answer.desired_configuration_version;

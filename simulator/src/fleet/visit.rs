@@ -24,6 +24,19 @@ use crate::{faults, picture};
 /// A ZIP code that no site has.
 const WRONG_ZIP: &str = "00000";
 
+/// Longest that a device which has its gateway wait keeps silent about a download, in seconds.
+const DOWNLOADING: u32 = 5;
+
+/// Within how many seconds a device checks in again that was told `named`. One that has its gateway wait calls again at once; but
+/// not while it has to wait for something itself, or it would call without a pause.
+fn next_seconds(named: u32, waits: bool, downloads: bool, has_tried: bool) -> u32 {
+    match (waits, downloads, has_tried) {
+        (false, ..) | (true, false, true) => named,
+        (true, true, _) => named.min(DOWNLOADING),
+        (true, false, false) => 0,
+    }
+}
+
 /// What installers share.
 pub(super) struct Tools {
     pub(super) installer: Arc<Installer>,
@@ -105,7 +118,10 @@ impl Tools {
             Ok(answer) => {
                 self.telemetry.check_in("ok");
                 let waits = self.check_in_wait_seconds > 0;
-                Outcome::CheckedIn { next_seconds: if waits { 0 } else { answer.next_check_in_seconds } }
+                let (downloads, wanted) = (order.device.is_downloading(), answer.desired_configuration_version);
+                let has_tried = order.device.has_tried(wanted);
+                let next_seconds = next_seconds(answer.next_check_in_seconds, waits, downloads, has_tried);
+                Outcome::CheckedIn { next_seconds }
             }
             Err(DeviceError::AssociationEnded) => {
                 self.telemetry.check_in("association-ended");
@@ -259,5 +275,24 @@ async fn power_on(device: &mut Device) -> Result<(), ActivationError> {
             Ok(device.power_on().await.map(drop)?)
         }
         done => Ok(done.map(drop)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_gateway_wait_calls_again_at_once_unless_it_waits_itself() {
+        for (named, waits, downloads, has_tried, expected) in [
+            (60, false, false, false, 60),
+            (60, false, true, true, 60),
+            (60, true, false, false, 0),
+            (60, true, true, true, 5),
+            (2, true, true, true, 2),
+            (60, true, false, true, 60),
+        ] {
+            assert_eq!(next_seconds(named, waits, downloads, has_tried), expected);
+        }
     }
 }

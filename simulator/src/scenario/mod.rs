@@ -16,6 +16,21 @@ pub use script::{Once, Part, Setting};
 /// Most acts of a scenario.
 const MAX_ACTS: usize = 64;
 
+/// Most times that something happens.
+const MAX_TIMES: u32 = 1000;
+
+/// Hours in a year, on average.
+const YEAR: i64 = 8_766;
+
+/// Longest that anything lasts or is waited for: far more than anybody plays, and far from where sums of times overflow.
+const LONGEST: SignedDuration = SignedDuration::from_hours(10 * YEAR);
+
+/// Shortest that a network that flaps is there or gone.
+const SHORTEST_FLAP: SignedDuration = SignedDuration::from_millis(1);
+
+/// Most that a clock is wrong by.
+const MOST_SKEW: SignedDuration = SignedDuration::from_hours(100 * YEAR);
+
 /// What goes wrong with which devices, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -213,38 +228,72 @@ impl Act {
         if !(1..=100).contains(&self.devices.share_percent) {
             bail!("devices.sharePercent: 1 to 100");
         }
-        let spans = [("after", Some(self.after)), ("do: for", self.deed.span())];
-        if let Some((field, _)) = spans.into_iter().find(|(_, span)| span.is_some_and(|span| span.is_negative())) {
-            bail!("{field}: must not be negative");
-        }
-        match &self.deed {
-            Deed::WrongZip(Times { times: 0 })
-            | Deed::UnreadableQr(Times { times: 0 })
-            | Deed::MultipleQrCodes(Times { times: 0 })
-            | Deed::ForgedQr(Times { times: 0 })
-            | Deed::CorruptDownload(Times { times: 0 })
-            | Deed::ReplayRequests(Times { times: 0 })
-            | Deed::FlappingNetwork(Flaps { times: 0, .. }) => bail!("do: times: at least 1"),
-            Deed::FlappingNetwork(flaps) if !flaps.down.is_positive() || !flaps.up.is_positive() => {
-                bail!("do: down and up: longer than nothing")
-            }
-            Deed::SlowDownload(Rate { bytes_per_second: 0 }) => bail!("do: bytesPerSecond: at least 1"),
-            Deed::FailHealthChecks(checks) if !(1..=MAX_FAILED_HEALTH_CHECKS).contains(&checks.names.len()) => {
-                bail!("do: names: 1 to {MAX_FAILED_HEALTH_CHECKS}")
-            }
-            _ => Ok(()),
-        }
+        is_lasting("after", self.after)?;
+        self.deed.check().context("do")
+    }
+}
+
+fn is_lasting(field: &str, span: SignedDuration) -> anyhow::Result<()> {
+    ensure!((SignedDuration::ZERO..=LONGEST).contains(&span), "{field}: 0 to 10 years");
+    Ok(())
+}
+
+impl Flaps {
+    /// From one time that the network goes to the next.
+    fn cycle(&self) -> SignedDuration {
+        self.down.saturating_add(self.up)
     }
 }
 
 impl Deed {
+    fn check(&self) -> anyhow::Result<()> {
+        if let Some(times) = self.times() {
+            ensure!((1..=MAX_TIMES).contains(&times), "times: 1 to {MAX_TIMES}");
+        }
+        match self {
+            Self::FlappingNetwork(flaps) => {
+                for (field, span) in [("down", flaps.down), ("up", flaps.up)] {
+                    ensure!((SHORTEST_FLAP..=LONGEST).contains(&span), "{field}: 1 ms to 10 years");
+                }
+            }
+            Self::SlowDownload(rate) => ensure!(rate.bytes_per_second > 0, "bytesPerSecond: at least 1"),
+            Self::FailHealthChecks(checks) => {
+                let most = MAX_FAILED_HEALTH_CHECKS;
+                ensure!((1..=most).contains(&checks.names.len()), "names: 1 to {most}");
+            }
+            Self::ClockSkew(skew) => {
+                ensure!((-MOST_SKEW..=MOST_SKEW).contains(&skew.ahead), "ahead: at most 100 years, either way");
+            }
+            _ => {}
+        }
+        match self {
+            // Its span is that of all times together.
+            Self::FlappingNetwork(_) => Ok(()),
+            _ => self.span().map_or(Ok(()), |span| is_lasting("for", span)),
+        }
+    }
+
+    /// How often it happens, where that is said.
+    fn times(&self) -> Option<u32> {
+        match self {
+            Self::WrongZip(n)
+            | Self::UnreadableQr(n)
+            | Self::MultipleQrCodes(n)
+            | Self::ForgedQr(n)
+            | Self::CorruptDownload(n)
+            | Self::ReplayRequests(n) => Some(n.times),
+            Self::FlappingNetwork(flaps) => Some(flaps.times),
+            _ => None,
+        }
+    }
+
     /// For how long it is so; for good when that is none.
     fn span(&self) -> Option<SignedDuration> {
         match self {
             Self::SlowInstaller(lasts) | Self::PowerLoss(lasts) | Self::Absence(lasts) => Some(lasts.span),
             Self::DiskFull(span) | Self::NetworkLoss(span) | Self::Clone(span) => span.span,
             Self::FlappingNetwork(flaps) => {
-                Some((flaps.down + flaps.up).saturating_mul(i32::try_from(flaps.times).unwrap_or(i32::MAX)))
+                Some(flaps.cycle().saturating_mul(i32::try_from(flaps.times).unwrap_or(i32::MAX)))
             }
             Self::FailHealthChecks(checks) => checks.span,
             Self::RefuseConfiguration(refuses) => refuses.span,
@@ -275,11 +324,28 @@ mod tests {
         for (act, complaint) in [
             ("{ do: explode }", "explode"),
             ("{ do: tamper, whenever: now }", "whenever"),
-            ("{ do: { wrongZip: { times: 0 } } }", "acts[0]: do: times: at least 1"),
+            ("{ do: { wrongZip: { times: 0 } } }", "acts[0]: do: times: 1 to 1000"),
+            ("{ do: { wrongZip: { times: 1001 } } }", "acts[0]: do: times: 1 to 1000"),
+            ("{ do: { replayRequests: { times: 4000000000 } } }", "acts[0]: do: times: 1 to 1000"),
+            ("{ do: { replayRequests: { times: 4000000000000 } } }", "invalid u32"),
+            ("{ do: { flappingNetwork: { down: 1s, up: 1s, times: 4000000000 } } }", "acts[0]: do: times: 1 to 1000"),
+            ("{ do: { slowDownload: { bytesPerSecond: 0 } } }", "acts[0]: do: bytesPerSecond: at least 1"),
             ("{ devices: { sharePercent: 0 }, do: tamper }", "acts[0]: devices.sharePercent: 1 to 100"),
-            ("{ after: -3s, do: tamper }", "acts[0]: after: must not be negative"),
+            ("{ after: -3s, do: tamper }", "acts[0]: after: 0 to 10 years"),
+            ("{ after: 87661h, do: tamper }", "acts[0]: after: 0 to 10 years"),
+            ("{ after: 2562047788015215h, do: tamper }", "acts[0]: after: 0 to 10 years"),
+            ("{ do: { networkLoss: { for: -1s } } }", "acts[0]: do: for: 0 to 10 years"),
+            ("{ do: { absence: { for: 9999999h } } }", "acts[0]: do: for: 0 to 10 years"),
+            ("{ do: { clockSkew: { ahead: 876601h } } }", "acts[0]: do: ahead: at most 100 years"),
+            ("{ do: { clockSkew: { ahead: -2562047788015215h } } }", "acts[0]: do: ahead: at most 100 years"),
+            ("{ do: { clockSkew: { ahead: 1s, for: -1s } } }", "acts[0]: do: for: 0 to 10 years"),
             ("{ do: { failHealthChecks: { names: [] } } }", "acts[0]: do: names: 1 to 16"),
-            ("{ do: { flappingNetwork: { down: 0s, up: 1s, times: 1 } } }", "acts[0]: do: down and up"),
+            ("{ do: { flappingNetwork: { down: 0s, up: 1s, times: 1 } } }", "acts[0]: do: down: 1 ms to 10"),
+            ("{ do: { flappingNetwork: { down: 1us, up: 1s, times: 1 } } }", "acts[0]: do: down: 1 ms to 10"),
+            (
+                "{ do: { flappingNetwork: { down: 1s, up: 2562047788015215h, times: 1 } } }",
+                "acts[0]: do: up: 1 ms to 10",
+            ),
         ] {
             let error = format!("{:#}", with(act).unwrap_err());
             assert!(error.contains(complaint), "{act}: {error}");

@@ -121,15 +121,7 @@ fn since(elapsed: Duration, after: SignedDuration) -> SignedDuration {
 
 impl Pending {
     fn new(act: Act) -> Self {
-        let left = match &act.deed {
-            Deed::WrongZip(n)
-            | Deed::UnreadableQr(n)
-            | Deed::MultipleQrCodes(n)
-            | Deed::ForgedQr(n)
-            | Deed::CorruptDownload(n)
-            | Deed::ReplayRequests(n) => n.times,
-            _ => 1,
-        };
+        let left = act.deed.times().unwrap_or(1);
         Self { act, left }
     }
 
@@ -142,12 +134,13 @@ impl Pending {
         match (&self.act.deed, self.act.deed.span()) {
             (_, Some(span)) if since >= span => (false, None),
             (Deed::FlappingNetwork(flaps), _) => {
-                let cycle = (flaps.down + flaps.up).as_millis();
-                let within = SignedDuration::from_millis(i64::try_from(since.as_millis() % cycle).unwrap_or_default());
+                let cycle = flaps.cycle();
+                let within = since.as_nanos() % cycle.as_nanos().max(1);
+                let within = SignedDuration::from_nanos(i64::try_from(within).unwrap_or(i64::MAX));
                 if within < flaps.down {
-                    (true, Some(flaps.down - within))
+                    (true, Some(flaps.down.saturating_sub(within)))
                 } else {
-                    (false, Some(flaps.down + flaps.up - within))
+                    (false, Some(cycle.saturating_sub(within)))
                 }
             }
             (_, span) => (true, span.map(|span| span - since)),
@@ -311,6 +304,21 @@ mod tests {
         let expected = [true, true, false, false, false, true, true, false, false, false, false, false];
         assert_eq!(lost, expected);
         assert_eq!(part.setting(at(10)).next, None);
+    }
+
+    #[test]
+    fn what_flaps_as_fast_as_may_be_or_for_as_long_is_so_at_any_time() {
+        for flaps in [
+            "{ down: 1ms, up: 1ms, times: 1 }",
+            "{ down: 1ms 1us, up: 1ms, times: 1000 }",
+            "{ down: 87660h, up: 87660h, times: 1000 }",
+        ] {
+            let part = part(&format!("{{ after: 87660h, do: {{ flappingNetwork: {flaps} }} }}"));
+            for elapsed in [Duration::ZERO, at(10 * 8_766 * 3_600), Duration::from_nanos(u64::MAX), Duration::MAX] {
+                let setting = part.setting(elapsed);
+                assert!(setting.next.is_none_or(|next| next <= at(20 * 8_766 * 3_600)), "{flaps}: {setting:?}");
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use fleetform_domain::wire::DeviceText;
 use parking_lot::Mutex;
 
 pub use directory::DirectoryStorage;
-pub use record::{Committed, Der, Pending, Record, Stage, Trial};
+pub use record::{Committed, Der, Installed, Pending, Record, Stage, Trial};
 
 /// The disks of devices, one record for each.
 ///

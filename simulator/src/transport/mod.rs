@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use address::{Address, InvalidAddress};
 pub use connection::{Answer, Connection, Question, Refusal};
+pub use download::{Download, Downloaded};
 pub use error::TransportError;
 pub use trust::{Clock, Trust};
 
@@ -84,9 +85,9 @@ impl Network {
         &self.factory_key
     }
 
-    /// What lies at `url`, up to `limit` bytes.
-    pub async fn download(&self, url: &str, limit: usize) -> Result<Vec<u8>, TransportError> {
-        self.downloads.fetch(url, limit).await
+    /// Begins to fetch what lies at `url`, up to `limit` bytes.
+    pub fn download(&self, url: &str, limit: usize) -> Download {
+        self.downloads.begin(url, limit)
     }
 
     /// TLS handshakes made so far.

@@ -327,7 +327,8 @@ async fn who_may_deactivate_does_not_therefore_unlock(
     })
     .await?;
     status.message = status.message.replace(ns, "<namespace>");
-    refusals.by_policy("deactivate a device that is locked until it was inspected, without the right to unlock", &status);
+    refusals
+        .by_policy("deactivate a device that is locked until it was inspected, without the right to unlock", &status);
     cluster.set_status(device, ns, "example", &json!({ "lock": null })).await?;
     api.patch("example", &PatchParams::default(), &deactivate).await?;
     Ok(())

@@ -16,7 +16,7 @@ pub const MAX_RELEASE_BYTES: usize = 256 * 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    rule("self.version.matches('^(0|[1-9][0-9]{0,8})[.](0|[1-9][0-9]{0,8})[.](0|[1-9][0-9]{0,8})(-[0-9A-Za-z.-]{1,30})?$')",
+    rule("self.version.matches('^(0|[1-9][0-9]{0,8})[.](0|[1-9][0-9]{0,8})[.](0|[1-9][0-9]{0,8})(-(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)([.](0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*)?$')",
          "software.version must be a semantic version such as 1.4.0 or 1.4.0-rc.1"),
     rule("self.url.matches('^https?://[^/ ?#]+/[^ #]*$')",
          "software.url must be the address of the release: https://host/path, or http://host/path"),
@@ -50,11 +50,13 @@ impl Software {
         format!("fleetform-release-v1\n{version}\n{sha256}\n")
     }
 
-    /// Whether a device that runs `running` would go back with it. One that runs what is no semantic version goes forward.
+    /// Whether a device that runs `running` would go back with it. One that runs what is no semantic version goes forward. What is
+    /// none itself counts as going back: nobody can tell that it does not.
     pub fn is_downgrade_of(&self, running: &str) -> bool {
         match (Version::parse(&self.version), Version::parse(running)) {
             (Ok(release), Ok(running)) => release.cmp_precedence(&running) == Ordering::Less,
-            _ => false,
+            (Ok(_), Err(_)) => false,
+            (Err(_), _) => true,
         }
     }
 }
@@ -91,6 +93,9 @@ mod tests {
             ("2.0.0-rc.1", "2.0.0", true),
             ("2.0.0", "2.0.0-rc.1", false),
             ("1.0.0", "factory", false),
+            ("latest", "1.0.0", true),
+            ("1.0.0-rc.01", "0.9.0", true),
+            ("latest", "factory", true),
         ] {
             assert_eq!(release(release_version).is_downgrade_of(running), back, "{running} to {release_version}");
         }

@@ -1,8 +1,6 @@
 //! What a device does when its gateway behaves as a real one cannot easily be made to: it does not answer, is an
 //! impostor, talks too much, or dies between deciding and answering.
 
-mod support;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -16,9 +14,10 @@ use fleetform_simulator::device::{ActivationError, DeviceError, Screen};
 use fleetform_simulator::storage::{DirectoryStorage, MemoryStorage, Storage};
 use fleetform_simulator::transport::TransportError;
 use rcgen::date_time_ymd;
-use support::disk::FailingStorage;
-use support::{Authority, Reply, Seen, Server, code, device, good, refuse, serve};
 use tokio::net::TcpListener;
+
+use super::support::disk::FailingStorage;
+use super::support::{Authority, Reply, Seen, Server, code, device, good, refuse, serve};
 
 const ZIP: &str = "98104";
 
