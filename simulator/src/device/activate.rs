@@ -109,6 +109,11 @@ impl Device {
         Ok(self.synchronise().await?)
     }
 
+    /// Something inside goes wrong: the device shows that, and halts until it is restarted.
+    pub fn break_down(&mut self) -> ActivationError {
+        self.fail(ActivationFailure::SystemError)
+    }
+
     async fn commit(&mut self, pending: &Pending, key: Der) -> Result<(), DeviceError> {
         let message = ActivationRequest {
             token: pending.token.clone(),

@@ -119,7 +119,8 @@ impl Tools {
                 self.telemetry.check_in("ok");
                 let waits = self.check_in_wait_seconds > 0;
                 let (downloads, wanted) = (order.device.is_downloading(), answer.desired_configuration_version);
-                let has_tried = order.device.has_tried(wanted);
+                // One that is locked hears of its answer when it is due.
+                let has_tried = order.device.has_tried(wanted) || order.device.lock().is_some();
                 let next_seconds = next_seconds(answer.next_check_in_seconds, waits, downloads, has_tried);
                 Outcome::CheckedIn { next_seconds }
             }
@@ -211,6 +212,10 @@ impl Tools {
                 text.extend([turned, turned]);
                 order.device.scan_text(&text)?;
                 self.expect(order.device.look_up(WRONG_ZIP).await);
+            }
+            Once::BreakDown => {
+                self.telemetry.activation(order.device.break_down().kind());
+                order.device.power_on().await.map_err(ActivationError::from)?;
             }
             _ => {}
         }

@@ -93,6 +93,8 @@ pub enum Deed {
     MultipleQrCodes(Times),
     /// The installer shows a code that is none of ours.
     ForgedQr(Times),
+    /// Something inside the device goes wrong, until somebody restarts it.
+    BreakDown(Times),
     /// The installer takes this long from fetching the code to showing it.
     SlowInstaller(Lasts),
     /// The device's disk is full.
@@ -280,6 +282,7 @@ impl Deed {
             | Self::UnreadableQr(n)
             | Self::MultipleQrCodes(n)
             | Self::ForgedQr(n)
+            | Self::BreakDown(n)
             | Self::CorruptDownload(n)
             | Self::ReplayRequests(n) => Some(n.times),
             Self::FlappingNetwork(flaps) => Some(flaps.times),
@@ -302,6 +305,7 @@ impl Deed {
             | Self::UnreadableQr(_)
             | Self::MultipleQrCodes(_)
             | Self::ForgedQr(_)
+            | Self::BreakDown(_)
             | Self::SlowDownload(_)
             | Self::CorruptDownload(_)
             | Self::Tamper
@@ -362,6 +366,6 @@ mod tests {
             .collect();
         let deed = |act: &Act| format!("{:?}", act.deed).split(['(', ' ']).next().unwrap_or_default().to_owned();
         let shown: std::collections::BTreeSet<String> = read.iter().flat_map(|one| &one.acts).map(deed).collect();
-        assert_eq!(shown.len(), 19, "each deed has an example: {shown:?}");
+        assert_eq!(shown.len(), 20, "each deed has an example: {shown:?}");
     }
 }

@@ -57,6 +57,8 @@ pub enum Once {
     MultipleQrCodes,
     /// The code is none of ours.
     ForgedQr,
+    /// Something inside the device goes wrong.
+    BreakDown,
     /// The installer takes so long.
     SlowInstaller(Duration),
 }
@@ -66,7 +68,12 @@ impl Once {
     const fn is_of_activation(self) -> bool {
         matches!(
             self,
-            Self::WrongZip | Self::UnreadableQr | Self::MultipleQrCodes | Self::ForgedQr | Self::SlowInstaller(_)
+            Self::WrongZip
+                | Self::UnreadableQr
+                | Self::MultipleQrCodes
+                | Self::ForgedQr
+                | Self::BreakDown
+                | Self::SlowInstaller(_)
         )
     }
 }
@@ -158,6 +165,7 @@ impl Pending {
             Deed::UnreadableQr(_) => Once::UnreadableQr,
             Deed::MultipleQrCodes(_) => Once::MultipleQrCodes,
             Deed::ForgedQr(_) => Once::ForgedQr,
+            Deed::BreakDown(_) => Once::BreakDown,
             Deed::SlowInstaller(lasts) => Once::SlowInstaller(whole(lasts.span)),
             _ => return None,
         })
@@ -229,6 +237,7 @@ impl Setting {
             | Deed::UnreadableQr(_)
             | Deed::MultipleQrCodes(_)
             | Deed::ForgedQr(_)
+            | Deed::BreakDown(_)
             | Deed::SlowInstaller(_)
             | Deed::Tamper
             | Deed::Restart

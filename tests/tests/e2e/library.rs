@@ -164,7 +164,7 @@ async fn it_reads_well(library: &Project) -> Result<()> {
     ensure!(has(&all, &["NAME", "DISPLAY", "NAME", "READY", "SITES", "DEVICES", "ACTIVE", "AGE"]), "{all}");
     ensure!(has(&all, &["NAME", "DISPLAY", "NAME", "READY", "DEVICES", "ACTIVE", "AGE"]), "{all}");
     ensure!(has(&all, &["NAME", "MODE", "READY", "REVISION", "DEVICES", "UPDATED", "ROLLOUT", "AGE"]), "{all}");
-    ensure!(has(&all, &["NAME", "SITE", "PHASE", "READY", "MODE", "CONNECTIVITY", "HEALTH", "AGE"]), "{all}");
+    ensure!(has(&all, &["NAME", "SITE", "PHASE", "READY", "MODE", "CONNECTIVITY", "HEALTH", "LOCK", "AGE"]), "{all}");
     let row = all.lines().find(|line| line.starts_with("deviceinstance.fleetform.dev/ballard-main-entrance "));
     let row: Vec<_> = row.context("a row for each device")?.split_whitespace().collect();
     ensure!(row[1..7] == ["ballard-branch", "Active", "True", "Entry", "CONNECTED", "HEALTHY"], "{row:?}");

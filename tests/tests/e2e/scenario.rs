@@ -163,6 +163,7 @@ pub(crate) async fn every_scenario_shows_what_it_says(stage: Arc<Stage>) -> Resu
         ("qr-not-recognized", 1),
         ("unable-to-configure-device", 1),
         ("gateway-timed-out", 1),
+        ("system-error", 2),
         ("device-instance-does-not-exist", 1),
     ];
     wait::until("each failure to be counted", LIMIT, async || {

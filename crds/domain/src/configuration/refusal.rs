@@ -36,7 +36,7 @@ impl RefusalReason {
         Self::DowngradeNotAllowed,
     ];
 
-    /// Whether the device tries again by itself at each of its check-ins; otherwise it waits for another configuration.
+    /// Whether the device tries again by itself; otherwise it waits for another configuration.
     pub const fn is_retried(self) -> bool {
         matches!(self, Self::StorageFailed | Self::DownloadFailed | Self::DigestMismatch)
     }

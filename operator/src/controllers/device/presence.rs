@@ -42,11 +42,9 @@ pub fn observe(status: &mut DeviceInstanceStatus, liveness: &Liveness, now: Time
         transition::record(&mut status.transitions, changes, asset_tag, now);
         status.connectivity = connectivity;
         status.health = health;
-    }
-    if let (Liveness::Reporting(report), Some(Health::Critical)) = (liveness, status.health) {
-        status.failed_health_checks = names_of(&report.failed_health_checks);
-    } else if status.health != Some(Health::Critical) {
-        status.failed_health_checks.clear();
+        if let Liveness::Reporting(report) = liveness {
+            status.failed_health_checks = names_of(&report.failed_health_checks);
+        }
     }
     match transition::allowance(&status.transitions, now) {
         Allowance::Granted => None,
