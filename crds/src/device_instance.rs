@@ -354,7 +354,20 @@ fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
+impl ConfigurationStatus {
+    /// The version of this number, if it is remembered.
+    pub fn version(&self, number: u32) -> Option<&ConfigurationVersion> {
+        self.history.iter().find(|version| version.version == number)
+    }
+}
+
 impl DeviceInstance {
+    /// The version of its configuration that the device should run.
+    pub fn desired_version(&self) -> Option<&ConfigurationVersion> {
+        let configuration = self.status.as_ref()?.configuration.as_ref()?;
+        configuration.version(configuration.desired)
+    }
+
     /// Where the instance stands; `NeedsConfiguration` before the operator has seen it.
     pub fn phase(&self) -> Phase {
         self.status.as_ref().and_then(|status| status.phase).unwrap_or_default()

@@ -63,7 +63,7 @@ pub fn digest(key: &[u8; 32], name: &Name, credentials: &Credentials) -> String 
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part.as_bytes());
     }
-    crate::crypto::hex(&mac.finalize().into_bytes()[..16])
+    fleetform_domain::hex(&mac.finalize().into_bytes()[..16])
 }
 
 /// What a Secret holds, as far as it may be known.

@@ -7,6 +7,7 @@ use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublic
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fleetform_domain::configuration::{RefusalReason, Software};
+use fleetform_domain::hex;
 use sha2::{Digest as _, Sha256};
 
 /// The seed of the key that simulated devices trust unless they are told another one. It is no secret: it signs for nobody else.
@@ -110,16 +111,7 @@ impl FactoryKey {
 }
 
 fn digest(content: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(content))
-}
-
-/// Digits as they stand in configurations.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
+    hex(&Sha256::digest(content))
 }
 
 #[cfg(test)]

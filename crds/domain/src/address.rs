@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::configuration::hex;
+use crate::hex;
 use crate::schema::rule;
 
 /// Where a site is. Field names are those of the guides.

@@ -7,6 +7,7 @@ pub mod activation;
 pub mod address;
 pub mod configuration;
 pub mod event;
+mod hex;
 pub mod id;
 pub mod openapi;
 pub mod operation;
@@ -17,3 +18,5 @@ mod schema;
 pub mod tag;
 pub mod transition;
 pub mod wire;
+
+pub use hex::hex;

@@ -137,6 +137,24 @@ pub fn record(
     transitions.drain(..surplus);
 }
 
+/// Since when the device is disconnected, if the last change of its connectivity says that it is. Oldest transitions first.
+pub fn disconnected_since(transitions: &[Transition]) -> Option<Timestamp> {
+    let last = transitions.iter().rev().find_map(|transition| match transition.change {
+        Change::Connectivity { current, .. } => Some((current, transition.time)),
+        Change::Health { .. } => None,
+    });
+    last.filter(|(now, _)| *now == Connectivity::Disconnected).map(|(_, time)| time)
+}
+
+/// Since when the device is critical, if the last change of its health says that it is. Oldest transitions first.
+pub fn critical_since(transitions: &[Transition]) -> Option<Timestamp> {
+    let last = transitions.iter().rev().find_map(|transition| match transition.change {
+        Change::Health { current, .. } => Some((current, transition.time)),
+        Change::Connectivity { .. } => None,
+    });
+    last.filter(|(now, _)| *now == Health::Critical).map(|(_, time)| time)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

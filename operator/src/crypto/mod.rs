@@ -32,15 +32,5 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// SHA-256 as 64 hexadecimal digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::{Digest as _, Sha256};
-    hex(&Sha256::digest(bytes))
-}
-
-/// Lower case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-    }
-    text
+    fleetform_domain::hex(&Sha256::digest(bytes))
 }

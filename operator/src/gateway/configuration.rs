@@ -42,8 +42,8 @@ impl Gateway {
         let device = self.trusted(&identity).await?;
         let version =
             path.strip_prefix(CONFIGURATION_PATH).and_then(|rest| rest.strip_prefix('/')?.parse::<u32>().ok());
-        let history = device.status.as_ref().and_then(|status| status.configuration.as_ref()).map(|c| &c.history);
-        let found = history.into_iter().flatten().find(|entry| Some(entry.version) == version);
+        let status = device.status.as_ref().and_then(|status| status.configuration.as_ref());
+        let found = status.zip(version).and_then(|(status, version)| status.version(version));
         let found = found.ok_or_else(unknown_version)?;
         let whole = self.whole(&device, found).await.map_err(|error| self.not_available(&device, &error))?;
         let wifi = match &whole.wifi {

@@ -15,6 +15,7 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
 use super::reviews::Reviews;
+use crate::cache::Name;
 use crate::clock::Clock;
 use crate::crypto::sha256_hex;
 use crate::error::brief;
@@ -60,6 +61,14 @@ pub(super) struct Right {
     pub(super) namespace: Option<String>,
     /// On which object; on all of them when there is none.
     pub(super) name: Option<String>,
+}
+
+impl Right {
+    /// The right to one object.
+    pub(super) fn to(verb: &'static str, resource: &'static str, subresource: &'static str, object: &Name) -> Self {
+        let (namespace, name) = (Some(object.namespace.clone()), Some(object.name.clone()));
+        Self { verb, resource, subresource, namespace, name }
+    }
 }
 
 /// Asks the API server who somebody is and what they may.

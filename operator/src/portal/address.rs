@@ -27,13 +27,7 @@ pub(super) async fn address(
     let caller = portal.access.authenticate(&headers, &peer).await?;
     let Path((project, name)) = path.map_err(|_| not_found())?;
     let site = object_name(project, name).ok_or_else(not_found)?;
-    let right = Right {
-        verb: "get",
-        resource: "sites",
-        subresource: "address",
-        namespace: Some(site.namespace.clone()),
-        name: Some(site.name.clone()),
-    };
+    let right = Right::to("get", "sites", "address", &site);
     let allowed = portal.access.allows(&caller, right).await?;
     tracing::info!(
         target: "audit",

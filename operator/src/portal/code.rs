@@ -53,13 +53,7 @@ pub(super) fn object_name(namespace: String, name: String) -> Option<Name> {
 
 /// The right to the codes of a site, or to the code of a device instance.
 pub(super) fn right(resource: &'static str, name: &Name) -> Right {
-    Right {
-        verb: "create",
-        resource,
-        subresource: "activationqrcode",
-        namespace: Some(name.namespace.clone()),
-        name: Some(name.name.clone()),
-    }
+    Right::to("create", resource, "activationqrcode", name)
 }
 
 /// A code in the form that was asked for.

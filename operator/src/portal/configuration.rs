@@ -47,13 +47,7 @@ pub(super) async fn configuration(
 
 impl Portal {
     async fn configuration(&self, caller: &Caller, name: &Name, version: &str) -> Result<StoredConfiguration, Refusal> {
-        let right = Right {
-            verb: "get",
-            resource: "deviceinstances",
-            subresource: "configuration",
-            namespace: Some(name.namespace.clone()),
-            name: Some(name.name.clone()),
-        };
+        let right = Right::to("get", "deviceinstances", "configuration", name);
         if !self.access.allows(caller, right).await? {
             return Err(not_found());
         }
@@ -75,8 +69,7 @@ fn find<'a>(
     let Some(status) = status.filter(|status| !status.history.is_empty()) else {
         return Err(unknown("the device instance has no configuration yet; its Ready condition says why".to_owned()));
     };
-    let wanted = version.parse::<u32>().ok();
-    let found = status.history.iter().find(|entry| Some(entry.version) == wanted);
+    let found = version.parse().ok().and_then(|version| status.version(version));
     let found = found.ok_or_else(|| {
         let kept: Vec<String> = status.history.iter().map(|entry| entry.version.to_string()).collect();
         unknown(format!("there is no such version of the configuration, or no longer; kept are: {}", kept.join(", ")))

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use fleetform_crds::DeviceInstance;
+use fleetform_domain::hex;
 use fleetform_domain::wire::{DeviceName, DeviceSummary};
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, watch};
@@ -10,7 +11,6 @@ use tokio::sync::{mpsc, watch};
 use super::feed::{Feed, Listing, Scope};
 use crate::cache::{Change, Name, World};
 use crate::context::Context;
-use crate::crypto::hex;
 
 /// Most changes that are taken in one go.
 const BATCH: usize = 1024;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use fleetform_domain::hex;
 use rustls::crypto::CryptoProvider;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, oneshot};
@@ -13,7 +14,6 @@ use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 use super::TransportError;
-use crate::release::hexadecimal;
 
 /// Longest that a download may take.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -139,7 +139,7 @@ fn fetch(
     let (mut piece, mut bytes, mut hash) = (vec![0; PIECE], 0, Sha256::new());
     while !wanted.is_closed() {
         let read = match reader.read(&mut piece) {
-            Ok(0) => return Ok(Downloaded { bytes, sha256: hexadecimal(&hash.finalize()) }),
+            Ok(0) => return Ok(Downloaded { bytes, sha256: hex(&hash.finalize()) }),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(failed(error.into())),
@@ -206,7 +206,7 @@ mod tests {
         assert!(download.outcome(Duration::ZERO).await.is_none());
         stream.write_all(b"ftware").await.unwrap();
         let done = download.outcome(SOON).await.unwrap().unwrap();
-        assert_eq!(done, Downloaded { bytes: 12, sha256: hexadecimal(&Sha256::digest(b"the software")) });
+        assert_eq!(done, Downloaded { bytes: 12, sha256: hex(&Sha256::digest(b"the software")) });
     }
 
     #[tokio::test]

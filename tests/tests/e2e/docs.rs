@@ -17,10 +17,15 @@ use super::project::{Project, SITE};
 use super::releases::Releases;
 use super::stage::Stage;
 
+/// The page's blocks of this language, in order.
+fn blocks<'a>(page: &'a str, language: &'static str) -> impl Iterator<Item = &'a str> {
+    let fenced = page.split("```").skip(1).step_by(2);
+    fenced.filter_map(move |block| block.strip_prefix(language)?.strip_prefix('\n'))
+}
+
 /// The commands of the page's console blocks, in order. One that reads a document (`<<'YAML'`) has it with it.
 fn commands(page: &str) -> Vec<String> {
-    let blocks = page.split("```console\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let mut lines = blocks.flat_map(str::lines);
+    let mut lines = blocks(page, "console").flat_map(str::lines);
     let mut commands = Vec::new();
     while let Some(line) = lines.next() {
         let Some(command) = line.strip_prefix("$ ") else { continue };
@@ -136,8 +141,7 @@ pub(crate) async fn what_the_pages_declare_is_accepted(stage: Arc<Stage>) -> Res
     let mut applied = 0;
     for page in pages.iter().filter(|page| page.extension().is_some_and(|ending| ending == "md")) {
         let text = fs::read_to_string(page)?;
-        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-        for block in blocks.filter(|block| block.starts_with("apiVersion:")) {
+        for block in blocks(&text, "yaml").filter(|block| block.starts_with("apiVersion:")) {
             let block = block.replace("namespace: library", &format!("namespace: {}", project.namespace));
             let block = block.replace("namespace: quickstart", &format!("namespace: {}", project.namespace));
             let args = ["apply", "--dry-run=server", "--filename=-"];
@@ -145,8 +149,7 @@ pub(crate) async fn what_the_pages_declare_is_accepted(stage: Arc<Stage>) -> Res
             taken.with_context(|| format!("{}:\n{block}", page.display()))?;
             applied += 1;
         }
-        let scenarios = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-        for scenario in scenarios.filter(|block| block.starts_with("description:")) {
+        for scenario in blocks(&text, "yaml").filter(|block| block.starts_with("description:")) {
             Scenario::parse(scenario).with_context(|| format!("{}:\n{scenario}", page.display()))?;
             applied += 1;
         }

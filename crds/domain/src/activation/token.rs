@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
-use crate::configuration::hex;
+use crate::hex;
 
 type HmacSha256 = Hmac<Sha256>;
 

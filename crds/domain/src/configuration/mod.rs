@@ -19,6 +19,7 @@ pub use panel::{BaudRate, ControlPanel, Osdp, OsdpVersion, Wiegand};
 pub use refusal::RefusalReason;
 pub use software::{MAX_RELEASE_BYTES, Software, UpdateState};
 
+use crate::hex;
 use crate::schema::rule;
 
 /// What a device is. Fixed for the life of the instance.
@@ -161,15 +162,6 @@ impl Configuration {
         }
         missing
     }
-}
-
-/// Lower case hexadecimal of `bytes`.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
 }
 
 #[cfg(test)]

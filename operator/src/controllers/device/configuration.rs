@@ -165,9 +165,7 @@ pub fn wifi_secret<'a>(
 
 /// Name of the Secret with Wi-Fi credentials that the desired version was made with.
 pub fn credentials_in_force(device: &DeviceInstance) -> Option<&str> {
-    let configuration = device.status.as_ref()?.configuration.as_ref()?;
-    let version = configuration.history.iter().find(|version| version.version == configuration.desired)?;
-    version.credentials.as_ref().map(|credentials| credentials.secret_name.as_str())
+    device.desired_version()?.credentials.as_ref().map(|credentials| credentials.secret_name.as_str())
 }
 
 /// The configuration status with `wanted` as the desired version: a new version when it differs from the last one.

@@ -10,7 +10,7 @@ use fleetform_domain::operation::{
     CommandKind, LockReason, REMEDIATE_ANNOTATION, Remediation, UNLOCK_ANNOTATION, parse_remediation,
     parse_site_remediation,
 };
-use fleetform_domain::transition::{Change, Connectivity};
+use fleetform_domain::transition::{self, Connectivity};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -105,11 +105,7 @@ fn absence(status: &DeviceInstanceStatus, circumstances: &Circumstances<'_>) -> 
     if status.connectivity != Some(Connectivity::Disconnected) {
         return None;
     }
-    let lost = status.transitions.iter().rev().find_map(|transition| match transition.change {
-        Change::Connectivity { current, .. } => Some((current, transition.time)),
-        Change::Health { .. } => None,
-    });
-    let (Connectivity::Disconnected, lost) = lost? else { return None };
+    let lost = transition::disconnected_since(&status.transitions)?;
     // One that was activated since was not away.
     let activated = status.device.as_ref().and_then(|device| device.activated_at.as_ref()).map(|time| time.0);
     let since = lost.max(circumstances.serving_since?).max(activated?);
@@ -139,7 +135,7 @@ fn answered(
 }
 
 fn id_of(nonce: &[u8; 16]) -> String {
-    crate::crypto::hex(&nonce[..6])
+    fleetform_domain::hex(&nonce[..6])
 }
 
 /// What the conditions say of the lock, with the very commands that answer it.

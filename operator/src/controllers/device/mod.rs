@@ -100,7 +100,7 @@ async fn held(
     let Some(Found::Here(template)) = template else { return None };
     template.spec.rollout.as_ref()?;
     let current = template.status.as_ref()?.revision?;
-    let from = plan::template_in_force(device).filter(|from| from.revision != current)?;
+    let from = device.desired_version()?.template.as_ref().filter(|from| from.revision != current)?;
     let name = Name::of(device);
     let same_template = template.metadata.uid.as_deref() == Some(&from.uid);
     if device.phase() != Phase::Active || !same_template || context.rollouts.admits(&from.uid, current, &name.name) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
-use fleetform_crds::device_instance::{ActivationStatus, ConfigurationStatus, RefusedVersion, TemplateRevision};
+use fleetform_crds::device_instance::{ActivationStatus, ConfigurationStatus, RefusedVersion};
 use fleetform_crds::{DeviceInstance, DeviceInstanceStatus};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::configuration::UpdateState;
@@ -112,23 +112,14 @@ fn is_configured(status: &DeviceInstanceStatus) -> bool {
     status.configuration.is_some() && matches!(status.phase, Some(Phase::ReadyForActivation | Phase::Active))
 }
 
-/// The revision of a template that the desired version comes from.
-pub fn template_in_force(device: &DeviceInstance) -> Option<&TemplateRevision> {
-    let configuration = device.status.as_ref()?.configuration.as_ref()?;
-    let version = configuration.history.iter().find(|version| version.version == configuration.desired)?;
-    version.template.as_ref()
-}
-
 fn created_since(device: &DeviceInstance, now: Timestamp) -> SignedDuration {
     device.metadata.creation_timestamp.as_ref().map_or(SignedDuration::ZERO, |created| now.duration_since(created.0))
 }
 
 /// How long the device may be without its gateway, by the configuration that it runs, whatever is wanted of it.
 fn maximum_offline(configuration: Option<&ConfigurationStatus>) -> SignedDuration {
-    let in_force = configuration.and_then(|configuration| {
-        let applied = configuration.applied?;
-        configuration.history.iter().find(|version| version.version == applied)?.maximum_offline_minutes
-    });
+    let in_force =
+        configuration.and_then(|configuration| configuration.version(configuration.applied?)?.maximum_offline_minutes);
     SignedDuration::from_mins(in_force.unwrap_or(DEFAULT_MAXIMUM_OFFLINE_MINUTES).into())
 }
 

@@ -80,7 +80,7 @@ pub fn leave(status: &mut DeviceInstanceStatus, now: Timestamp) {
 
 /// The version that a device runs, as far as there is such a version: what it made up is no answer.
 pub fn applied(configuration: &ConfigurationStatus, reported: Option<u32>) -> Option<u32> {
-    reported.filter(|reported| configuration.history.iter().any(|known| known.version == *reported))
+    reported.filter(|reported| configuration.version(*reported).is_some())
 }
 
 /// Why the device does not run the version that is desired, as far as it says so of that version.

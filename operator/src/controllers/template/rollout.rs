@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use fleetform_crds::condition::{ConditionType, Reason, Statement, Status, has_reason, whole_second};
 use fleetform_crds::config_template::{RolloutPhase, RolloutStatus};
-use fleetform_crds::device_instance::ConfigurationVersion;
 use fleetform_crds::{ConfigTemplate, DeviceInstance, DeviceInstanceStatus};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::configuration::Configuration;
 use fleetform_domain::rollout::{self, Member, Pause, Progress, RolloutStrategy, Stage, State};
-use fleetform_domain::transition::{Change, Connectivity, Health};
+use fleetform_domain::transition::{self, Connectivity};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -55,7 +54,7 @@ pub struct Step {
 /// How far a device is with what the template says now.
 pub fn stage(template: &ConfigTemplate, device: &DeviceInstance, digest: &Digests<'_>) -> Option<Stage> {
     let configuration = device.status.as_ref()?.configuration.as_ref()?;
-    let version = in_force(device)?;
+    let version = device.desired_version()?;
     let from_template = version.template.as_ref().map(|from| from.uid.as_str()) == template.metadata.uid.as_deref();
     if !from_template || version.digest != digest.of(device) {
         return Some(Stage::Waiting);
@@ -66,12 +65,6 @@ pub fn stage(template: &ConfigTemplate, device: &DeviceInstance, digest: &Digest
     // What the device tries again may yet come about.
     let refused = configuration.refused.as_ref().filter(|refused| !refused.reason.is_retried());
     Some(refused.map_or(Stage::Changing(version.created_at.0), |refused| Stage::Refused(refused.since.0)))
-}
-
-/// The version that a device is to run.
-fn in_force(device: &DeviceInstance) -> Option<&ConfigurationVersion> {
-    let configuration = device.status.as_ref()?.configuration.as_ref()?;
-    configuration.history.iter().find(|version| version.version == configuration.desired)
 }
 
 /// Whether something that a person has to see to keeps a device from its configuration.
@@ -124,28 +117,20 @@ fn member<'a>(
         (Stage::Waiting, Some(since)) => Stage::Changing(*since),
         (stage, _) => stage,
     };
-    let turned = status.transitions.iter().rev().find_map(|transition| match transition.change {
-        Change::Health { current, .. } => Some((current, transition.time)),
-        Change::Connectivity { .. } => None,
-    });
-    let lost = status.transitions.iter().rev().find_map(|transition| match transition.change {
-        Change::Connectivity { current, .. } => Some((current, transition.time)),
-        Change::Health { .. } => None,
-    });
     let told_at = match stage {
         Stage::Waiting => None,
         Stage::Changing(told) => Some(told),
-        Stage::Refused(_) | Stage::Done => in_force(device).map(|version| version.created_at.0),
+        Stage::Refused(_) | Stage::Done => device.desired_version().map(|version| version.created_at.0),
     };
     Some(Member {
         name,
         site: &device.spec.site_ref.name,
         stage,
         told_at,
-        silent_since: lost.filter(|(now, _)| *now == Connectivity::Disconnected).map(|(_, time)| time),
+        silent_since: transition::disconnected_since(&status.transitions),
         // A device that is locked takes no configuration.
         connected: status.connectivity == Some(Connectivity::Connected) && status.lock.is_none(),
-        critical_since: turned.filter(|(health, _)| *health == Health::Critical).map(|(_, time)| time),
+        critical_since: transition::critical_since(&status.transitions),
     })
 }
 
