@@ -4,11 +4,17 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
-use crate::{ConfigTemplate, DeviceInstance, Project, Site};
+use crate::{Alert, Asset, ConfigTemplate, DeviceInstance, EnrolledUser, Project, Site};
 
 /// All definitions, in the order in which they are installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    [Project::crd(), Site::crd(), ConfigTemplate::crd(), DeviceInstance::crd()].into_iter().map(complete).collect()
+    let unseen = [Project::crd(), Site::crd(), ConfigTemplate::crd(), DeviceInstance::crd(), Asset::crd()];
+    let unseen = unseen.into_iter().map(|crd| complete(crd, &unseen_status()));
+    let made = [
+        (EnrolledUser::crd(), made_status("Enrolled", "the person is enrolled")),
+        (Alert::crd(), made_status("Raised", "somebody has to look at the machine")),
+    ];
+    unseen.chain(made.into_iter().map(|(crd, status)| complete(crd, &status))).collect()
 }
 
 /// File name and YAML of every definition.
@@ -24,13 +30,12 @@ pub fn documents() -> Vec<(String, String)> {
         .collect()
 }
 
-/// What the derive cannot say: an object that nobody has looked at yet must not pass for a current one, or `kubectl wait`
-/// and GitOps tools go on too early.
-fn complete(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+/// What the derive cannot say: the status of an object that nobody has written one for.
+fn complete(crd: CustomResourceDefinition, status: &Value) -> CustomResourceDefinition {
     let mut json = serde_json::to_value(crd).expect("a definition is plain data");
     for version in json["spec"]["versions"].as_array_mut().expect("a definition has versions") {
         let schema = &mut version["schema"]["openAPIV3Schema"];
-        schema["properties"]["status"]["default"] = unseen();
+        schema["properties"]["status"]["default"] = status.clone();
         use_known_formats(schema);
     }
     serde_json::from_value(json).expect("a definition with defaults is a definition")
@@ -55,17 +60,26 @@ fn use_known_formats(schema: &mut Value) {
     }
 }
 
-fn unseen() -> Value {
-    let condition = |type_: &str, status: &str| {
-        json!({
-            "type": type_,
-            "status": status,
-            "reason": "Pending",
-            "message": "waiting for the operator",
-            "lastTransitionTime": "1970-01-01T00:00:00Z",
-        })
-    };
+/// An object that people made and nobody has looked at yet must not pass for a current one, or `kubectl wait` and GitOps tools go
+/// on too early.
+fn unseen_status() -> Value {
+    let condition = |type_, status| condition(type_, status, "Pending", "waiting for the operator");
     json!({ "conditions": [condition("Ready", "Unknown"), condition("Reconciling", "True")] })
+}
+
+/// An object that the operator made is what it should be when it is there: so to make it takes one write, not two.
+fn made_status(reason: &str, message: &str) -> Value {
+    json!({ "conditions": [condition("Ready", "True", reason, message)] })
+}
+
+fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({
+        "type": type_,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": "1970-01-01T00:00:00Z",
+    })
 }
 
 #[cfg(test)]

@@ -66,6 +66,19 @@ pub const KEPT_VERSIONS: usize = 10;
      !(has(self.configuration.operationMode) || has(self.configuration.controlPanel) || \
        has(self.configuration.badgeFormat) || has(self.configuration.io))"
 ).message("spec.configuration: operationMode, controlPanel, badgeFormat and io are for deviceType Reader only: remove them"))]
+#[x_kube(validation = Rule::new(
+    "self.deviceType == 'Reader' || !has(self.configuration) || \
+     !(has(self.configuration.offlineRecognition) || has(self.configuration.consentVersion))"
+).message("spec.configuration: offlineRecognition and consentVersion are for deviceType Reader only: remove them"))]
+#[x_kube(validation = Rule::new(
+    "(self.deviceType == 'Sensor') || !has(self.configuration) || !has(self.configuration.sensor)"
+).message("spec.configuration.sensor is for deviceType Sensor only: remove it"))]
+#[x_kube(validation = Rule::new(
+    "self.deviceType != 'Sensor' || !has(self.configuration) || \
+     !(has(self.configuration.templateRef) || has(self.configuration.wifi) || has(self.configuration.software) || \
+       has(self.configuration.maximumOfflineMinutes))"
+).message("spec.configuration of a Sensor holds sensor and nothing else: templateRef, wifi, software and maximumOfflineMinutes \
+           are for readers and gateways"))]
 pub struct DeviceInstanceSpec {
     /// The Site where the device is. Fixed while a device is associated.
     pub site_ref: LocalReference,
@@ -101,9 +114,35 @@ pub struct InstanceConfiguration {
     /// The `ConfigTemplate` to start from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template_ref: Option<LocalReference>,
+    /// Where a sensor is and how it reports. Required of sensors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sensor: Option<SensorConfiguration>,
     /// All of the configuration, or what differs from the template.
     #[serde(flatten)]
     pub inline: Configuration,
+}
+
+/// Where a sensor is and how it reports. All of it can change while the sensor is active: then it is moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SensorConfiguration {
+    /// The `Asset` that it is mounted on, at the same site.
+    pub asset_ref: LocalReference,
+    /// Name of the position at the asset: one of its `spec.positions`. One sensor for each.
+    #[schemars(length(min = 1, max = 63))]
+    pub position: String,
+    /// The `DeviceInstance` of deviceType Gateway, at the same site, that it reports through. At most 100 sensors for each.
+    pub gateway_ref: LocalReference,
+    /// Time from one measurement to the next, in seconds, 1 to 86,400. Left out, 3,600.
+    #[serde(default = "SensorConfiguration::default_interval")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub measurement_interval_seconds: u32,
+}
+
+impl SensorConfiguration {
+    fn default_interval() -> u32 {
+        3_600
+    }
 }
 
 /// Who may activate an instance, and when it has to be activated again.

@@ -7,16 +7,22 @@
 // Each printer column is an attribute with the same keys.
 #![allow(clippy::duplicated_attributes)]
 
+pub mod alert;
+pub mod asset;
 pub mod condition;
 pub mod config_template;
 pub mod definition;
 pub mod device_instance;
+pub mod enrolled_user;
 pub mod project;
 pub mod reference;
 pub mod site;
 
+pub use alert::{Alert, AlertSpec, AlertStatus};
+pub use asset::{Asset, AssetSpec, AssetStatus};
 pub use config_template::{ConfigTemplate, ConfigTemplateSpec, ConfigTemplateStatus};
 pub use device_instance::{DeviceInstance, DeviceInstanceSpec, DeviceInstanceStatus};
+pub use enrolled_user::{EnrolledUser, EnrolledUserSpec, EnrolledUserStatus};
 pub use project::{Project, ProjectSpec, ProjectStatus};
 pub use site::{Site, SiteSpec, SiteStatus};
 

@@ -158,6 +158,9 @@ fn gauges(world: Arc<World>, leadership: Leadership) -> impl Fn() -> Gauges + Se
             (Kind::Site.plural(), world.sites.unreadable_count()),
             (Kind::ConfigTemplate.plural(), world.templates.unreadable_count()),
             (Kind::DeviceInstance.plural(), world.devices.unreadable_count()),
+            (Kind::Asset.plural(), world.assets.unreadable_count()),
+            (Kind::Alert.plural(), world.alerts.unreadable_count()),
+            (Kind::EnrolledUser.plural(), world.users.unreadable_count()),
         ],
     }
 }

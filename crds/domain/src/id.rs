@@ -170,6 +170,16 @@ impl Installation {
         self.arn("one", &format!("device-instance/{id}/configuration/{version}"))
     }
 
+    /// `arn:<partition>:one:<region>:<account>:user`: what events about people name.
+    pub fn user_arn(&self) -> Arn {
+        self.arn("one", "user")
+    }
+
+    /// `arn:<partition>:monitron:<region>:<account>:asset/<id>`.
+    pub fn asset_arn(&self, id: &ResourceId) -> Arn {
+        self.arn("monitron", &format!("asset/{id}"))
+    }
+
     /// `arn:<partition>:one:<region>:<account>:device-configuration-template/<id>`.
     pub fn template_arn(&self, id: &ResourceId) -> Arn {
         self.arn("one", &format!("device-configuration-template/{id}"))

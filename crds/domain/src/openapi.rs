@@ -80,6 +80,27 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
         .with_path(&["version"])
         .answers::<wire::DeviceConfiguration>(generator)
         .fails(&with(&device, &[P::NotFound]));
+    let enrollment = Operation::new("enroll", "How an enrollment at an Enrollment device ended.")
+        .by("deviceCertificate")
+        .takes::<wire::EnrollmentRequest>(generator)
+        .answers::<wire::EnrollmentResponse>(generator)
+        .fails(&with(&device, &[P::MalformedRequest]));
+    let recognition = Operation::new("recognize", "Whose palm is at an Entry device, or what it decided by itself.")
+        .by("deviceCertificate")
+        .takes::<wire::RecognitionRequest>(generator)
+        .answers::<wire::RecognitionResponse>(generator)
+        .fails(&with(&device, &[P::MalformedRequest]));
+    let users =
+        Operation::new("listUsers", "Who is enrolled, for devices that recognise people while they are offline.")
+            .by("deviceCertificate")
+            .with_query(&["since", "after"])
+            .answers::<wire::UserList>(generator)
+            .fails(&with(&device, &[P::MalformedRequest, P::NotFound]));
+    let measurements = Operation::new("putMeasurements", "What the sensors of a gateway measured.")
+        .by("deviceCertificate")
+        .takes::<wire::MeasurementsRequest>(generator)
+        .answers::<wire::MeasurementsResponse>(generator)
+        .fails(&with(&device, &[P::MalformedRequest]));
     let list = |id: &str, path: &[&str], generator: &mut SchemaGenerator| {
         Operation::new(id, "Device instances, as those may see them who may not read their configuration.")
             .by("kubernetesToken")
@@ -123,6 +144,10 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
     put(wire::CHECK_IN_PATH.into(), "post", check_in);
     put(wire::CERTIFICATE_PATH.into(), "post", certificate);
     put(format!("{}/{{version}}", wire::CONFIGURATION_PATH), "get", configuration);
+    put(wire::ENROLLMENT_PATH.into(), "post", enrollment);
+    put(wire::RECOGNITION_PATH.into(), "post", recognition);
+    put(wire::USER_LIST_PATH.into(), "get", users);
+    put(wire::MEASUREMENTS_PATH.into(), "post", measurements);
     put(wire::DEVICE_LIST_PATH.into(), "get", all);
     put(wire::project_device_list_path("{project}"), "get", of_project);
     put(wire::activation_code_path("{project}", "{name}"), "post", code);

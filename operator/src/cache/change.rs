@@ -1,7 +1,7 @@
 //! Pure: what happened to objects, as far as it matters to others.
 
 use fleetform_crds::condition::{ConditionType, Reason, has_reason};
-use fleetform_crds::{ConfigTemplate, Project, Site};
+use fleetform_crds::{Alert, Asset, ConfigTemplate, EnrolledUser, Project, Site};
 use fleetform_domain::operation::REMEDIATE_ANNOTATION;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
@@ -41,6 +41,25 @@ pub enum Change {
         sites: Vec<String>,
         /// Names of its templates.
         templates: Vec<String>,
+    },
+    /// An `Asset` appeared, changed or went.
+    Asset {
+        /// Which one.
+        name: Name,
+        /// Whether what depends on it has to look: it appeared or went, or its spec changed.
+        matters: bool,
+    },
+    /// An `Alert` appeared, changed or went.
+    Alert {
+        /// Which one.
+        name: Name,
+        /// Name of its asset, unless it went unseen.
+        asset: Option<String>,
+    },
+    /// An `EnrolledUser` appeared, changed or went.
+    EnrolledUser {
+        /// Which one.
+        name: Name,
     },
     /// A Secret of ours appeared, changed or went.
     Secret {
@@ -116,6 +135,21 @@ pub(super) fn template_change(observed: &Observed<ConfigTemplate>) -> Option<Cha
     };
     change_of(observed, |old, new| facts(old) == facts(new))
         .map(|(name, matters)| Change::ConfigTemplate { name, matters })
+}
+
+pub(super) fn asset_change(observed: &Observed<Asset>) -> Option<Change> {
+    change_of(observed, |old, new| old.spec == new.spec).map(|(name, matters)| Change::Asset { name, matters })
+}
+
+pub(super) fn alert_change(observed: &Observed<Alert>) -> Option<Change> {
+    let (Observed::Changed { new: alert, .. } | Observed::Gone { old: Some(alert), .. }) = observed else {
+        return change_of(observed, |_, _| false).map(|(name, _)| Change::Alert { name, asset: None });
+    };
+    Some(Change::Alert { name: Name::of(&**alert), asset: Some(alert.spec.asset_ref.name.clone()) })
+}
+
+pub(super) fn user_change(observed: &Observed<EnrolledUser>) -> Option<Change> {
+    change_of(observed, |_, _| false).map(|(name, _)| Change::EnrolledUser { name })
 }
 
 pub(super) fn secret_change(observed: &Observed<SecretMeta>) -> Option<Change> {

@@ -13,6 +13,12 @@ pub enum Kind {
     ConfigTemplate,
     /// `DeviceInstance`.
     DeviceInstance,
+    /// `Asset`.
+    Asset,
+    /// `Alert`.
+    Alert,
+    /// `EnrolledUser`.
+    EnrolledUser,
     /// Secrets that the operator made.
     Secret,
 }
@@ -25,6 +31,9 @@ impl Kind {
             Self::Site => "sites",
             Self::ConfigTemplate => "configtemplates",
             Self::DeviceInstance => "deviceinstances",
+            Self::Asset => "assets",
+            Self::Alert => "alerts",
+            Self::EnrolledUser => "enrolledusers",
             Self::Secret => "secrets",
         }
     }

@@ -82,6 +82,9 @@ fn watch_scope(
     watch!(take_site, "sites");
     watch!(take_template, "configtemplates");
     watch!(take_device, "deviceinstances");
+    watch!(take_asset, "assets");
+    watch!(take_alert, "alerts");
+    watch!(take_user, "enrolledusers");
 
     // Metadata only: what the Secrets say is never in memory longer than one request.
     macro_rules! watch_secrets {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
+use fleetform_crds::{Alert, Asset, ConfigTemplate, DeviceInstance, EnrolledUser, Project, Site};
 use fleetform_domain::configuration::DeviceType;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -11,7 +11,9 @@ use kube::runtime::watcher::Event;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
-use super::change::{change_of, project_change, secret_change, site_change, template_change};
+use super::change::{
+    alert_change, asset_change, change_of, project_change, secret_change, site_change, template_change, user_change,
+};
 use super::{Change, Found, KindCache, Name, Observed, Ranks, Reference, Scope};
 
 /// Metadata of a Secret that the operator made. Its contents are never cached.
@@ -29,6 +31,12 @@ pub struct World {
     pub templates: KindCache<ConfigTemplate>,
     /// Device instances.
     pub devices: KindCache<DeviceInstance>,
+    /// Assets.
+    pub assets: KindCache<Asset>,
+    /// Alerts.
+    pub alerts: KindCache<Alert>,
+    /// Enrolled users.
+    pub users: KindCache<EnrolledUser>,
     /// Secrets of ours, metadata only.
     pub secrets: KindCache<SecretMeta>,
     /// Secrets of people with Wi-Fi credentials, metadata only.
@@ -57,6 +65,9 @@ impl World {
             sites: KindCache::default(),
             templates: KindCache::default(),
             devices: KindCache::default(),
+            assets: KindCache::default(),
+            alerts: KindCache::default(),
+            users: KindCache::default(),
             secrets: KindCache::default(),
             wifi_secrets: KindCache::default(),
             address_secrets: KindCache::default(),
@@ -83,6 +94,9 @@ impl World {
             && self.sites.is_synced(watches)
             && self.templates.is_synced(watches)
             && self.devices.is_synced(watches)
+            && self.assets.is_synced(watches)
+            && self.alerts.is_synced(watches)
+            && self.users.is_synced(watches)
             && self.secrets.is_synced(watches)
             && self.wifi_secrets.is_synced(watches)
             && self.address_secrets.is_synced(watches)
@@ -149,6 +163,21 @@ impl World {
         self.publish(&changes);
     }
 
+    pub(super) fn take_asset(&self, scope: &Scope, event: Event<DeserializeGuard<Asset>>) {
+        let changes: Vec<Change> = self.assets.take(scope, event).iter().filter_map(asset_change).collect();
+        self.publish(&changes);
+    }
+
+    pub(super) fn take_alert(&self, scope: &Scope, event: Event<DeserializeGuard<Alert>>) {
+        let changes: Vec<Change> = self.alerts.take(scope, event).iter().filter_map(alert_change).collect();
+        self.publish(&changes);
+    }
+
+    pub(super) fn take_user(&self, scope: &Scope, event: Event<DeserializeGuard<EnrolledUser>>) {
+        let changes: Vec<Change> = self.users.take(scope, event).iter().filter_map(user_change).collect();
+        self.publish(&changes);
+    }
+
     pub(super) fn take_secret(&self, scope: &Scope, event: Event<DeserializeGuard<SecretMeta>>) {
         let changes: Vec<Change> = self.secrets.take(scope, event).iter().filter_map(secret_change).collect();
         self.publish(&changes);
@@ -187,6 +216,24 @@ impl World {
     pub fn own_device(&self, device: DeviceInstance) {
         let changes = self.index(&self.devices.take_own(device));
         self.publish(&changes);
+    }
+
+    /// What one of our own writes to an asset returned.
+    pub fn own_asset(&self, asset: Asset) {
+        let change = asset_change(&self.assets.take_own(asset));
+        self.publish(change.as_slice());
+    }
+
+    /// What one of our own writes to an alert returned.
+    pub fn own_alert(&self, alert: Alert) {
+        let change = alert_change(&self.alerts.take_own(alert));
+        self.publish(change.as_slice());
+    }
+
+    /// What one of our own writes to an enrolled user returned.
+    pub fn own_user(&self, user: EnrolledUser) {
+        let change = user_change(&self.users.take_own(user));
+        self.publish(change.as_slice());
     }
 
     /// What one of our own writes to a Secret returned.

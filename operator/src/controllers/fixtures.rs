@@ -69,6 +69,8 @@ pub(crate) fn entry() -> Configuration {
         io: None,
         maximum_offline_minutes: None,
         software: None,
+        offline_recognition: None,
+        consent_version: None,
     }
 }
 

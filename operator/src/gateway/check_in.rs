@@ -109,6 +109,8 @@ fn answer(device: &DeviceInstance, report: &Report, interval: u32) -> Result<Che
         out_of_service: device.spec.out_of_service,
         authorities: None,
         renew_certificate: false,
+        enrolled_users_revision: None,
+        sensors: None,
     })
 }
 

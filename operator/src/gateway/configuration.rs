@@ -10,7 +10,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use fleetform_crds::DeviceInstance;
 use fleetform_crds::device_instance::ConfigurationVersion;
-use fleetform_domain::configuration::{Configuration, Wifi};
+use fleetform_domain::configuration::{Configuration, DEFAULT_CONSENT_VERSION, OperationMode, Wifi};
 use fleetform_domain::id::{Installation, ResourceId};
 use fleetform_domain::operation::DEFAULT_MAXIMUM_OFFLINE_MINUTES;
 use fleetform_domain::problem::ProblemCode;
@@ -112,5 +112,10 @@ fn assemble(
         io: whole.io,
         maximum_offline_minutes: whole.maximum_offline_minutes.unwrap_or(DEFAULT_MAXIMUM_OFFLINE_MINUTES),
         software: whole.software,
+        offline_recognition: whole.offline_recognition.unwrap_or_default(),
+        consent_version: whole.consent_version.or_else(|| {
+            let enrolls = whole.operation_mode == Some(OperationMode::Enrollment);
+            enrolls.then(|| DEFAULT_CONSENT_VERSION.to_owned())
+        }),
     }
 }

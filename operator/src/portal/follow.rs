@@ -94,6 +94,9 @@ impl Follower {
             }
             Change::Project { .. }
             | Change::ConfigTemplate { .. }
+            | Change::Asset { .. }
+            | Change::Alert { .. }
+            | Change::EnrolledUser { .. }
             | Change::Secret { .. }
             | Change::Referenced { .. } => false,
         }

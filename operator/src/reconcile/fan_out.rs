@@ -51,6 +51,14 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 sum_up(queue, debounce, Key::new(Kind::ConfigTemplate, Name::new(&name.namespace, template)));
             }
         }
+        Change::Asset { name, .. } => queue.add(Key::new(Kind::Asset, name.clone())),
+        Change::Alert { name, asset } => {
+            queue.add(Key::new(Kind::Alert, name.clone()));
+            if let Some(asset) = asset {
+                queue.add(Key::new(Kind::Asset, Name::new(&name.namespace, asset)));
+            }
+        }
+        Change::EnrolledUser { name } => queue.add(Key::new(Kind::EnrolledUser, name.clone())),
         Change::Secret { name, of } => match of {
             Some(SecretOf::Device(owner)) => {
                 queue.add(Key::new(Kind::DeviceInstance, Name::new(&name.namespace, owner)));

@@ -54,6 +54,9 @@ pub fn enqueue_everything(context: &Context) {
     world.sites.all().iter().for_each(|object| add(Kind::Site, Name::of(&**object)));
     world.templates.all().iter().for_each(|object| add(Kind::ConfigTemplate, Name::of(&**object)));
     world.devices.all().iter().for_each(|object| add(Kind::DeviceInstance, Name::of(&**object)));
+    world.assets.all().iter().for_each(|object| add(Kind::Asset, Name::of(&**object)));
+    world.alerts.all().iter().for_each(|object| add(Kind::Alert, Name::of(&**object)));
+    world.users.all().iter().for_each(|object| add(Kind::EnrolledUser, Name::of(&**object)));
 }
 
 async fn work(context: Context, debounce: Arc<Debounce>) {
@@ -108,6 +111,6 @@ async fn reconcile(context: &Context, debounce: &Debounce, key: &Key) -> Result<
             template::reconcile(context, &key.name).await
         }
         Kind::DeviceInstance => device::reconcile(context, &key.name).await,
-        Kind::Secret => Ok(None),
+        Kind::Asset | Kind::Alert | Kind::EnrolledUser | Kind::Secret => Ok(None),
     }
 }

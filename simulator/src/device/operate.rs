@@ -120,6 +120,8 @@ impl Device {
             refused_configuration: self.refused_configuration(),
             software_update: self.software_update(),
             trusted_authorities: self.trusted_authorities(),
+            enrolled_users_revision: None,
+            sensors: None,
             wait_seconds,
         }
     }

@@ -114,8 +114,8 @@ async fn events_fit(project: &Project, devices: &[DeviceInstance]) -> Result<()>
         for event in &events {
             ensure!(ids.insert(event.id), "event {} was delivered twice", event.id);
             let Some(name) = event.resources.first().and_then(|arn| arns.get(arn.as_str())) else { continue };
-            if let DeviceChange::Connectivity { current_connectivity, previous_connectivity } = event.detail.data.change
-            {
+            let change = event.device().map(|detail| &detail.data.change);
+            if let Some(&DeviceChange::Connectivity { current_connectivity, previous_connectivity }) = change {
                 let before = now.insert(name, current_connectivity).unwrap_or(Connectivity::Disconnected);
                 ensure!(before == previous_connectivity, "{name}: an event is missing before {event:?}");
             }

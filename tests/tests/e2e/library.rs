@@ -142,16 +142,17 @@ async fn everybody_came_online_once(library: &Project, devices: &[DeviceInstance
         ensure!(head == ("0", "aws.one", ACCOUNT, REGION), "{event:?}");
         ensure!(event.detail_type == "Device Connectivity Changed To Online", "{event:?}");
         ensure!(event.time.ends_with('Z') && event.time.len() == "2026-01-01T00:00:00Z".len(), "{event:?}");
-        ensure!(event.detail.version == "1.0.0", "{event:?}");
+        let detail = event.device().context("an event about a device")?;
+        ensure!(detail.version == "1.0.0", "{event:?}");
         let site_arn = format!("arn:aws:one:{REGION}:{ACCOUNT}:site/");
-        ensure!(event.detail.metadata.site_arn.as_str().starts_with(&site_arn), "{event:?}");
+        ensure!(detail.metadata.site_arn.as_str().starts_with(&site_arn), "{event:?}");
         let change = DeviceChange::Connectivity {
             current_connectivity: Connectivity::Connected,
             previous_connectivity: Connectivity::Disconnected,
         };
-        ensure!(event.detail.data.change == change, "{event:?}");
-        ensure!(event.detail.data.device_instance_name == device.spec.display_name, "{event:?}");
-        ensure!(event.detail.data.asset_tag_id.starts_with("SIM-"), "{event:?}");
+        ensure!(detail.data.change == change, "{event:?}");
+        ensure!(detail.data.device_instance_name == device.spec.display_name, "{event:?}");
+        ensure!(detail.data.asset_tag_id.starts_with("SIM-"), "{event:?}");
     }
     Ok(())
 }

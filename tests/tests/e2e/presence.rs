@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fleetform_crds::condition::ConditionType;
 use fleetform_domain::transition::{Connectivity, Health};
 use fleetform_domain::wire::DeviceText;
@@ -56,8 +56,9 @@ pub(crate) async fn health_and_silence_become_conditions_and_events(stage: Arc<S
     ];
     ensure!(types == expected, "{types:#?}");
     for event in &events {
-        ensure!(event.detail.metadata.site_name == SITE_NAME, "{event:?}");
-        ensure!(event.detail.data.asset_tag_id == device.asset_tag().as_str(), "{event:?}");
+        let detail = event.device().context("an event about a device")?;
+        ensure!(detail.metadata.site_name == SITE_NAME, "{event:?}");
+        ensure!(detail.data.asset_tag_id == device.asset_tag().as_str(), "{event:?}");
     }
     Ok(())
 }

@@ -107,13 +107,14 @@ impl Fleet {
 
 /// An event as one line.
 pub(super) fn in_words(event: &Event) -> String {
-    let data = &event.detail.data;
+    let Some(detail) = event.device() else { return format!("{}  {}", event.time, event.detail_type) };
+    let data = &detail.data;
     let change = match data.change {
         DeviceChange::Connectivity { current_connectivity: Connectivity::Connected, .. } => "online",
         DeviceChange::Connectivity { current_connectivity: Connectivity::Disconnected, .. } => "offline",
         DeviceChange::Health { current_health_status: Health::Healthy, .. } => "healthy",
         DeviceChange::Health { current_health_status: Health::Critical, .. } => "critical",
     };
-    let (device, site) = (&data.device_instance_name, &event.detail.metadata.site_name);
+    let (device, site) = (&data.device_instance_name, &detail.metadata.site_name);
     format!("{}  {change:<8}  {device}, {site} (asset tag {})", event.time, data.asset_tag_id)
 }

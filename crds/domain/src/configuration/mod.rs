@@ -60,6 +60,12 @@ impl fmt::Display for OperationMode {
          "controlPanel and badgeFormat are for operationMode Entry only: remove them, or set operationMode to Entry"),
     rule("!has(self.operationMode) || self.operationMode != 'Enrollment' || !has(self.io)",
          "io is for operationMode Entry only: remove it, or set operationMode to Entry"),
+    rule("!has(self.operationMode) || self.operationMode != 'Enrollment' || !has(self.offlineRecognition)",
+         "offlineRecognition is for operationMode Entry only: remove it, or set operationMode to Entry"),
+    rule("!has(self.operationMode) || self.operationMode != 'Entry' || !has(self.consentVersion)",
+         "consentVersion is for operationMode Enrollment only: remove it, or set operationMode to Enrollment"),
+    rule("!has(self.consentVersion) || self.consentVersion.matches('^[A-Za-z0-9._-]+$')",
+         "consentVersion may hold letters, digits, dots, underscores and hyphens only"),
 ]))]
 pub struct Configuration {
     /// `Enrollment` or `Entry`. Required of a reader before it can be activated. To change it, deactivate the device
@@ -86,7 +92,19 @@ pub struct Configuration {
     /// The software that the device is to run. Left out, it keeps what it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub software: Option<Software>,
+    /// Whether an Entry reader keeps a list of the enrolled users, sealed in its own storage, and recognises people by it while its
+    /// gateway is out of reach (within `maximumOfflineMinutes`). Left out, it recognises nobody then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offline_recognition: Option<bool>,
+    /// Which text of the terms and the consent an Enrollment reader shows: recorded with each enrollment. 1 to 64 letters, digits,
+    /// `.`, `_` or `-`. Left out, `1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub consent_version: Option<String>,
 }
+
+/// The text of terms and consent that is shown unless a configuration says otherwise.
+pub const DEFAULT_CONSENT_VERSION: &str = "1";
 
 /// A wireless network (2.4 or 5 GHz).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -112,7 +130,7 @@ pub struct SecretReference {
 
 impl Configuration {
     /// This configuration with `overrides` laid over it: every member that `overrides` has replaces the whole member
-    /// here. A member for Entry that a template brings falls away when the overrides say `Enrollment`.
+    /// here. A member for one operation mode that a template brings falls away when the overrides say the other.
     #[must_use]
     pub fn overridden_by(&self, overrides: &Self) -> Self {
         let mut merged = Self {
@@ -123,11 +141,18 @@ impl Configuration {
             io: overrides.io.clone().or_else(|| self.io.clone()),
             maximum_offline_minutes: overrides.maximum_offline_minutes.or(self.maximum_offline_minutes),
             software: overrides.software.clone().or_else(|| self.software.clone()),
+            offline_recognition: overrides.offline_recognition.or(self.offline_recognition),
+            consent_version: overrides.consent_version.clone().or_else(|| self.consent_version.clone()),
         };
-        if merged.operation_mode == Some(OperationMode::Enrollment) {
-            merged.control_panel = None;
-            merged.badge_format = None;
-            merged.io = None;
+        match merged.operation_mode {
+            Some(OperationMode::Enrollment) => {
+                merged.control_panel = None;
+                merged.badge_format = None;
+                merged.io = None;
+                merged.offline_recognition = None;
+            }
+            Some(OperationMode::Entry) => merged.consent_version = None,
+            None => {}
         }
         merged
     }
@@ -177,6 +202,8 @@ mod tests {
             io: None,
             maximum_offline_minutes: None,
             software: None,
+            offline_recognition: None,
+            consent_version: None,
         }
     }
 

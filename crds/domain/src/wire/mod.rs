@@ -4,6 +4,8 @@
 //! else over mutual TLS 1.3. People, and who plays them, speak to the portal with a Kubernetes token.
 
 mod authorities;
+mod machines;
+mod people;
 mod portal;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,15 @@ use crate::configuration::{BadgeFormat, ControlPanel, Io, OperationMode, Refusal
 use crate::operation::{CommandKind, LockReason};
 
 pub use authorities::{AuthoritiesDigest, InvalidAuthoritiesDigest};
+pub use machines::{
+    MAX_MEASUREMENTS, MEASUREMENTS_PATH, Measurement, MeasurementRefusal, MeasurementsRequest, MeasurementsResponse,
+    RefusedMeasurement, SensorReport, SensorsReport, WantedSensor, WantedSensors,
+};
+pub use people::{
+    ENROLLMENT_PATH, EnrollmentOutcome, EnrollmentRequest, EnrollmentResponse, ListedUser, MAX_PALMS,
+    MAX_USERS_PER_PAGE, PalmPresented, RECOGNITION_PATH, RecognitionRequest, RecognitionResponse, RecognizedUser,
+    USER_LIST_PATH, UserList, UserListQuery,
+};
 pub use portal::{
     ActivationCodeList, ActivationCodeSummary, ConfigurationOrigin, DEVICE_LIST_PATH, DeviceList, DeviceListQuery,
     DeviceName, DeviceSummary, StoredConfiguration, activation_code_list_path, activation_code_path,
@@ -201,6 +212,12 @@ pub struct CheckInRequest {
     /// The authorities that the device trusts, as they stand on its disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trusted_authorities: Option<AuthoritiesDigest>,
+    /// The revision of the list of enrolled users that the device holds on its disk; none when it holds no list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolled_users_revision: Option<DeviceText>,
+    /// What a gateway says of its sensors; none of other devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensors: Option<SensorsReport>,
     /// How long the answer may wait for a change, in seconds, 0 to 60.
     #[serde(default)]
     pub wait_seconds: u32,
@@ -220,6 +237,8 @@ impl CheckInRequest {
             refused_configuration: None,
             software_update: None,
             trusted_authorities: None,
+            enrolled_users_revision: None,
+            sensors: None,
             wait_seconds: 0,
         }
     }
@@ -295,6 +314,13 @@ pub struct CheckInResponse {
     /// The device's certificate comes from an authority that no longer signs: ask for another one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub renew_certificate: bool,
+    /// The revision of the list of enrolled users to hold, for devices that recognise people while they are offline. When the
+    /// device holds another one: ask for what changed. When there is none, and it holds a list: forget it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolled_users_revision: Option<DeviceText>,
+    /// The sensors that a gateway is to be paired with, when it goes by another list than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensors: Option<WantedSensors>,
 }
 
 /// A configuration, whole, as a device applies it.
@@ -327,6 +353,12 @@ pub struct DeviceConfiguration {
     /// The software to run; what it runs when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub software: Option<Software>,
+    /// Whether an Entry device holds a list of the enrolled users and goes by it while its gateway is out of reach.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offline_recognition: bool,
+    /// Which text of the terms and the consent an Enrollment device shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent_version: Option<String>,
 }
 
 impl fmt::Debug for DeviceConfiguration {

@@ -4,6 +4,7 @@ use super::*;
 use crate::activation::Phase;
 use crate::configuration::{Configuration, DeviceType, SecretReference, Wifi};
 use crate::id::{Installation, ResourceId};
+use crate::people::{BadgeNumber, Consent, EnrollmentFailure, Hand, Palm, PalmCode, RecognitionFailure};
 
 #[test]
 fn texts_of_devices_are_bounded() {
@@ -64,6 +65,18 @@ fn the_messages_of_version_1() {
                 percent: 42,
             }),
             trusted_authorities: Some(AuthoritiesDigest::of(["old"])),
+            enrolled_users_revision: Some("4711".try_into().unwrap()),
+            sensors: Some(SensorsReport {
+                revision: Some("9f86d081".try_into().unwrap()),
+                sensors: vec![SensorReport {
+                    device_instance_id: "QfUuUnFqs5accJ".parse().unwrap(),
+                    asset_tag_id: "S-0001".try_into().unwrap(),
+                    epoch: 0,
+                    connected: true,
+                    software_version: Some("2.1".try_into().unwrap()),
+                    failed_health_checks: vec!["battery".try_into().unwrap()],
+                }],
+            }),
             wait_seconds: 0,
         }
     );
@@ -77,6 +90,16 @@ fn the_messages_of_version_1() {
             out_of_service: true,
             authorities: Some(AuthoritiesDigest::of(["old", "new"])),
             renew_certificate: true,
+            enrolled_users_revision: Some("4712".try_into().unwrap()),
+            sensors: Some(WantedSensors {
+                revision: Some("60303ae2".try_into().unwrap()),
+                sensors: vec![WantedSensor {
+                    device_instance_id: "QfUuUnFqs5accJ".parse().unwrap(),
+                    asset_tag_id: "S-0001".try_into().unwrap(),
+                    epoch: 1,
+                    measurement_interval_seconds: 3_600,
+                }],
+            }),
         }
     );
 }
@@ -120,6 +143,81 @@ fn the_lists_and_configurations_of_version_1() {
                 signature: format!("{}==", "A".repeat(86)),
                 allow_downgrade: false,
             }),
+            offline_recognition: true,
+            consent_version: Some("2026-01".into()),
+        }
+    );
+}
+
+#[test]
+fn the_messages_about_people() {
+    let time = "2023-11-22T02:55:17Z".parse().unwrap();
+    let palm = || Palm { hand: Hand::Right, code: PalmCode::new([0x5a; crate::people::PALM_CODE_BYTES]) };
+    let badge = || BadgeNumber::try_from("1111358294500").unwrap();
+    let consent = Consent { version: "2026-01".into(), given_at: time };
+    let completed = EnrollmentOutcome::Completed { badge_number: badge(), consent, palms: vec![palm()] };
+    let failed = EnrollmentOutcome::Failed { reason: EnrollmentFailure::ConsentDeclined, badge_number: Some(badge()) };
+    insta::assert_json_snapshot!(
+        "enrollment_requests",
+        [completed, failed].map(|outcome| EnrollmentRequest { sequence: 7, time, outcome })
+    );
+    let refused = Some(EnrollmentFailure::PalmAlreadyEnrolled);
+    insta::assert_json_snapshot!(
+        "enrollment_responses",
+        [
+            EnrollmentResponse { acknowledged: true, user: Some("eu-a1".try_into().unwrap()), refused: None },
+            EnrollmentResponse { acknowledged: true, user: None, refused },
+        ]
+    );
+    let told = [
+        PalmPresented::Ask { palm: palm() },
+        PalmPresented::Recognized { user: "eu-a1".try_into().unwrap() },
+        PalmPresented::NotRecognized { reason: RecognitionFailure::PalmNotReadable },
+    ];
+    insta::assert_json_snapshot!(
+        "recognition_requests",
+        told.map(|palm| RecognitionRequest { sequence: 8, time, palm })
+    );
+    let recognized = Some(RecognizedUser { user: "eu-a1".try_into().unwrap(), badge_number: badge() });
+    let reason = Some(RecognitionFailure::PalmNotRecognized);
+    insta::assert_json_snapshot!(
+        "recognition_responses",
+        [
+            RecognitionResponse { acknowledged: true, recognized, reason: None },
+            RecognitionResponse { acknowledged: true, recognized: None, reason },
+        ]
+    );
+    insta::assert_json_snapshot!(
+        "user_list",
+        UserList {
+            revision: "4712".try_into().unwrap(),
+            complete: false,
+            users: vec![ListedUser { user: "eu-a1".try_into().unwrap(), badge_number: badge(), palms: vec![palm()] }],
+            removed: vec!["eu-b2".try_into().unwrap()],
+            next: Some("eu-a1".try_into().unwrap()),
+        }
+    );
+}
+
+#[test]
+fn the_messages_about_machines() {
+    insta::assert_json_snapshot!(
+        "measurements_request",
+        MeasurementsRequest {
+            measurements: vec![Measurement {
+                device_instance_id: "QfUuUnFqs5accJ".parse().unwrap(),
+                sequence: 42,
+                time: "2023-11-22T02:55:17Z".parse().unwrap(),
+                velocity_rms_mm_per_s: 2.75,
+                temperature_celsius: 41.5,
+            }],
+        }
+    );
+    insta::assert_json_snapshot!(
+        "measurements_response",
+        MeasurementsResponse {
+            taken: 1,
+            refused: vec![RefusedMeasurement { index: 3, reason: MeasurementRefusal::NotPaired }],
         }
     );
 }

@@ -1,35 +1,11 @@
-//! Pure: events in the shape of Amazon `EventBridge`.
+//! Pure: events about devices.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::{Detail, Event, NAMESPACE, ONE, SiteMetadata, envelope};
 use crate::id::{Arn, Installation};
 use crate::transition::{Change, Connectivity, Health, Transition};
-
-/// An event as `EventBridge` delivers it. Field names and values are those of the guides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Event {
-    /// Version of the envelope: `0`.
-    pub version: String,
-    /// The same for the same fact, however often it is delivered.
-    pub id: Uuid,
-    /// What happened.
-    pub detail_type: String,
-    /// Who says so.
-    pub source: String,
-    /// 12 digits.
-    pub account: String,
-    /// RFC 3339 in whole seconds, UTC.
-    pub time: String,
-    /// Such as `us-east-1`.
-    pub region: String,
-    /// ARNs of what it is about.
-    pub resources: Vec<Arn>,
-    /// The rest.
-    pub detail: DeviceDetail,
-}
 
 /// Detail of an event about a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,16 +17,6 @@ pub struct DeviceDetail {
     pub metadata: SiteMetadata,
     /// What changed.
     pub data: DeviceData,
-}
-
-/// Where a device is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SiteMetadata {
-    /// Display name of the site.
-    pub site_name: String,
-    /// ARN of the site.
-    pub site_arn: Arn,
 }
 
 /// What changed.
@@ -101,11 +67,6 @@ pub struct Subject<'a> {
     pub site_arn: &'a Arn,
 }
 
-/// Source of every event, as in the guides.
-pub const SOURCE: &str = "aws.one";
-
-const NAMESPACE: Uuid = Uuid::from_u128(0x6f1f_7d0a_94c5_4b7e_8d35_5d1c_8e0a_2f61);
-
 /// The id of the event that tells of `transition`: `UUIDv5` over object UID, sequence and time.
 pub fn transition_event_id(uid: &str, transition: &Transition) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{uid}/{}/{}", transition.sequence, transition.time).as_bytes())
@@ -129,29 +90,17 @@ pub fn transition_event(here: &Installation, subject: &Subject<'_>, transition: 
             DeviceChange::Connectivity { current_connectivity: current, previous_connectivity: previous },
         ),
     };
-    Event {
-        version: "0".into(),
-        id: transition_event_id(subject.uid, transition),
-        detail_type: detail_type.into(),
-        source: SOURCE.into(),
-        account: here.account().into(),
-        time: whole_seconds(transition.time),
-        region: here.region().into(),
-        resources: vec![subject.arn.clone()],
-        detail: DeviceDetail {
-            version: "1.0.0".into(),
-            metadata: SiteMetadata { site_name: subject.site_name.into(), site_arn: subject.site_arn.clone() },
-            data: DeviceData {
-                change,
-                asset_tag_id: transition.asset_tag_id.clone(),
-                device_instance_name: subject.device_instance_name.into(),
-            },
+    let detail = DeviceDetail {
+        version: "1.0.0".into(),
+        metadata: SiteMetadata { site_name: subject.site_name.into(), site_arn: subject.site_arn.clone() },
+        data: DeviceData {
+            change,
+            asset_tag_id: transition.asset_tag_id.clone(),
+            device_instance_name: subject.device_instance_name.into(),
         },
-    }
-}
-
-fn whole_seconds(time: Timestamp) -> String {
-    Timestamp::from_second(time.as_second()).expect("whole seconds of a timestamp are a timestamp").to_string()
+    };
+    let id = transition_event_id(subject.uid, transition);
+    envelope(here, id, ONE, detail_type, transition.time, subject.arn.clone(), Detail::Device(detail))
 }
 
 #[cfg(test)]
