@@ -60,6 +60,8 @@ fn configuration(version: u32) -> Reply {
         badge_format: None,
         io: None,
         software: None,
+        offline_recognition: false,
+        consent_version: None,
         maximum_offline_minutes: 60,
     })
 }
@@ -86,6 +88,8 @@ async fn gateway(authority: Arc<Authority>, odd: impl Fn(&Seen) -> Option<Reply>
                 out_of_service: false,
                 authorities: None,
                 renew_certificate: false,
+                enrolled_users_revision: None,
+                sensors: None,
             }),
             _ => refuse(ProblemCode::NotFound),
         }
@@ -205,6 +209,8 @@ async fn what_the_gateway_says_of_authorities_is_done_once_and_what_failed_is_do
             out_of_service: true,
             authorities: Some(AuthoritiesDigest::of(["others"])),
             renew_certificate: true,
+            enrolled_users_revision: None,
+            sensors: None,
         })),
         "/v1/certificate" if fails_then.load(Ordering::Relaxed) => Some(refuse(ProblemCode::Unavailable)),
         "/v1/certificate" => Some(good(&CertificateResponse {

@@ -44,6 +44,8 @@ impl Gateway {
             badge_format: None,
             io: None,
             software,
+            offline_recognition: false,
+            consent_version: None,
             maximum_offline_minutes: 60,
         });
     }
@@ -66,6 +68,8 @@ impl Gateway {
             out_of_service: false,
             authorities: None,
             renew_certificate: false,
+            enrolled_users_revision: None,
+            sensors: None,
         })
     }
 
