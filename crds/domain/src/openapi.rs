@@ -42,6 +42,23 @@ pub fn document() -> Value {
 }
 
 fn paths(generator: &mut SchemaGenerator) -> Value {
+    let mut paths = Map::new();
+    for operations in [activation, device, portal] {
+        for (path, method, operation) in operations(generator) {
+            paths.insert(path, json!({ method: operation.0 }));
+        }
+    }
+    Value::Object(paths)
+}
+
+fn with(common: &[ProblemCode], more: &[ProblemCode]) -> Vec<ProblemCode> {
+    [common, more].concat()
+}
+
+type Operations = Vec<(String, &'static str, Operation)>;
+
+/// What a device asks before it is associated.
+fn activation(generator: &mut SchemaGenerator) -> Operations {
     use ProblemCode as P;
     let activation = [
         P::QrNotRecognized,
@@ -51,10 +68,6 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
         P::Unavailable,
         P::RateLimited,
     ];
-    let device = [P::NotAuthenticated, P::AssociationEnded, P::RateLimited, P::Unavailable];
-    let portal = [P::NotAuthenticated, P::NotFound, P::Unavailable];
-    let with = |common: &[P], more: &[P]| [common, more].concat();
-
     let look_up = Operation::new("lookUpActivation", "Which site is this code for?")
         .takes::<wire::LookupRequest>(generator)
         .answers::<wire::LookupResponse>(generator)
@@ -63,6 +76,13 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
         .takes::<wire::ActivationRequest>(generator)
         .answers::<wire::ActivationResponse>(generator)
         .fails(&with(&activation, &[P::ConfirmationNotValid, P::MalformedRequest]));
+    vec![(wire::LOOKUP_PATH.into(), "post", look_up), (wire::ACTIVATION_PATH.into(), "post", activate)]
+}
+
+/// What an associated device asks.
+fn device(generator: &mut SchemaGenerator) -> Operations {
+    use ProblemCode as P;
+    let device = [P::NotAuthenticated, P::AssociationEnded, P::RateLimited, P::Unavailable];
     let check_in = Operation::new("checkIn", "Report the device's whole state; hear what is wanted.")
         .by("deviceCertificate")
         .takes::<wire::CheckInRequest>(generator)
@@ -101,6 +121,21 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
         .takes::<wire::MeasurementsRequest>(generator)
         .answers::<wire::MeasurementsResponse>(generator)
         .fails(&with(&device, &[P::MalformedRequest]));
+    vec![
+        (wire::CHECK_IN_PATH.into(), "post", check_in),
+        (wire::CERTIFICATE_PATH.into(), "post", certificate),
+        (format!("{}/{{version}}", wire::CONFIGURATION_PATH), "get", configuration),
+        (wire::ENROLLMENT_PATH.into(), "post", enrollment),
+        (wire::RECOGNITION_PATH.into(), "post", recognition),
+        (wire::USER_LIST_PATH.into(), "get", users),
+        (wire::MEASUREMENTS_PATH.into(), "post", measurements),
+    ]
+}
+
+/// What people ask.
+fn portal(generator: &mut SchemaGenerator) -> Operations {
+    use ProblemCode as P;
+    let portal = [P::NotAuthenticated, P::NotFound, P::Unavailable];
     let list = |id: &str, path: &[&str], generator: &mut SchemaGenerator| {
         Operation::new(id, "Device instances, as those may see them who may not read their configuration.")
             .by("kubernetesToken")
@@ -135,26 +170,14 @@ fn paths(generator: &mut SchemaGenerator) -> Value {
         .answers::<PostalAddress>(generator)
         .fails(&portal);
 
-    let mut paths = Map::new();
-    let mut put = |path: String, method: &str, operation: Operation| {
-        paths.insert(path, json!({ method: operation.0 }));
-    };
-    put(wire::LOOKUP_PATH.into(), "post", look_up);
-    put(wire::ACTIVATION_PATH.into(), "post", activate);
-    put(wire::CHECK_IN_PATH.into(), "post", check_in);
-    put(wire::CERTIFICATE_PATH.into(), "post", certificate);
-    put(format!("{}/{{version}}", wire::CONFIGURATION_PATH), "get", configuration);
-    put(wire::ENROLLMENT_PATH.into(), "post", enrollment);
-    put(wire::RECOGNITION_PATH.into(), "post", recognition);
-    put(wire::USER_LIST_PATH.into(), "get", users);
-    put(wire::MEASUREMENTS_PATH.into(), "post", measurements);
-    put(wire::DEVICE_LIST_PATH.into(), "get", all);
-    put(wire::project_device_list_path("{project}"), "get", of_project);
-    put(wire::activation_code_path("{project}", "{name}"), "post", code);
-    put(wire::activation_code_list_path("{project}", "{site}"), "get", codes);
-    put(wire::configuration_version_path("{project}", "{name}", "{version}"), "get", version);
-    put(wire::site_address_path("{project}", "{site}"), "get", address);
-    Value::Object(paths)
+    vec![
+        (wire::DEVICE_LIST_PATH.into(), "get", all),
+        (wire::project_device_list_path("{project}"), "get", of_project),
+        (wire::activation_code_path("{project}", "{name}"), "post", code),
+        (wire::activation_code_list_path("{project}", "{site}"), "get", codes),
+        (wire::configuration_version_path("{project}", "{name}", "{version}"), "get", version),
+        (wire::site_address_path("{project}", "{site}"), "get", address),
+    ]
 }
 
 struct Operation(Value);

@@ -48,10 +48,9 @@ impl MachineClass {
             Self::ClassII => [1.12, 2.8, 7.1],
             Self::ClassIII => [1.8, 4.5, 11.2],
             Self::ClassIV => [2.8, 7.1, 18.0],
-            Self::Group1Rigid => [2.3, 4.5, 7.1],
+            Self::Group1Rigid | Self::Group2Flexible => [2.3, 4.5, 7.1],
             Self::Group1Flexible => [3.5, 7.1, 11.0],
             Self::Group2Rigid => [1.4, 2.8, 4.5],
-            Self::Group2Flexible => [2.3, 4.5, 7.1],
         }
     }
 }

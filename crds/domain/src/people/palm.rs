@@ -25,7 +25,7 @@ pub enum Hand {
 
 /// What a device makes of a picture of a palm: 2,048 bits, as Base64 in JSON. Its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PalmCode([u8; PALM_CODE_BYTES]);
+pub struct PalmCode(Box<[u8; PALM_CODE_BYTES]>);
 
 /// Bytes that are no palm code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,18 +44,18 @@ pub struct Palm {
 
 impl PalmCode {
     /// A code of these bytes.
-    pub const fn new(bytes: [u8; PALM_CODE_BYTES]) -> Self {
-        Self(bytes)
+    pub fn new(bytes: [u8; PALM_CODE_BYTES]) -> Self {
+        Self(Box::new(bytes))
     }
 
     /// Its bytes.
-    pub const fn bytes(&self) -> &[u8; PALM_CODE_BYTES] {
+    pub fn bytes(&self) -> &[u8; PALM_CODE_BYTES] {
         &self.0
     }
 
     /// In how many of the 2,048 bits the codes differ.
     pub fn distance(&self, other: &Self) -> u32 {
-        self.0.iter().zip(&other.0).map(|(a, b)| (a ^ b).count_ones()).sum()
+        self.0.iter().zip(other.0.iter()).map(|(a, b)| (a ^ b).count_ones()).sum()
     }
 }
 
@@ -67,7 +67,7 @@ impl fmt::Debug for PalmCode {
 
 impl Serialize for PalmCode {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&STANDARD.encode(self.0))
+        serializer.serialize_str(&STANDARD.encode(*self.0))
     }
 }
 
@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for PalmCode {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or_else(|| serde::de::Error::custom(InvalidPalmCode))
+        bytes.map(Self::new).ok_or_else(|| serde::de::Error::custom(InvalidPalmCode))
     }
 }
 
