@@ -2,13 +2,33 @@
 //! it.
 
 use fleetform_domain::id::ResourceId;
-use fleetform_domain::machines::{AlertPhase, FailureCause, FailureMode, MachineState, MaintenanceAction};
-use fleetform_domain::transition::Transition;
+use fleetform_domain::machines::{
+    AlertPhase, AlertTransition, FailureCause, FailureMode, MachineState, MaintenanceAction,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{ConditionType, Reason, Status};
 use crate::reference::LocalReference;
+
+/// What the conditions of an alert say that was just raised. They are the default, so that raising it is one write.
+pub const RAISED: [(ConditionType, Status, Reason, &str); 4] = [
+    (ConditionType::Ready, Status::True, Reason::Reconciled, "the alert is recorded"),
+    (ConditionType::Active, Status::True, Reason::AboveLimits, "the state of the position is abnormal"),
+    (
+        ConditionType::Acknowledged,
+        Status::False,
+        Reason::NotAcknowledged,
+        "nobody has taken it on: look at the machine, and set spec.acknowledged to true",
+    ),
+    (
+        ConditionType::Resolved,
+        Status::False,
+        Reason::NotResolved,
+        "nobody has said what it was: set spec.resolution when that is known",
+    ),
+];
 
 /// An abnormal state of one position of an asset.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -26,8 +46,9 @@ use crate::reference::LocalReference;
     selectable = ".spec.assetRef.name",
     printcolumn(name = "Asset", type_ = "string", json_path = ".spec.assetRef.name"),
     printcolumn(name = "Position", type_ = "string", json_path = ".spec.position"),
-    printcolumn(name = "Level", type_ = "string", json_path = ".status.worst"),
-    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Level", type_ = "string", json_path = ".spec.level"),
+    printcolumn(name = "Worst", type_ = "string", json_path = ".status.worst"),
+    printcolumn(name = "Active", type_ = "string", json_path = ".status.conditions[?(@.type==\"Active\")].status"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Failure", type_ = "string", json_path = ".spec.resolution.failureMode", priority = 1),
     printcolumn(name = "Raised", type_ = "date", json_path = ".spec.raisedAt"),
@@ -39,7 +60,10 @@ use crate::reference::LocalReference;
          self.spec.cause == oldSelf.spec.cause"
     )
     .message("what raised an Alert is fixed: only spec.acknowledged and spec.resolution can be set")
-    .field_path(".spec")
+    .field_path(".spec"),
+    validation = Rule::new("!has(oldSelf.spec.resolution) || has(self.spec.resolution)")
+        .message("spec.resolution stays once it is there: what happens now is another alert")
+        .field_path(".spec.resolution")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AlertSpec {
@@ -109,12 +133,12 @@ pub struct AlertStatus {
     /// `Raised`, `Acknowledged` or `Resolved`.
     #[serde(default)]
     pub phase: AlertPhase,
-    /// The state of the position now, until the alert is resolved.
-    #[serde(default)]
-    pub state: MachineState,
-    /// The worst that it was: `Warning` or `Alarm`.
-    #[serde(default)]
-    pub worst: MachineState,
+    /// The state of the position as it was known last, until the alert is resolved; left out while it is `spec.level`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<MachineState>,
+    /// The worst that it was, when that is worse than `spec.level`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worst: Option<MachineState>,
     /// When the operator saw that it was acknowledged (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acknowledged_at: Option<Time>,
@@ -124,10 +148,27 @@ pub struct AlertStatus {
     /// What happened to it, oldest first, at most 32. Events are made of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
-    pub transitions: Vec<Transition>,
-    /// `Ready`, `Reconciling`, `Stalled`, `Active` (the state is still abnormal), `Acknowledged`, `Resolved`.
+    pub transitions: Vec<AlertTransition>,
+    /// `Ready`, `Active` (the state is still abnormal), `Acknowledged`, `Resolved`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+impl Alert {
+    /// The state of its position as it was known last.
+    pub fn state(&self) -> MachineState {
+        self.status.as_ref().and_then(|status| status.state).unwrap_or(self.spec.level)
+    }
+
+    /// The worst that it was.
+    pub fn worst(&self) -> MachineState {
+        self.status.as_ref().and_then(|status| status.worst).unwrap_or(self.spec.level)
+    }
+
+    /// Whether somebody said what it was.
+    pub fn is_resolved(&self) -> bool {
+        self.spec.resolution.is_some()
+    }
 }

@@ -1,13 +1,13 @@
 //! `Asset`: a machine that sensors watch.
 
 use fleetform_domain::id::{Arn, ResourceId};
-use fleetform_domain::machines::{MachineClass, MachineState};
+use fleetform_domain::machines::{Limits, MachineClass, MachineState};
 use fleetform_domain::tag::Tag;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::reference::{DISPLAY_NAME_MESSAGE, DISPLAY_NAME_RULE, LocalReference};
+use crate::reference::{DISPLAY_NAME_MESSAGE, DISPLAY_NAME_RULE, LocalReference, is_zero};
 
 /// A machine with up to 20 positions, each watched by a sensor.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -105,7 +105,7 @@ pub struct AssetStatus {
     /// The worst state of its positions, as far as it is known: `Healthy`, `Warning`, `Alarm`, or `Unknown` when none is.
     #[serde(default)]
     pub state: MachineState,
-    /// Sensors that are commissioned at its positions.
+    /// Sensors whose `spec.configuration.sensor.assetRef` names it.
     #[serde(default)]
     pub sensor_count: i64,
     /// Alerts that are not resolved.
@@ -116,7 +116,7 @@ pub struct AssetStatus {
     #[schemars(length(max = 20))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub positions: Vec<PositionStatus>,
-    /// `Ready`, `Reconciling`, `Stalled`, `Healthy`, `WithinQuota`.
+    /// `Ready`, `Reconciling`, `Stalled`, `Healthy`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
@@ -130,7 +130,7 @@ pub struct PositionStatus {
     /// Its name.
     #[schemars(length(max = 63))]
     pub name: String,
-    /// Name of the `DeviceInstance` of the sensor there.
+    /// Name of the `DeviceInstance` of the sensor that is paired there.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub sensor: Option<String>,
@@ -144,4 +144,27 @@ pub struct PositionStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub alert: Option<String>,
+    /// Number of the last of its alerts that is over: the next one has a greater number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub closed_alerts: i64,
+    /// Measurements that were taken before this are not judged (RFC 3339): an alert was resolved then, and was right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged_from: Option<Time>,
+    /// `Warning` or `Alarm`: no alert is raised for this and less until the position was `Healthy`, as the last one was wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub muted: Option<MachineState>,
+}
+
+impl Asset {
+    /// What is normal for it.
+    pub fn limits(&self) -> Limits {
+        let temperature = self.spec.temperature_limits.as_ref();
+        let temperature = temperature.map(|limits| [limits.warning_celsius, limits.alarm_celsius]);
+        Limits { class: self.spec.machine_class, temperature }
+    }
+
+    /// What is known of the position of this name.
+    pub fn position(&self, name: &str) -> Option<&PositionStatus> {
+        self.status.as_ref()?.positions.iter().find(|position| position.name == name)
+    }
 }

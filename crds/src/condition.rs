@@ -31,8 +31,12 @@ pub enum ConditionType {
     ConnectivityKnown,
     /// The site has at least one enrollment device and one entry device.
     FullyEquipped,
-    /// There are no more sites in the project, or gateways at the site, than its quota allows.
+    /// There are no more sites in the project, or gateways and assets at the site, than its quotas allow.
     WithinQuota,
+    /// Somebody has taken the alert on.
+    Acknowledged,
+    /// Somebody said what the alert was, and what was done.
+    Resolved,
 }
 
 impl ConditionType {
@@ -52,6 +56,8 @@ impl ConditionType {
             Self::ConnectivityKnown => "ConnectivityKnown",
             Self::FullyEquipped => "FullyEquipped",
             Self::WithinQuota => "WithinQuota",
+            Self::Acknowledged => "Acknowledged",
+            Self::Resolved => "Resolved",
         }
     }
 }
@@ -142,8 +148,44 @@ reasons! {
     ConfigurationIncomplete,
     /// The operation mode cannot change while the device is active.
     OperationModeFixed,
-    /// Sensors are commissioned through their gateway.
+    /// The gateway is to be paired with the sensor.
     CommissionedByGateway,
+    /// The gateway is paired with the sensor.
+    Paired,
+    /// The gateway that is referred to is missing.
+    GatewayNotFound,
+    /// The gateway that is referred to is there, but does not read.
+    GatewayUnreadable,
+    /// What is referred to is no gateway.
+    NotAGateway,
+    /// The gateway carries as many sensors as it can.
+    GatewayFull,
+    /// The gateway is silent, so nothing is known of what it carries.
+    GatewayDisconnected,
+    /// The asset that is referred to is missing.
+    AssetNotFound,
+    /// The asset that is referred to is there, but does not read.
+    AssetUnreadable,
+    /// The asset has no such position.
+    PositionNotFound,
+    /// An older sensor is at the position.
+    PositionTaken,
+    /// What is referred to is at another site.
+    AtAnotherSite,
+    /// What was measured is normal.
+    WithinLimits,
+    /// What was measured is not normal.
+    AboveLimits,
+    /// Nothing is known of the machine now.
+    NotMeasured,
+    /// Nobody has taken the alert on.
+    NotAcknowledged,
+    /// Somebody has taken the alert on.
+    TakenOn,
+    /// Nobody has said what the alert was.
+    NotResolved,
+    /// Somebody said what the alert was.
+    Closed,
     /// A Secret that is referred to is missing, of another type or lacks a key.
     SecretUnusable,
     /// An object of the name that is needed belongs to someone else.

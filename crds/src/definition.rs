@@ -4,16 +4,15 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
+use crate::alert;
 use crate::{Alert, Asset, ConfigTemplate, DeviceInstance, EnrolledUser, Project, Site};
 
 /// All definitions, in the order in which they are installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
     let unseen = [Project::crd(), Site::crd(), ConfigTemplate::crd(), DeviceInstance::crd(), Asset::crd()];
     let unseen = unseen.into_iter().map(|crd| complete(crd, &unseen_status()));
-    let made = [
-        (EnrolledUser::crd(), made_status("Enrolled", "the person is enrolled")),
-        (Alert::crd(), made_status("Raised", "somebody has to look at the machine")),
-    ];
+    let made =
+        [(EnrolledUser::crd(), made_status("Enrolled", "the person is enrolled")), (Alert::crd(), raised_status())];
     unseen.chain(made.into_iter().map(|(crd, status)| complete(crd, &status))).collect()
 }
 
@@ -70,6 +69,15 @@ fn unseen_status() -> Value {
 /// An object that the operator made is what it should be when it is there: so to make it takes one write, not two.
 fn made_status(reason: &str, message: &str) -> Value {
     json!({ "conditions": [condition("Ready", "True", reason, message)] })
+}
+
+/// The same of an alert: what `kubectl get` shows of it is there at once.
+fn raised_status() -> Value {
+    let conditions: Vec<Value> = alert::RAISED
+        .iter()
+        .map(|(type_, status, reason, message)| condition(type_.as_str(), status.as_str(), reason.as_str(), message))
+        .collect();
+    json!({ "phase": "Raised", "conditions": conditions })
 }
 
 fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Value {

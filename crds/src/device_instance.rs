@@ -49,6 +49,12 @@ pub const KEPT_VERSIONS: usize = 10;
               then move the instance")
     .field_path(".spec.siteRef"),
     validation = Rule::new(
+        "!has(oldSelf.status) || !has(oldSelf.status.sensor) || self.spec.siteRef.name == oldSelf.spec.siteRef.name"
+    )
+    .message("spec.siteRef of a Sensor is fixed while it is paired with its gateway: take spec.configuration.sensor out first, \
+              then move the instance, then set it anew")
+    .field_path(".spec.siteRef"),
+    validation = Rule::new(
         "!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase != 'Active' || \
          !has(oldSelf.status.configuration) || !has(oldSelf.status.configuration.operationMode) || \
          !has(self.spec.configuration) || !has(self.spec.configuration.operationMode) || \
@@ -188,6 +194,9 @@ pub struct DeviceInstanceStatus {
     /// The hardware.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceStatus>,
+    /// Of a sensor: which gateway is paired with it, and where it is mounted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sensor: Option<SensorStatus>,
     /// Whether the device reports: `CONNECTED` or `DISCONNECTED`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connectivity: Option<Connectivity>,
@@ -339,6 +348,25 @@ pub struct DeviceStatus {
     /// When it redeemed the code (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<Time>,
+}
+
+/// Which gateway is paired with a sensor, and where the sensor is mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SensorStatus {
+    /// Name of the gateway's `DeviceInstance`.
+    #[schemars(length(max = 253))]
+    pub gateway: String,
+    /// Name of the `Asset`.
+    #[schemars(length(max = 253))]
+    pub asset: String,
+    /// Name of the position at the asset.
+    #[schemars(length(max = 63))]
+    pub position: String,
+    /// When the operator heard that they are paired (RFC 3339).
+    pub paired_at: Time,
+    /// The epoch for which they are paired.
+    pub epoch: i64,
 }
 
 /// How far a device is with a release of its software.

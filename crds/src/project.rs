@@ -69,6 +69,10 @@ pub struct ProjectQuotas {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000))]
     pub gateways_per_site: Option<u32>,
+    /// Assets at each site, 0 to 10,000. Left out, 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub assets_per_site: Option<u32>,
 }
 
 /// What the operator sees.
@@ -109,5 +113,10 @@ impl Project {
     /// How many gateways there may be at each site.
     pub fn gateway_quota(&self) -> u32 {
         self.spec.quotas.as_ref().and_then(|quotas| quotas.gateways_per_site).unwrap_or(Quota::Gateways.default_limit())
+    }
+
+    /// How many assets there may be at each site.
+    pub fn asset_quota(&self) -> u32 {
+        self.spec.quotas.as_ref().and_then(|quotas| quotas.assets_per_site).unwrap_or(Quota::Assets.default_limit())
     }
 }

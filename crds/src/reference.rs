@@ -17,3 +17,9 @@ pub(crate) const DISPLAY_NAME_RULE: &str = r"self.matches('^[\\p{L}\\p{M}\\p{N}\
 /// What a name that people read must not be, in words.
 pub(crate) const DISPLAY_NAME_MESSAGE: &str =
     "displayName may hold letters, digits, punctuation and spaces, and must not begin or end with a space";
+
+/// Whether a count can be left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(crate) fn is_zero(count: &i64) -> bool {
+    *count == 0
+}

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::reference::{DISPLAY_NAME_MESSAGE, DISPLAY_NAME_RULE};
+use crate::reference::{DISPLAY_NAME_MESSAGE, DISPLAY_NAME_RULE, is_zero};
 
 /// A physical place with a postal address, where devices are.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -105,6 +105,9 @@ pub struct SiteStatus {
     /// Device instances of the site that are active. While it is above 0 the address is fixed.
     #[serde(default)]
     pub activated_count: i64,
+    /// Assets of the site.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub asset_count: i64,
     /// Whether an Enrollment device is configured for the site.
     #[serde(default)]
     pub enrollment_device_present: bool,

@@ -169,6 +169,13 @@ fn portal(generator: &mut SchemaGenerator) -> Operations {
         .with_path(&["project", "site"])
         .answers::<PostalAddress>(generator)
         .fails(&portal);
+    let measurements = Operation::new("listAssetMeasurements", "Recent measurements of one position, for a chart.")
+        .by("kubernetesToken")
+        .with_path(&["project", "asset"])
+        .parameter("query", "position", true)
+        .with_query(&["since", "limit"])
+        .answers::<wire::MeasurementSeries>(generator)
+        .fails(&with(&portal, &[P::MalformedRequest]));
 
     vec![
         (wire::DEVICE_LIST_PATH.into(), "get", all),
@@ -177,6 +184,7 @@ fn portal(generator: &mut SchemaGenerator) -> Operations {
         (wire::activation_code_list_path("{project}", "{site}"), "get", codes),
         (wire::configuration_version_path("{project}", "{name}", "{version}"), "get", version),
         (wire::site_address_path("{project}", "{site}"), "get", address),
+        (wire::asset_measurements_path("{project}", "{asset}"), "get", measurements),
     ]
 }
 
@@ -202,7 +210,7 @@ impl Operation {
 
     fn parameter(mut self, place: &str, name: &str, required: bool) -> Self {
         let kind = match name {
-            "version" | "waitSeconds" => "integer",
+            "version" | "waitSeconds" | "limit" => "integer",
             "simulated" => "boolean",
             _ => "string",
         };

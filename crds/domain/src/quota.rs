@@ -12,6 +12,8 @@ pub enum Quota {
     Sites,
     /// Gateways of a site.
     Gateways,
+    /// Assets of a site.
+    Assets,
 }
 
 impl Quota {
@@ -21,6 +23,7 @@ impl Quota {
             Self::Projects => 10,
             Self::Sites => 50,
             Self::Gateways => 200,
+            Self::Assets => 100,
         }
     }
 
@@ -29,6 +32,7 @@ impl Quota {
             Self::Projects => "project",
             Self::Sites => "site",
             Self::Gateways => "gateway",
+            Self::Assets => "asset",
         }
     }
 
@@ -40,7 +44,7 @@ impl Quota {
         match self {
             Self::Projects => "in an installation",
             Self::Sites => "in a project",
-            Self::Gateways => "at a site",
+            Self::Gateways | Self::Assets => "at a site",
         }
     }
 
@@ -50,6 +54,7 @@ impl Quota {
             Self::Projects => "have --max-projects of the operator raised (quotas.projects of its chart)",
             Self::Sites => "raise spec.quotas.sites of the Project",
             Self::Gateways => "raise spec.quotas.gatewaysPerSite of the Project",
+            Self::Assets => "raise spec.quotas.assetsPerSite of the Project",
         }
     }
 
@@ -100,7 +105,7 @@ mod tests {
 
     #[test]
     fn one_that_is_over_reads_which_quota_and_what_to_do() {
-        let quotas = [Quota::Projects, Quota::Sites, Quota::Gateways];
+        let quotas = [Quota::Projects, Quota::Sites, Quota::Gateways, Quota::Assets];
         let texts = quotas.map(|quota| format!("this one {}", quota.refusal(quota.default_limit())));
         insta::assert_snapshot!(texts.join("\n"));
         assert!(Quota::Sites.refusal(1).contains("the quota of 1 site in"));

@@ -1,6 +1,7 @@
 //! Pure: events in the shape of Amazon `EventBridge`.
 
 mod device;
+mod machine;
 mod person;
 
 use jiff::Timestamp;
@@ -10,6 +11,9 @@ use uuid::Uuid;
 use crate::id::{Arn, Installation};
 
 pub use device::{DeviceChange, DeviceData, DeviceDetail, Subject, transition_event, transition_event_id};
+pub use machine::{
+    AlertFact, AlertSubject, ClosureCodes, MONITRON, MachineChange, MachineData, MachineDetail, alert_event,
+};
 pub use person::{
     Occasion, Person, PersonData, PersonDetail, Source, UserStatus, person_event, person_event_id,
     un_enrollment_event_id,
@@ -45,6 +49,8 @@ pub struct Event {
 pub enum Detail {
     /// Of an event about a device.
     Device(DeviceDetail),
+    /// Of an event about a machine.
+    Machine(MachineDetail),
     /// Of an event about a person.
     Person(PersonDetail),
 }
@@ -68,6 +74,11 @@ impl Event {
     /// The detail of an event about a device.
     pub fn device(&self) -> Option<&DeviceDetail> {
         if let Detail::Device(detail) = &self.detail { Some(detail) } else { None }
+    }
+
+    /// The detail of an event about a machine.
+    pub fn machine(&self) -> Option<&MachineDetail> {
+        if let Detail::Machine(detail) = &self.detail { Some(detail) } else { None }
     }
 
     /// The detail of an event about a person.

@@ -1,7 +1,13 @@
 //! Pure: the life of an alert, and the closure codes that it ends with.
 
+use std::fmt;
+
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::MachineState;
+use crate::transition::KEPT_TRANSITIONS;
 
 /// Where an alert stands. It never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -13,6 +19,91 @@ pub enum AlertPhase {
     Acknowledged,
     /// Somebody said what it was and what was done.
     Resolved,
+}
+
+impl fmt::Display for AlertPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raised => "Raised",
+            Self::Acknowledged => "Acknowledged",
+            Self::Resolved => "Resolved",
+        })
+    }
+}
+
+/// Something that happened to an alert after it was raised: the fact that an event is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AlertTransition {
+    /// Counts the transitions of one alert, from 1.
+    #[schemars(range(min = 1))]
+    pub sequence: i64,
+    /// When the operator saw it (RFC 3339).
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub time: Timestamp,
+    /// What changed to what.
+    #[serde(flatten)]
+    pub change: AlertChange,
+}
+
+/// What changed to what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all_fields = "camelCase")]
+pub enum AlertChange {
+    /// The state of the position.
+    State {
+        /// Before.
+        previous: MachineState,
+        /// After.
+        current: MachineState,
+    },
+    /// Where the alert stands.
+    Phase {
+        /// Before.
+        previous: AlertPhase,
+        /// After.
+        current: AlertPhase,
+    },
+}
+
+// Written by hand: a structural schema (what Kubernetes takes) has no room for a tagged union.
+impl JsonSchema for AlertChange {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "AlertChange".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let value = |text: &str| {
+            serde_json::json!({
+                "description": text,
+                "type": "string",
+                "enum": ["Unknown", "Healthy", "Warning", "Alarm", "Raised", "Acknowledged", "Resolved"],
+            })
+        };
+        schemars::json_schema!({
+            "type": "object",
+            "required": ["kind", "previous", "current"],
+            "properties": {
+                "kind": { "description": "What changed.", "type": "string", "enum": ["State", "Phase"] },
+                "previous": value("The value before."),
+                "current": value("The value after."),
+            },
+        })
+    }
+}
+
+/// Adds `changes` at `now` to the record and drops what exceeds [`KEPT_TRANSITIONS`].
+pub fn record_alert_changes(
+    transitions: &mut Vec<AlertTransition>,
+    changes: impl IntoIterator<Item = AlertChange>,
+    now: Timestamp,
+) {
+    for change in changes {
+        let sequence = transitions.last().map_or(0, |last| last.sequence) + 1;
+        transitions.push(AlertTransition { sequence, time: now, change });
+    }
+    let surplus = transitions.len().saturating_sub(KEPT_TRANSITIONS);
+    transitions.drain(..surplus);
 }
 
 /// How the machine failed.

@@ -2,11 +2,17 @@
 
 mod alert;
 mod class;
+mod judgement;
 mod state;
+mod window;
 
-pub use alert::{AlertPhase, FailureCause, FailureMode, MaintenanceAction};
+pub use alert::{
+    AlertChange, AlertPhase, AlertTransition, FailureCause, FailureMode, MaintenanceAction, record_alert_changes,
+};
 pub use class::{MachineClass, Zone};
+pub use judgement::{Cause, Limits, Quantity, RUN, Verdict, judge};
 pub use state::MachineState;
+pub use window::{KEPT_READINGS, Reading, Taken, Window};
 
 /// Most positions that an asset has, each with one sensor.
 pub const MAX_POSITIONS: usize = 20;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::activation::Phase;
 use crate::configuration::{Configuration, DeviceType, OperationMode};
 use crate::id::Arn;
+use crate::machines::{MachineClass, MachineState};
 
 /// Portal: `GET` → [`DeviceList`]; see [`DeviceListQuery`].
 pub const DEVICE_LIST_PATH: &str = "/v1/device-instances";
@@ -107,6 +108,59 @@ pub struct ConfigurationOrigin {
     pub uid: String,
     /// From 1.
     pub revision: u32,
+}
+
+/// Portal: `GET` → [`MeasurementSeries`]: the measurements of one position of an asset; see [`MeasurementSeriesQuery`].
+pub fn asset_measurements_path(project: &str, asset: &str) -> String {
+    format!("/v1/projects/{project}/assets/{asset}/measurements")
+}
+
+/// What measurements may be asked for, in the query string.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MeasurementSeriesQuery {
+    /// Name of the position.
+    pub position: String,
+    /// Only measurements that were taken after this time (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub since: Option<Timestamp>,
+    /// At most so many, the last ones, 1 to 512. Left out, all that are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 512))]
+    pub limit: Option<u32>,
+}
+
+/// Recent measurements of one position, for a chart: lists of equal length, the oldest first. They are kept in memory, at most
+/// 512 of each sensor, and start over with the operator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MeasurementSeries {
+    /// Namespace.
+    pub project: String,
+    /// Name of the asset.
+    pub asset: String,
+    /// Name of the position.
+    pub position: String,
+    /// Name of the device instance of the sensor that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor: Option<String>,
+    /// State of the position, as it stands in the asset's status.
+    pub state: MachineState,
+    /// Class of the machine.
+    pub machine_class: MachineClass,
+    /// The boundaries between the zones A and B, B and C, C and D, in mm/s RMS.
+    pub zone_boundaries_mm_per_s: [f64; 3],
+    /// Temperatures in °C above which the state is `Warning` and `Alarm`, if temperature is judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature_limits_celsius: Option<[i32; 2]>,
+    /// When each was measured (RFC 3339).
+    #[schemars(with = "Vec<String>")]
+    pub times: Vec<Timestamp>,
+    /// Vibration velocity, RMS, in mm/s.
+    pub velocity_rms_mm_per_s: Vec<f32>,
+    /// Temperature of the housing in °C.
+    pub temperature_celsius: Vec<f32>,
 }
 
 /// What a list of devices may be asked for, in the query string.
