@@ -11,6 +11,7 @@ use crate::credentials::KnownCredentials;
 use crate::crypto::Authorities;
 use crate::gateway::table::DeviceTable;
 use crate::leader::Leadership;
+use crate::measurements::Measurements;
 use crate::queue::Queue;
 use crate::reconcile::execute::Executor;
 use crate::revisions::Revisions;
@@ -32,6 +33,8 @@ pub struct Context {
     pub world: Arc<World>,
     /// What devices reported.
     pub table: Arc<DeviceTable>,
+    /// What sensors measured.
+    pub measurements: Arc<Measurements>,
     /// Writes.
     pub executor: Executor,
     /// Whether this process holds the lease.

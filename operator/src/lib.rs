@@ -16,6 +16,7 @@ pub mod error;
 pub mod events;
 pub mod gateway;
 pub mod leader;
+pub mod measurements;
 pub mod portal;
 pub mod queue;
 pub mod reconcile;

@@ -20,6 +20,7 @@ use crate::crypto::{Authorities, Holder, Keys};
 use crate::events::{self, JsonLines};
 use crate::gateway::table::DeviceTable;
 use crate::leader::{Elector, Leadership};
+use crate::measurements::Measurements;
 use crate::queue::Queue;
 use crate::reconcile::{self, execute::Executor};
 use crate::settings::Settings;
@@ -56,12 +57,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     });
     let metrics = Arc::new(Metrics::new());
     let world = Arc::new(World::new(Scope::of(&settings.watch_namespaces)));
-    let queue = Arc::new(Queue::default());
+    let (queue, measurements) = (Arc::new(Queue::default()), Arc::new(Measurements::default()));
     let keys = Obstruction::default();
     let (elector, leadership) = Elector::new(client.clone(), &settings.namespace, settings.identity.clone());
     let health = tokio::spawn(telemetry::serve(
         metrics_listener,
         Arc::clone(&metrics),
+        latest(Arc::clone(&world), Arc::clone(&measurements), settings.gateway.check_in_seconds),
         readiness(Arc::clone(&world), Arc::clone(&keys), shutdown.clone()),
         liveness(Arc::clone(&queue), leadership.clone()),
         shutdown.clone(),
@@ -72,7 +74,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let drained = CancellationToken::new();
     let election = tokio::spawn(elect(elector, drained.clone()));
 
-    let parts = Parts { settings: Arc::new(settings), client, world, metrics, leadership, queue, keys };
+    let settings = Arc::new(settings);
+    let parts = Parts { settings, client, world, metrics, leadership, queue, measurements, keys };
     let outcome = tokio::select! {
         outcome = serve(parts, listeners, &shutdown) => outcome,
         ended = watches.ended() => Err(ended_early("a watch of the API server", ended)),
@@ -109,6 +112,7 @@ struct Parts {
     metrics: Arc<Metrics>,
     leadership: Leadership,
     queue: Arc<Queue>,
+    measurements: Arc<Measurements>,
     keys: Obstruction,
 }
 
@@ -165,6 +169,16 @@ fn gauges(world: Arc<World>, leadership: Leadership) -> impl Fn() -> Gauges + Se
     }
 }
 
+/// What the sensors of all machines measured last.
+fn latest(
+    world: Arc<World>,
+    measurements: Arc<Measurements>,
+    check_in_seconds: u32,
+) -> impl Fn() -> String + Send + Sync + 'static {
+    let gateway_silent_after = DeviceTable::new(check_in_seconds).silent_after();
+    move || telemetry::latest_measurements(&world, &measurements, gateway_silent_after, SystemClock.now())
+}
+
 async fn elect(mut elector: Elector, drained: CancellationToken) -> Elector {
     tokio::select! {
         () = elector.run() => {}
@@ -208,7 +222,7 @@ async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken)
 
 /// Waits for the lease and for the first full read of the API server, and loads the keys.
 async fn prepare(parts: Parts) -> Context {
-    let Parts { settings, client, world, metrics, mut leadership, queue, keys } = parts;
+    let Parts { settings, client, world, metrics, mut leadership, queue, measurements, keys } = parts;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     leadership.leading().await;
     while !world.is_synced() {
@@ -250,6 +264,7 @@ async fn prepare(parts: Parts) -> Context {
         activation_key,
         authorities: Arc::new(Authorities::new(ring)),
         queue,
+        measurements,
         site_locks: Arc::default(),
         revisions: Arc::default(),
         credentials: Arc::default(),
@@ -264,6 +279,7 @@ async fn follow_leadership(context: Context) {
         leadership.lost().await;
         tracing::warn!("the lease is lost: nothing is written until it is regained");
         context.table.stop_serving();
+        context.measurements.clear();
         leadership.leading().await;
         if let Err(error) = authority::refresh(&context).await {
             tracing::warn!(%error, "the authority cannot be read anew; what was read last counts");

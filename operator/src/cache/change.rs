@@ -33,7 +33,7 @@ pub enum Change {
         /// Whether what depends on it has to look: it appeared or went, or its configuration changed.
         matters: bool,
     },
-    /// A `DeviceInstance` appeared, changed or went; the sites and templates that it referred to before and after.
+    /// A `DeviceInstance` appeared, changed or went; what it referred to before and after.
     DeviceInstance {
         /// Which one.
         name: Name,
@@ -41,12 +41,16 @@ pub enum Change {
         sites: Vec<String>,
         /// Names of its templates.
         templates: Vec<String>,
+        /// Names of its assets.
+        assets: Vec<String>,
     },
     /// An `Asset` appeared, changed or went.
     Asset {
         /// Which one.
         name: Name,
-        /// Whether what depends on it has to look: it appeared or went, or its spec changed.
+        /// Name of its site, unless it went unseen.
+        site: Option<String>,
+        /// Whether its sensors have to look: it appeared or went, or its spec changed, or it is over quota or no longer.
         matters: bool,
     },
     /// An `Alert` appeared, changed or went.
@@ -138,7 +142,15 @@ pub(super) fn template_change(observed: &Observed<ConfigTemplate>) -> Option<Cha
 }
 
 pub(super) fn asset_change(observed: &Observed<Asset>) -> Option<Change> {
-    change_of(observed, |old, new| old.spec == new.spec).map(|(name, matters)| Change::Asset { name, matters })
+    let over = |asset: &Asset| asset.status.as_ref().is_some_and(|status| is_over(&status.conditions));
+    let site = match observed {
+        Observed::Changed { new: asset, .. } | Observed::Gone { old: Some(asset), .. } => {
+            Some(asset.spec.site_ref.name.clone())
+        }
+        Observed::Gone { old: None, .. } | Observed::Known => None,
+    };
+    change_of(observed, |old, new| old.spec == new.spec && over(old) == over(new))
+        .map(|(name, matters)| Change::Asset { name, site, matters })
 }
 
 pub(super) fn alert_change(observed: &Observed<Alert>) -> Option<Change> {

@@ -9,6 +9,7 @@
 
 mod change;
 mod kind;
+mod machines;
 mod name;
 mod rank;
 mod watch;
@@ -16,6 +17,7 @@ mod world;
 
 pub use change::{Change, Reference, SecretOf};
 pub use kind::{Found, KindCache, Observed};
+pub use machines::Machines;
 pub use name::{Kind, Name, Scope};
 pub use rank::Ranks;
 pub use watch::{Watches, watch_all};

@@ -72,6 +72,17 @@ impl Ranks {
             && shared.iter().nth(allowed).is_some_and(|(since, first)| (since, first) <= (created, name))
     }
 
+    /// Those of `parent`, the oldest first.
+    pub fn members(&self, parent: &Name) -> Vec<Name> {
+        self.over(parent, 0)
+    }
+
+    /// The oldest of `parent`.
+    pub fn first(&self, parent: &Name) -> Option<Name> {
+        let places = self.0.read();
+        Some(places.by_parent.get(parent)?.first()?.1.clone())
+    }
+
     /// Those of `parent` that come after the first `allowed`, the oldest first.
     pub fn over(&self, parent: &Name, allowed: u32) -> Vec<Name> {
         let places = self.0.read();

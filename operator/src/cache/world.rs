@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fleetform_crds::{Alert, Asset, ConfigTemplate, DeviceInstance, EnrolledUser, Project, Site};
 use fleetform_domain::configuration::DeviceType;
+use fleetform_domain::id::ResourceId;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::watcher::Event;
@@ -14,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use super::change::{
     alert_change, asset_change, change_of, project_change, secret_change, site_change, template_change, user_change,
 };
-use super::{Change, Found, KindCache, Name, Observed, Ranks, Reference, Scope};
+use super::{Change, Found, KindCache, Machines, Name, Observed, Ranks, Reference, Scope};
 
 /// Metadata of a Secret that the operator made. Its contents are never cached.
 pub type SecretMeta = PartialObjectMeta<Secret>;
@@ -49,6 +50,8 @@ pub struct World {
     pub site_ranks: Ranks,
     /// Gateways by the time they came, by their site.
     pub gateway_ranks: Ranks,
+    /// Who is where among sensors, assets and alerts.
+    pub machines: Machines,
     by_uid: RwLock<HashMap<String, Name>>,
     by_association: RwLock<HashMap<String, Name>>,
     by_asset_tag: RwLock<HashMap<String, BTreeSet<Name>>>,
@@ -74,6 +77,7 @@ impl World {
             project_ranks: Ranks::default(),
             site_ranks: Ranks::default(),
             gateway_ranks: Ranks::default(),
+            machines: Machines::default(),
             by_uid: RwLock::default(),
             by_association: RwLock::default(),
             by_asset_tag: RwLock::default(),
@@ -112,6 +116,11 @@ impl World {
     pub fn device_by_association(&self, id: &str) -> Option<Arc<DeviceInstance>> {
         let name = self.by_association.read().get(id).cloned()?;
         self.devices.get(&name)
+    }
+
+    /// The sensor whose device instance has this id.
+    pub fn sensor(&self, id: &ResourceId) -> Option<Arc<DeviceInstance>> {
+        self.devices.get(&self.machines.sensor(id)?)
     }
 
     /// The project of a namespace.
@@ -164,12 +173,14 @@ impl World {
     }
 
     pub(super) fn take_asset(&self, scope: &Scope, event: Event<DeserializeGuard<Asset>>) {
-        let changes: Vec<Change> = self.assets.take(scope, event).iter().filter_map(asset_change).collect();
+        let observed = self.assets.take(scope, event);
+        let changes: Vec<Change> = observed.iter().filter_map(|observed| self.rank_asset(observed)).collect();
         self.publish(&changes);
     }
 
     pub(super) fn take_alert(&self, scope: &Scope, event: Event<DeserializeGuard<Alert>>) {
-        let changes: Vec<Change> = self.alerts.take(scope, event).iter().filter_map(alert_change).collect();
+        let observed = self.alerts.take(scope, event);
+        let changes: Vec<Change> = observed.iter().filter_map(|observed| self.rank_alert(observed)).collect();
         self.publish(&changes);
     }
 
@@ -220,13 +231,19 @@ impl World {
 
     /// What one of our own writes to an asset returned.
     pub fn own_asset(&self, asset: Asset) {
-        let change = asset_change(&self.assets.take_own(asset));
+        let change = self.rank_asset(&self.assets.take_own(asset));
         self.publish(change.as_slice());
     }
 
     /// What one of our own writes to an alert returned.
     pub fn own_alert(&self, alert: Alert) {
-        let change = alert_change(&self.alerts.take_own(alert));
+        let change = self.rank_alert(&self.alerts.take_own(alert));
+        self.publish(change.as_slice());
+    }
+
+    /// One of our own writes deleted this alert.
+    pub fn forget_alert(&self, name: &Name) {
+        let change = self.rank_alert(&self.alerts.forget(name));
         self.publish(change.as_slice());
     }
 
@@ -266,6 +283,16 @@ impl World {
         site_change(observed)
     }
 
+    fn rank_asset(&self, observed: &Observed<Asset>) -> Option<Change> {
+        self.machines.take_asset(&self.assets, observed);
+        asset_change(observed)
+    }
+
+    fn rank_alert(&self, observed: &Observed<Alert>) -> Option<Change> {
+        self.machines.take_alert(&self.alerts, observed);
+        alert_change(observed)
+    }
+
     fn index(&self, observed: &Observed<DeviceInstance>) -> Vec<Change> {
         self.gateway_ranks.take(&self.devices, observed, |device| {
             let counts = device.spec.device_type == DeviceType::Gateway;
@@ -280,18 +307,27 @@ impl World {
         let association = |device: &Arc<DeviceInstance>| device.association().map(|a| a.id.clone());
         reindex(&mut self.by_uid.write(), &name, old.and_then(uid), new.and_then(uid));
         reindex(&mut self.by_association.write(), &name, old.and_then(association), new.and_then(association));
-        if let Some(notify) = self.waiting.lock().get(&name) {
-            notify.notify_waiters();
-        }
+        let concerned = self.machines.take_device(&self.devices, observed);
+        let waiting = self.waiting.lock();
+        let woken = std::iter::once(&name).chain(&concerned.gateways).filter_map(|name| waiting.get(name));
+        woken.for_each(|notify| notify.notify_waiters());
+        drop(waiting);
         let both = || old.into_iter().chain(new);
         let mut sites: Vec<String> = both().map(|device| device.spec.site_ref.name.clone()).collect();
         let mut templates: Vec<String> = both().filter_map(|d| d.template_name().map(ToOwned::to_owned)).collect();
         sites.dedup();
         templates.dedup();
         // Those that share a tag with it, or no longer do, have something to say about that.
-        let others = self.retag(&name, old, new);
-        let others = others.into_iter().map(|name| Change::DeviceInstance { name, sites: vec![], templates: vec![] });
-        std::iter::once(Change::DeviceInstance { name, sites, templates }).chain(others).collect()
+        let mut others = self.retag(&name, old, new);
+        others.extend(concerned.devices);
+        let others = others.into_iter().map(|name| Change::DeviceInstance {
+            name,
+            sites: vec![],
+            templates: vec![],
+            assets: vec![],
+        });
+        let assets = concerned.assets.into_iter().collect();
+        std::iter::once(Change::DeviceInstance { name, sites, templates, assets }).chain(others).collect()
     }
 
     fn retag(

@@ -2,7 +2,8 @@
 
 use fleetform_crds::config_template::ConfigTemplateStatus;
 use fleetform_crds::{
-    ConfigTemplate, ConfigTemplateSpec, DeviceInstance, DeviceInstanceSpec, Project, ProjectSpec, Site, SiteSpec,
+    Alert, AlertSpec, Asset, AssetSpec, ConfigTemplate, ConfigTemplateSpec, DeviceInstance, DeviceInstanceSpec,
+    Project, ProjectSpec, Site, SiteSpec,
 };
 use fleetform_domain::configuration::{BadgeFormat, Configuration, ControlPanel, DeviceType, OperationMode, Osdp};
 use fleetform_domain::id::Installation;
@@ -103,4 +104,68 @@ pub(crate) fn device(configuration: &serde_json::Value) -> DeviceInstance {
     }))
     .unwrap();
     stored(DeviceInstance::new("main-entrance", spec), 4)
+}
+
+/// A pump at the central library, with two positions.
+pub(crate) fn asset() -> Asset {
+    let spec: AssetSpec = serde_json::from_value(json!({
+        "siteRef": { "name": "central" },
+        "displayName": "Pump 1",
+        "machineClass": "ClassII",
+        "positions": [{ "name": "drive-end" }, { "name": "fan-end" }],
+    }))
+    .unwrap();
+    stored(Asset::new("pump", spec), 5)
+}
+
+/// A gateway at the central library.
+pub(crate) fn gateway(name: &str) -> DeviceInstance {
+    let spec: DeviceInstanceSpec = serde_json::from_value(json!({
+        "siteRef": { "name": "central" }, "displayName": "Hall gateway", "deviceType": DeviceType::Gateway,
+    }))
+    .unwrap();
+    stored(DeviceInstance::new(name, spec), 6)
+}
+
+/// A sensor at this position of the pump, which is to report through this gateway.
+pub(crate) fn sensor(position: &str, gateway: &str) -> DeviceInstance {
+    let spec: DeviceInstanceSpec = serde_json::from_value(json!({
+        "siteRef": { "name": "central" },
+        "displayName": "Pump 1, drive end",
+        "deviceType": DeviceType::Sensor,
+        "configuration": { "sensor": {
+            "assetRef": { "name": "pump" }, "position": position, "gatewayRef": { "name": gateway },
+        } },
+        "activation": { "expectedAssetTagId": "VT-0001" },
+    }))
+    .unwrap();
+    stored(DeviceInstance::new("pump-drive-end", spec), 7)
+}
+
+/// The alert of this number about the drive end of the pump, as it was raised.
+pub(crate) fn alert(number: u32) -> Alert {
+    let spec: AlertSpec = serde_json::from_value(json!({
+        "assetRef": { "name": "pump" },
+        "position": "drive-end",
+        "level": "Warning",
+        "raisedAt": "2026-01-01T12:00:00Z",
+        "cause": "vibration velocity (RMS) was above 2.8 mm/s three times in a row, last 3.1 mm/s",
+    }))
+    .unwrap();
+    let mut alert = stored(Alert::new(&format!("pump.drive-end.{number}"), spec), 100 + number);
+    let owner = json!([{
+        "apiVersion": "fleetform.dev/v1alpha1", "kind": "Asset", "name": "pump", "uid": asset().metadata.uid,
+    }]);
+    alert.metadata.owner_references = serde_json::from_value(owner).unwrap();
+    let conditions: Vec<_> = fleetform_crds::alert::RAISED
+        .iter()
+        .map(|(type_, status, reason, message)| {
+            json!({
+                "type": type_.as_str(), "status": status.as_str(), "reason": reason.as_str(), "message": message,
+                "lastTransitionTime": "1970-01-01T00:00:00Z",
+            })
+        })
+        .collect();
+    alert.status = Some(serde_json::from_value(json!({ "phase": "Raised", "conditions": conditions })).unwrap());
+    alert
 }

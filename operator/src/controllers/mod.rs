@@ -1,10 +1,13 @@
 //! The kinds. Each has `mod` (observe and execute) and `plan` (pure).
 
+pub mod alert;
+pub mod asset;
 pub mod device;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod project;
 pub mod quota;
+pub mod sensor;
 pub mod site;
 pub mod template;
 

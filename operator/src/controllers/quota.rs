@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use fleetform_crds::condition::{ConditionType, Reason, Statement, has_reason};
-use fleetform_crds::{DeviceInstance, Project};
+use fleetform_crds::{Asset, DeviceInstance, Project};
 use fleetform_domain::quota::Quota;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::Obstacle;
 use super::device::facts::is_associated;
-use crate::cache::{Name, World};
+use crate::cache::{Name, Ranks, World};
 use crate::context::Context;
 use crate::reconcile::status;
 
@@ -51,12 +51,17 @@ impl<'a> Quotas<'a> {
             let message = format!("this gateway {}", Quota::Gateways.refusal(allowed));
             return Some(Obstacle::stalls(Reason::QuotaExceeded, message));
         }
-        let site = Name::new(name.namespace, &device.spec.site_ref.name);
-        if let Some(refusal) = self.site_refusal(project, &site) {
-            let message = format!("spec.siteRef: Site {} {refusal}", site.name);
-            return Some(Obstacle::waits(Reason::QuotaExceeded, message));
+        self.waits_for_site(project, &Name::new(name.namespace, &device.spec.site_ref.name))
+    }
+
+    /// What stands in the way of an asset that is over quota, or whose site or project is.
+    pub fn asset(&self, project: &Project, asset: &Asset) -> Option<Obstacle> {
+        let (name, allowed) = (Name::of(asset), project.asset_quota());
+        if self.world.machines.assets.is_over(&name, allowed) {
+            let message = format!("this asset {}", Quota::Assets.refusal(allowed));
+            return Some(Obstacle::stalls(Reason::QuotaExceeded, message));
         }
-        self.waits_for_project(project)
+        self.waits_for_site(project, &Name::new(name.namespace, &asset.spec.site_ref.name))
     }
 
     /// What a project says when it has more sites than it may.
@@ -65,10 +70,12 @@ impl<'a> Quotas<'a> {
         exceeded(Quota::Sites, allowed, &self.world.site_ranks.over(&Name::of(project), allowed))
     }
 
-    /// What a site says when it has more gateways than it may.
-    pub fn exceeded_gateways(&self, project: &Project, site: &Name) -> Option<String> {
-        let allowed = project.gateway_quota();
-        exceeded(Quota::Gateways, allowed, &self.world.gateway_ranks.over(site, allowed))
+    /// What a site says when it has more gateways or assets than it may.
+    pub fn exceeded_at(&self, project: &Project, site: &Name) -> Option<String> {
+        let of = |quota, ranks: &Ranks, allowed| exceeded(quota, allowed, &ranks.over(site, allowed));
+        let gateways = of(Quota::Gateways, &self.world.gateway_ranks, project.gateway_quota());
+        let assets = of(Quota::Assets, &self.world.machines.assets, project.asset_quota());
+        gateways.into_iter().chain(assets).reduce(|gateways, assets| format!("{gateways}. And {assets}"))
     }
 
     /// Sites whose status does not say what is so: room was made, or was taken by an older one.
@@ -95,6 +102,19 @@ impl<'a> Quotas<'a> {
         otherwise.map(Name::of).collect()
     }
 
+    /// The same of the assets of a site.
+    pub fn assets_that_say_otherwise(&self, project: &Project, site: &Name) -> Vec<Name> {
+        let all_wait = self.site(project, site).is_some();
+        let assets = self.world.machines.assets.members(site);
+        let allowed = usize::try_from(project.asset_quota()).unwrap_or(usize::MAX);
+        let otherwise = assets.into_iter().enumerate().filter(|(place, asset)| {
+            let asset = self.world.assets.get(asset);
+            let conditions = asset.as_ref().and_then(|asset| asset.status.as_ref()).map(|status| &status.conditions);
+            asset.is_some() && says_over(conditions) != (all_wait || *place >= allowed)
+        });
+        otherwise.map(|(_, asset)| asset).collect()
+    }
+
     fn project_refusal(&self, project: &Name) -> Option<String> {
         let over = self.world.project_ranks.is_over(project, self.max_projects);
         over.then(|| Quota::Projects.refusal(self.max_projects))
@@ -103,6 +123,14 @@ impl<'a> Quotas<'a> {
     fn site_refusal(&self, project: &Project, site: &Name) -> Option<String> {
         let allowed = project.site_quota();
         self.world.site_ranks.is_over(site, allowed).then(|| Quota::Sites.refusal(allowed))
+    }
+
+    fn waits_for_site(&self, project: &Project, site: &Name) -> Option<Obstacle> {
+        if let Some(refusal) = self.site_refusal(project, site) {
+            let message = format!("spec.siteRef: Site {} {refusal}", site.name);
+            return Some(Obstacle::waits(Reason::QuotaExceeded, message));
+        }
+        self.waits_for_project(project)
     }
 
     fn waits_for_project(&self, project: &Project) -> Option<Obstacle> {
@@ -227,8 +255,8 @@ mod tests {
         assert_eq!(quotas.device(&project(9, 1), &first), None);
         assert_eq!(quotas.device(&project(9, 0), &reader), None);
         insta::assert_snapshot!(message(quotas.device(&project(9, 1), &second)));
-        assert_eq!(quotas.exceeded_gateways(&project(9, 2), &at("central")), None);
-        insta::assert_snapshot!(quotas.exceeded_gateways(&project(9, 1), &at("central")).unwrap());
+        assert_eq!(quotas.exceeded_at(&project(9, 2), &at("central")), None);
+        insta::assert_snapshot!(quotas.exceeded_at(&project(9, 1), &at("central")).unwrap());
     }
 
     #[test]

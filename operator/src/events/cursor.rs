@@ -1,79 +1,65 @@
-//! Pure: which recorded transitions have been delivered.
+//! Pure: which recorded facts have been delivered.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
-use fleetform_crds::DeviceInstance;
-use fleetform_domain::transition::Transition;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::transitions;
-use crate::cache::Name;
+use super::object::{FactKey, Object};
+use crate::queue::Key;
 
 /// A sink without a memory of its own gets again, at a start, what was recorded so shortly before.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(60);
 
-/// What has been delivered of what the devices' statuses still show.
+/// What has been delivered of what the objects still show.
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
-    delivered: HashMap<Name, Delivered>,
+    delivered: HashMap<Key, Delivered>,
 }
 
-/// Of one device. Each transition by itself: after the restore of a backup, sequences are used again.
+/// Of one object.
 #[derive(Debug)]
 struct Delivered {
     uid: String,
-    transitions: Vec<(i64, Timestamp)>,
+    facts: Vec<FactKey>,
 }
 
 impl Cursor {
     /// Where delivery goes on after a start: what the sink holds, or what was recorded a while ago where it cannot tell, is
     /// delivered.
-    pub(super) fn after_start(
-        devices: &[Arc<DeviceInstance>],
-        held: Option<&HashSet<Uuid>>,
-        started: Timestamp,
-    ) -> Self {
+    pub(super) fn after_start(objects: &[Object], held: Option<&HashSet<Uuid>>, started: Timestamp) -> Self {
         let since = started - OVERLAP;
         let mut cursor = Self::default();
-        for device in devices {
-            let told = transitions(device).filter(|(id, transition)| match held {
+        for object in objects {
+            let told = object.facts().into_iter().filter(|((_, time), id)| match held {
                 Some(held) => held.contains(id),
-                None => transition.time < since,
+                None => *time < since,
             });
-            cursor.note(device, told.map(|(_, transition)| key(transition)).collect());
+            cursor.note(object, told.map(|(key, _)| key).collect());
         }
         cursor
     }
 
-    /// The transitions of `device` that are still to be delivered.
-    pub(super) fn pending<'a>(&self, device: &'a DeviceInstance) -> impl Iterator<Item = &'a Transition> {
-        let known = self.delivered.get(&Name::of(device));
-        let known = known.filter(|known| device.metadata.uid.as_ref() == Some(&known.uid));
-        let recorded = device.status.iter().flat_map(|status| &status.transitions);
-        recorded.filter(move |transition| known.is_none_or(|known| !known.transitions.contains(&key(transition))))
+    /// The facts of `object` that are still to be delivered.
+    pub(super) fn pending(&self, object: &Object) -> Vec<FactKey> {
+        let known = self.delivered.get(&object.key()).filter(|known| known.uid == object.uid());
+        let recorded = object.facts().into_iter().map(|(key, _)| key);
+        recorded.filter(|key| known.is_none_or(|known| !known.facts.contains(key))).collect()
     }
 
-    /// All transitions of `device` are delivered.
-    pub(super) fn delivered(&mut self, device: &DeviceInstance) {
-        let recorded = device.status.iter().flat_map(|status| &status.transitions);
-        self.note(device, recorded.map(key).collect());
+    /// All facts of `object` are delivered.
+    pub(super) fn delivered(&mut self, object: &Object) {
+        self.note(object, object.facts().into_iter().map(|(key, _)| key).collect());
     }
 
-    /// The device is gone.
-    pub(super) fn forget(&mut self, name: &Name) {
-        self.delivered.remove(name);
+    /// The object is gone.
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.delivered.remove(key);
     }
 
-    fn note(&mut self, device: &DeviceInstance, transitions: Vec<(i64, Timestamp)>) {
-        let uid = device.metadata.uid.clone().unwrap_or_default();
-        self.delivered.insert(Name::of(device), Delivered { uid, transitions });
+    fn note(&mut self, object: &Object, facts: Vec<FactKey>) {
+        self.delivered.insert(object.key(), Delivered { uid: object.uid().to_owned(), facts });
     }
-}
-
-fn key(transition: &Transition) -> (i64, Timestamp) {
-    (transition.sequence, transition.time)
 }
 
 #[cfg(test)]
@@ -81,9 +67,10 @@ mod tests {
     use super::*;
     use crate::controllers::fixtures;
     use fleetform_crds::DeviceInstanceStatus;
-    use fleetform_domain::transition::{Change, Connectivity};
+    use fleetform_domain::transition::{Change, Connectivity, Transition};
+    use std::sync::Arc;
 
-    fn device(uid: &str, seconds: &[i64]) -> Arc<DeviceInstance> {
+    fn device(uid: &str, seconds: &[i64]) -> Object {
         let mut device = fixtures::device(&serde_json::json!({}));
         device.metadata.uid = Some(uid.into());
         let (previous, current) = (Connectivity::Connected, Connectivity::Disconnected);
@@ -95,11 +82,11 @@ mod tests {
         });
         device.status =
             Some(DeviceInstanceStatus { transitions: transitions.collect(), ..DeviceInstanceStatus::default() });
-        Arc::new(device)
+        Object::Device(Arc::new(device))
     }
 
-    fn pending(cursor: &Cursor, device: &DeviceInstance) -> Vec<i64> {
-        cursor.pending(device).map(|transition| transition.sequence).collect()
+    fn pending(cursor: &Cursor, device: &Object) -> Vec<i64> {
+        cursor.pending(device).into_iter().map(|(sequence, _)| sequence).collect()
     }
 
     #[test]
@@ -110,23 +97,23 @@ mod tests {
         assert_eq!(pending(&cursor, &device("a", &[0, 1, 2])), [3]);
         assert_eq!(pending(&cursor, &device("b", &[0])), [1], "another device of the same name");
         assert_eq!(pending(&cursor, &device("a", &[0, 7])), [2], "a restored backup uses sequences again");
-        cursor.forget(&Name::of(&*device("a", &[])));
+        cursor.forget(&device("a", &[]).key());
         assert_eq!(pending(&cursor, &device("a", &[0])), [1]);
     }
 
     #[test]
     fn after_a_start_a_file_says_what_it_holds() {
         let device = device("a", &[0, 1, 2]);
-        let ids: Vec<Uuid> = transitions(&device).map(|(id, _)| id).collect();
+        let ids: Vec<Uuid> = device.facts().into_iter().map(|(_, id)| id).collect();
         let held = HashSet::from([ids[0], ids[2]]);
-        let cursor = Cursor::after_start(&[Arc::clone(&device)], Some(&held), fixtures::noon());
+        let cursor = Cursor::after_start(std::slice::from_ref(&device), Some(&held), fixtures::noon());
         assert_eq!(pending(&cursor, &device), [2], "also one that is missing in the middle");
     }
 
     #[test]
     fn after_a_start_without_a_memory_the_last_minute_is_told_again() {
         let device = device("a", &[-300, -61, -59]);
-        let cursor = Cursor::after_start(&[Arc::clone(&device)], None, fixtures::noon());
+        let cursor = Cursor::after_start(std::slice::from_ref(&device), None, fixtures::noon());
         assert_eq!(pending(&cursor, &device), [3]);
     }
 }

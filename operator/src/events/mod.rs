@@ -1,29 +1,29 @@
-//! Events. The fact is recorded first (a transition in a device instance's status) and delivered then; the event is a pure
-//! function of the record, so an event that is delivered twice is the same twice.
+//! Events. The fact is recorded first (a transition in a device instance's status, an alert and its transitions) and delivered then; the
+//! event is a pure function of the record, so an event that is delivered twice is the same twice.
 
 mod cursor;
 mod jsonl;
+mod object;
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetform_crds::DeviceInstance;
-use fleetform_domain::event::{Event, Subject, transition_event, transition_event_id};
-use fleetform_domain::id::ResourceId;
-use fleetform_domain::transition::Transition;
+use fleetform_domain::event::Event;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::backoff;
-use crate::cache::{Change, Found, Name};
+use crate::cache::{Change, Found};
 use crate::context::Context;
+use crate::queue::Key;
 use cursor::Cursor;
 pub use jsonl::JsonLines;
+use object::Object;
 
-/// Most devices whose events make one delivery.
+/// Most objects whose events make one delivery.
 const BATCH: usize = 256;
 
 /// Longest time between two tries.
@@ -45,7 +45,7 @@ pub async fn deliver(context: Context) {
 async fn deliver_term(context: &Context) {
     // Subscribed before anything is read, so that no change falls between.
     let mut changes = context.world.subscribe();
-    let mut pending: BTreeSet<Name> = BTreeSet::new();
+    let mut pending: BTreeSet<Key> = BTreeSet::new();
     let mut failures = 0;
     let (mut sink, mut cursor) = loop {
         match begin(context).await {
@@ -53,43 +53,36 @@ async fn deliver_term(context: &Context) {
             Err(error) => pause(context, &error, &mut failures, &mut changes, &mut pending).await,
         }
     };
-    pending.extend(context.world.devices.all().iter().map(|device| Name::of(&**device)));
+    pending.extend(Object::all(&context.world).iter().map(Object::key));
     loop {
         while !pending.is_empty() {
-            let batch: Vec<Name> = pending.iter().take(BATCH).cloned().collect();
+            let batch: Vec<Key> = pending.iter().take(BATCH).cloned().collect();
             match deliver_batch(context, &mut sink, &mut cursor, &batch).await {
                 Ok(()) => {
                     failures = 0;
-                    for name in &batch {
-                        pending.remove(name);
+                    for key in &batch {
+                        pending.remove(key);
                     }
                 }
                 Err(error) => pause(context, &error, &mut failures, &mut changes, &mut pending).await,
             }
         }
         match changes.recv().await {
-            Some(change) => pending.extend(device_of(change)),
+            Some(change) => pending.extend(Object::changed(change)),
             None => return,
         }
         while let Ok(change) = changes.try_recv() {
-            pending.extend(device_of(change));
+            pending.extend(Object::changed(change));
         }
     }
 }
 
 /// Opens the sink and finds out where delivery goes on.
 async fn begin(context: &Context) -> io::Result<(JsonLines, Cursor)> {
-    let devices = context.world.devices.all();
-    let asked: HashSet<Uuid> = devices.iter().flat_map(|device| transitions(device).map(|(id, _)| id)).collect();
+    let objects = Object::all(&context.world);
+    let asked: HashSet<Uuid> = objects.iter().flat_map(Object::facts).map(|(_, id)| id).collect();
     let (sink, held) = JsonLines::open(&context.settings.events, &asked).await?;
-    Ok((sink, Cursor::after_start(&devices, held.as_ref(), context.clock.now())))
-}
-
-/// The transitions of a device, with the ids of their events.
-fn transitions(device: &DeviceInstance) -> impl Iterator<Item = (Uuid, &Transition)> {
-    let uid = device.metadata.uid.as_deref().unwrap_or_default();
-    let recorded = device.status.iter().flat_map(|status| &status.transitions);
-    recorded.map(move |transition| (transition_event_id(uid, transition), transition))
+    Ok((sink, Cursor::after_start(&objects, held.as_ref(), context.clock.now())))
 }
 
 /// Waits before the next try; what changes meanwhile is remembered once, however often it changes.
@@ -98,7 +91,7 @@ async fn pause(
     error: &io::Error,
     failures: &mut u32,
     changes: &mut UnboundedReceiver<Change>,
-    pending: &mut BTreeSet<Name>,
+    pending: &mut BTreeSet<Key>,
 ) {
     *failures += 1;
     context.metrics.event_failed();
@@ -106,29 +99,23 @@ async fn pause(
     tracing::warn!(%error, "events were not delivered; tried again in {delay:?}");
     let end = Instant::now() + delay;
     while let Ok(Some(change)) = tokio::time::timeout_at(end, changes.recv()).await {
-        pending.extend(device_of(change));
+        pending.extend(Object::changed(change));
     }
 }
 
-fn device_of(change: Change) -> Option<Name> {
-    match change {
-        Change::DeviceInstance { name, .. } => Some(name),
-        _ => None,
-    }
-}
-
-async fn deliver_batch(context: &Context, sink: &mut JsonLines, cursor: &mut Cursor, names: &[Name]) -> io::Result<()> {
-    let mut looked: Vec<Arc<DeviceInstance>> = Vec::new();
+async fn deliver_batch(context: &Context, sink: &mut JsonLines, cursor: &mut Cursor, keys: &[Key]) -> io::Result<()> {
+    let (here, world) = (&context.settings.installation, &context.world);
+    let mut looked: Vec<Arc<Object>> = Vec::new();
     let mut events: Vec<Event> = Vec::new();
-    for name in names {
-        match context.world.devices.find(name) {
-            Found::Here(device) => {
-                events.extend(events_of(context, &device, cursor.pending(&device)));
-                looked.push(device);
+    for key in keys {
+        match Object::find(world, key) {
+            Found::Here(object) => {
+                events.extend(object.events(here, world, &cursor.pending(&object)));
+                looked.push(object);
             }
             // It may read again.
             Found::Unreadable(_) => {}
-            Found::Absent => cursor.forget(name),
+            Found::Absent => cursor.forget(key),
         }
     }
     if !events.is_empty() {
@@ -137,34 +124,8 @@ async fn deliver_batch(context: &Context, sink: &mut JsonLines, cursor: &mut Cur
     for event in &events {
         context.metrics.event_delivered(&event.detail_type);
     }
-    for device in looked {
-        cursor.delivered(&device);
+    for object in looked {
+        cursor.delivered(&object);
     }
     Ok(())
-}
-
-fn events_of<'a>(
-    context: &Context,
-    device: &DeviceInstance,
-    pending: impl Iterator<Item = &'a Transition>,
-) -> Vec<Event> {
-    let mut pending = pending.peekable();
-    let (Some(uid), Some(status), Some(_)) = (device.metadata.uid.as_deref(), &device.status, pending.peek()) else {
-        return Vec::new();
-    };
-    let here = &context.settings.installation;
-    let arn = status.arn.clone().unwrap_or_else(|| here.device_instance_arn(&ResourceId::of(uid)));
-    let namespace = device.metadata.namespace.clone().unwrap_or_default();
-    let site = context.world.sites.get(&Name::new(namespace, &device.spec.site_ref.name));
-    let site_uid = device.association().map(|association| association.site_uid.clone());
-    let site_uid = site.as_ref().and_then(|site| site.metadata.uid.clone()).or(site_uid).unwrap_or_default();
-    let site_arn = here.site_arn(&ResourceId::of(&site_uid));
-    let subject = Subject {
-        uid,
-        arn: &arn,
-        device_instance_name: &device.spec.display_name,
-        site_name: site.as_ref().map_or(&device.spec.site_ref.name, |site| &site.spec.display_name),
-        site_arn: &site_arn,
-    };
-    pending.map(|transition| transition_event(here, &subject, transition)).collect()
 }

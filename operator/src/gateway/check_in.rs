@@ -8,14 +8,18 @@ use axum::extract::State;
 use axum::{Extension, Json as Answer};
 use fleetform_crds::device_instance::ConfigurationStatus;
 use fleetform_crds::{DeviceInstance, DeviceInstanceStatus};
+use fleetform_domain::configuration::DeviceType;
 use fleetform_domain::operation::CommandKind;
 use fleetform_domain::transition::{Connectivity, Health};
-use fleetform_domain::wire::{CheckInRequest, CheckInResponse, MAX_FAILED_HEALTH_CHECKS, MAX_WAIT_SECONDS};
+use fleetform_domain::wire::{
+    CheckInRequest, CheckInResponse, DeviceText, MAX_FAILED_HEALTH_CHECKS, MAX_WAIT_SECONDS, SensorReport,
+};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::Gateway;
 use super::report::Report;
+use super::sensors;
 use super::table::Trust;
 use super::trust::holds;
 use crate::cache::{Kind, Name, World};
@@ -114,6 +118,14 @@ fn answer(device: &DeviceInstance, report: &Report, interval: u32) -> Result<Che
     })
 }
 
+/// What a device said in a check-in.
+#[derive(Debug)]
+struct Said {
+    report: Report,
+    /// Of a gateway: the list of sensors that it goes by.
+    sensors_revision: Option<DeviceText>,
+}
+
 /// The same, and which authorities count, told to a device whose certificate is of this generation.
 fn with_authorities(answer: CheckInResponse, ring: &Ring, issuer: Option<u32>) -> CheckInResponse {
     let renew_certificate = issuer != Some(ring.signing().number);
@@ -121,15 +133,18 @@ fn with_authorities(answer: CheckInResponse, ring: &Ring, issuer: Option<u32>) -
 }
 
 impl Gateway {
-    async fn check_in(&self, peer: &Peer, request: CheckInRequest) -> Result<CheckInResponse, Refusal> {
+    async fn check_in(&self, peer: &Peer, mut request: CheckInRequest) -> Result<CheckInResponse, Refusal> {
         let identity = self.identify(peer)?;
         checked(&request)?;
         let device = self.trusted(&identity).await?;
+        sensors::checked(device.spec.device_type, request.sensors.as_ref())?;
         let interval = self.context.settings.gateway.check_in_seconds;
         // A device that waits is not silent: it gets its answer before it would be missed.
         let wait = Duration::from_secs(request.wait_seconds.min(interval).into());
         let issuer = self.context.authorities.ring().issuer(&identity);
         let trust = Trust { authorities: request.trusted_authorities, issuer };
+        let sensors = request.sensors.take();
+        let sensors_revision = sensors.as_ref().and_then(|sensors| sensors.revision.clone());
         let report = Report::new(request, self.context.clock.now());
         let shown = device.status.as_ref().is_some_and(|status| shows(status, &report));
         let news = self.context.table.take(&identity.bond.association, report.clone());
@@ -138,10 +153,14 @@ impl Gateway {
         if news || !shown {
             look();
         }
+        if let Some(sensors) = sensors {
+            self.note_sensors(&identity.bond.association, &report, &sensors.sensors);
+        }
+        let said = Said { report, sensors_revision };
         let answer = if wait.is_zero() {
-            answer(&device, &report, interval)?
+            self.answer(&device, &said)?
         } else {
-            self.wait(&identity, &device, &report, wait).await?
+            self.wait(&identity, &device, &said, wait).await?
         };
         if self.context.table.tell(&identity.bond.association, &answer.commands, self.context.clock.now()) {
             look();
@@ -149,15 +168,35 @@ impl Gateway {
         Ok(with_authorities(answer, &self.context.authorities.ring(), issuer))
     }
 
+    /// Has the sensors looked at of which a gateway says something new.
+    fn note_sensors(&self, association: &str, report: &Report, sensors: &[SensorReport]) {
+        let check_in = (&report.boot_id, report.counter);
+        for id in self.context.table.take_sensors(association, check_in, sensors, report.seen) {
+            if let Some(sensor) = self.context.world.machines.sensor(&id) {
+                self.context.queue.add_urgent(Key::new(Kind::DeviceInstance, sensor));
+            }
+        }
+    }
+
+    /// What a device is told that said this.
+    fn answer(&self, device: &DeviceInstance, said: &Said) -> Result<CheckInResponse, Refusal> {
+        let answer = answer(device, &said.report, self.context.settings.gateway.check_in_seconds)?;
+        if device.spec.device_type != DeviceType::Gateway {
+            return Ok(answer);
+        }
+        let wanted = sensors::wanted(&self.context.world, device);
+        Ok(CheckInResponse { sensors: sensors::told(wanted, said.sensors_revision.as_ref()), ..answer })
+    }
+
     /// Waits until there is something to do for the device, or the association ends.
     async fn wait(
         &self,
         identity: &DeviceIdentity,
         device: &DeviceInstance,
-        report: &Report,
+        said: &Said,
         wait: Duration,
     ) -> Result<CheckInResponse, Refusal> {
-        let interval = self.context.settings.gateway.check_in_seconds;
+        let report = &said.report;
         let before = device.spec.out_of_service;
         let world = &self.context.world;
         let waiter = Waiter::new(world, Name::of(device));
@@ -170,13 +209,14 @@ impl Gateway {
                 Some(device) => device,
                 None => self.trusted(identity).await?,
             };
-            let answer = answer(&device, report, interval)?;
+            let answer = self.answer(&device, said)?;
             let desired = answer.desired_configuration_version;
             // What it has refused it need not hear of again.
             let refused = report.refused.is_some_and(|refused| refused.version == desired);
             let news = (report.applied != Some(desired) && !refused)
                 || !answer.commands.is_empty()
                 || answer.lock.is_some()
+                || answer.sensors.is_some()
                 || answer.out_of_service != before;
             if news {
                 return Ok(answer);

@@ -11,9 +11,11 @@ mod check_in;
 mod configuration;
 pub(crate) mod evidence;
 pub mod live;
+mod measurements;
 mod refusal;
 pub mod report;
 pub mod rotation;
+pub mod sensors;
 mod sweeper;
 pub mod table;
 mod trust;
@@ -24,7 +26,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::routing::{get, post};
-use fleetform_domain::wire::{ACTIVATION_PATH, CERTIFICATE_PATH, CHECK_IN_PATH, CONFIGURATION_PATH, LOOKUP_PATH};
+use fleetform_domain::wire::{
+    ACTIVATION_PATH, CERTIFICATE_PATH, CHECK_IN_PATH, CONFIGURATION_PATH, LOOKUP_PATH, MEASUREMENTS_PATH,
+};
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
@@ -108,6 +112,7 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route(ACTIVATION_PATH, post(activation::activate))
         .route(CHECK_IN_PATH, post(check_in::check_in))
         .route(CERTIFICATE_PATH, post(certificate::renew))
+        .route(MEASUREMENTS_PATH, post(measurements::measurements))
         .route(&format!("{CONFIGURATION_PATH}/{{version}}"), get(configuration::configuration))
         .fallback(path_not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -120,6 +125,7 @@ fn route(path: &str) -> &'static str {
         ACTIVATION_PATH => "activation",
         CHECK_IN_PATH => "check-in",
         CERTIFICATE_PATH => "certificate",
+        MEASUREMENTS_PATH => "measurements",
         path if path.starts_with(CONFIGURATION_PATH) => "configuration",
         _ => "other",
     }

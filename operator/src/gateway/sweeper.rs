@@ -41,6 +41,7 @@ fn look(context: &Context, now: Timestamp, just_settled: bool) {
     let templates = context.world.templates.all();
     context.rollouts.retain(&templates.iter().filter_map(|template| template.metadata.uid.clone()).collect());
     context.table.retain(|association| context.world.device_by_association(association).is_some());
+    context.measurements.retain(|sensor| context.world.machines.sensor(sensor).is_some());
     if !just_settled {
         return;
     }

@@ -3,11 +3,13 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use fleetform_domain::wire::{AuthoritiesDigest, Command, DeviceText};
+use fleetform_domain::id::ResourceId;
+use fleetform_domain::wire::{AuthoritiesDigest, Command, DeviceText, SensorReport};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
 use super::report::Report;
+use super::sensors::{Heard, SensorsHeard};
 
 /// Most changes of its state that are taken of one device in an hour. An update makes a handful.
 const CHANGES_PER_HOUR: u32 = 30;
@@ -60,6 +62,8 @@ struct Entry {
     changes: u32,
     /// Starts before the current one, the last first. A device never goes back to one.
     earlier_boots: VecDeque<DeviceText>,
+    /// Of a gateway: what it said of its sensors, if it did.
+    sensors: Option<SensorsHeard>,
 }
 
 impl Entry {
@@ -71,6 +75,7 @@ impl Entry {
             counted_silent: false,
             changes: 0,
             earlier_boots: VecDeque::new(),
+            sensors: None,
         }
     }
 
@@ -159,6 +164,32 @@ impl DeviceTable {
             entry.report.interleaved = report.interleaved;
             was_silent
         }
+    }
+
+    /// Takes what a gateway says of its sensors in the check-in of this boot and count. Answers of which sensors that is news. Nothing is
+    /// taken of a check-in that was overtaken on its way.
+    pub fn take_sensors(
+        &self,
+        association: &str,
+        (boot_id, counter): (&DeviceText, u64),
+        reports: &[SensorReport],
+        now: Timestamp,
+    ) -> Vec<ResourceId> {
+        let mut entries = self.entries.lock();
+        match entries.get_mut(association) {
+            Some(entry) if entry.report.boot_id == *boot_id && entry.report.counter == counter => {
+                entry.sensors.get_or_insert_default().take(reports, now)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What the gateway with this association says of a sensor.
+    pub fn sensor(&self, association: &str, id: &ResourceId, now: Timestamp) -> Heard {
+        let entries = self.entries.lock();
+        let entry = entries.get(association);
+        let speaks = entry.filter(|entry| now.duration_since(entry.report.seen) < self.silent_after);
+        speaks.and_then(|entry| entry.sensors.as_ref()).map_or(Heard::Unknown, |sensors| sensors.of(id))
     }
 
     /// Whom the device trusts now.
@@ -341,6 +372,34 @@ mod tests {
         assert_eq!(news, 30);
         assert!(matches!(table.liveness("a", at(101)), Liveness::Reporting(report) if report.applied == Some(30)));
         assert!(table.take("a", report(3_700, Some(7))), "the hour is over");
+    }
+
+    #[test]
+    fn what_a_gateway_says_of_its_sensors_counts_while_it_is_heard() {
+        let table = DeviceTable::new(10);
+        let id: ResourceId = "12345678901234".parse().unwrap();
+        let sensor = SensorReport {
+            device_instance_id: id.clone(),
+            asset_tag_id: "VT-0001".try_into().unwrap(),
+            epoch: 0,
+            connected: true,
+            software_version: None,
+            failed_health_checks: Vec::new(),
+        };
+        let (boot, other) = ("b".try_into().unwrap(), "c".try_into().unwrap());
+        let sensors = [sensor];
+        assert!(table.take_sensors("a", (&boot, 1), &sensors, at(0)).is_empty(), "nobody checked in");
+        table.take("a", report(0, None));
+        assert_eq!(table.sensor("a", &id, at(0)), Heard::Unknown, "it has said nothing of sensors");
+        assert!(table.take_sensors("a", (&boot, 9), &sensors, at(0)).is_empty(), "another check-in");
+        assert!(table.take_sensors("a", (&other, 1), &sensors, at(0)).is_empty(), "another start");
+        assert_eq!(table.take_sensors("a", (&boot, 1), &sensors, at(0)), [id.clone()]);
+        assert!(matches!(table.sensor("a", &id, at(29)), Heard::Paired(_)));
+        assert_eq!(table.sensor("a", &id, at(30)), Heard::Unknown, "it is silent");
+        table.take("a", report(40, None));
+        assert!(matches!(table.sensor("a", &id, at(41)), Heard::Paired(_)));
+        assert_eq!(table.take_sensors("a", (&boot, 41), &[], at(41)), [id.clone()]);
+        assert_eq!(table.sensor("a", &id, at(41)), Heard::NotPaired);
     }
 
     #[test]

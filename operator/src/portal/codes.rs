@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Answer};
 use fleetform_crds::DeviceInstance;
 use fleetform_domain::activation::Phase;
+use fleetform_domain::configuration::DeviceType;
 use fleetform_domain::wire::{ActivationCodeList, ActivationCodeSummary, activation_code_path};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -49,9 +50,12 @@ impl Portal {
         let world = &self.context.world;
         let all = self.access.allows(caller, right("sites", site)).await?;
         let devices = world.devices.in_namespace(&site.namespace);
-        let waiting = devices
-            .into_iter()
-            .filter(|device| device.spec.site_ref.name == site.name && device.phase() == Phase::ReadyForActivation);
+        // Sensors have no codes: their gateway finds them by what is printed on them.
+        let waiting = devices.into_iter().filter(|device| {
+            device.spec.site_ref.name == site.name
+                && device.phase() == Phase::ReadyForActivation
+                && device.spec.device_type != DeviceType::Sensor
+        });
         let most = if all { usize::MAX } else { ASKED_ABOUT };
         let items: Vec<ActivationCodeSummary> = stream::iter(waiting.take(most))
             .map(|device| async move {

@@ -1,14 +1,16 @@
-//! Pure: the bodies of the Secrets that the operator makes.
+//! Pure: the bodies of the objects that the operator makes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fleetform_crds::{DeviceInstance, Project};
+use fleetform_crds::reference::LocalReference;
+use fleetform_crds::{Alert, AlertSpec, Asset, DeviceInstance, Project};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Resource;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::names;
-use super::plan::{CodeSecret, RevisionSecret};
+use super::plan::{AlertDraft, CodeSecret, RevisionSecret};
 use crate::activation::picture;
 
 /// The Secret with an activation code: `code` is the text, `qr.png` the picture.
@@ -61,6 +63,38 @@ pub fn revision_secret(project: &Project, revision: &RevisionSecret) -> Secret {
     }))
 }
 
+/// An alert about an asset, which owns it.
+pub fn alert(asset: &Asset, draft: &AlertDraft) -> Alert {
+    let name = asset.metadata.name.clone().unwrap_or_default();
+    let mut labels = json!({
+        names::POSITION_LABEL: draft.position,
+        "app.kubernetes.io/managed-by": "fleetform",
+    });
+    if name.len() <= names::LONGEST_LABEL {
+        labels[names::ASSET_LABEL] = name.as_str().into();
+    }
+    let mut alert = Alert::new(
+        &draft.name,
+        AlertSpec {
+            asset_ref: LocalReference { name },
+            position: draft.position.clone(),
+            sensor: draft.sensor.clone(),
+            level: draft.level,
+            raised_at: draft.raised_at.clone(),
+            cause: draft.cause.clone(),
+            acknowledged: false,
+            resolution: None,
+        },
+    );
+    alert.metadata = sendable(json!({
+        "name": draft.name,
+        "namespace": asset.metadata.namespace,
+        "labels": labels,
+        "ownerReferences": owned_by(asset),
+    }));
+    alert
+}
+
 fn owned_by<K: Resource<DynamicType = ()>>(owner: &K) -> Value {
     json!([{
         "apiVersion": K::api_version(&()),
@@ -71,6 +105,6 @@ fn owned_by<K: Resource<DynamicType = ()>>(owner: &K) -> Value {
     }])
 }
 
-fn sendable(body: Value) -> Secret {
-    serde_json::from_value(body).expect("the body of a Secret is a Secret")
+fn sendable<K: DeserializeOwned>(body: Value) -> K {
+    serde_json::from_value(body).expect("what is made here is what it is to be")
 }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 
-use fleetform_crds::DeviceInstance;
+use fleetform_crds::{Alert, Asset, DeviceInstance};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::body;
 use super::names::{MANAGER, SECRET_LABEL};
-use super::plan::{CodeSecret, News, RevisionSecret};
+use super::plan::{AlertDraft, CodeSecret, News, RevisionSecret};
 use crate::cache::{Name, World};
 use crate::error::{Class, Error, Result};
 use crate::leader::Leadership;
@@ -151,15 +151,38 @@ impl Executor {
     /// Deletes a Secret of ours, if it still has this UID. One that is gone is no error.
     pub async fn delete_secret(&self, name: &Name, uid: &str) -> Result<()> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
-        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let params = of_uid(uid);
         let what = format!("delete the Secret {name}");
-        match self.write("delete", "secrets", what, api.delete(&name.name, &params)).await {
-            Ok(_) => {}
-            Err(error) if matches!(error.class(), Class::Gone | Class::Conflict) => {}
-            Err(error) => return Err(error),
-        }
+        or_gone(self.write("delete", "secrets", what, api.delete(&name.name, &params)).await)?;
         self.world.forget_secret(name);
+        Ok(())
+    }
+
+    /// Creates an alert about `asset`, owned by it. One of the name that is about this position of this asset is kept: a crash before
+    /// it was recorded left it. One that is about something else is [`Error::NameTaken`].
+    pub async fn raise_alert(&self, asset: &Asset, draft: &AlertDraft) -> Result<Alert> {
+        let name = Name::new(Name::of(asset).namespace, &draft.name);
+        let alert = body::alert(asset, draft);
+        let api: Api<Alert> = Api::namespaced(self.client.clone(), &name.namespace);
+        let what = || format!("raise the alert {name}");
+        match self.write("create", "alerts", what(), api.create(&POST, &alert)).await {
+            Err(error) if error.class() == Class::Conflict => {
+                let found = api.get(&name.name).await.map_err(|error| Error::kube(what(), error))?;
+                let same =
+                    (&found.spec.asset_ref, &found.spec.position) == (&alert.spec.asset_ref, &alert.spec.position);
+                if same { Ok(found) } else { Err(Error::NameTaken { what: what() }) }
+            }
+            created => created,
+        }
+    }
+
+    /// Deletes an alert, if it still has this UID. One that is gone is no error.
+    pub async fn delete_alert(&self, name: &Name, uid: &str) -> Result<()> {
+        let api: Api<Alert> = Api::namespaced(self.client.clone(), &name.namespace);
+        let params = of_uid(uid);
+        let what = format!("delete the alert {name}");
+        or_gone(self.write("delete", "alerts", what, api.delete(&name.name, &params)).await)?;
+        self.world.forget_alert(name);
         Ok(())
     }
 
@@ -216,6 +239,20 @@ impl Executor {
         };
         self.metrics.write(verb, resource, outcome.as_ref().err().map(Error::class));
         outcome
+    }
+}
+
+/// To delete an object only if it still has this UID.
+fn of_uid(uid: &str) -> DeleteParams {
+    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
+}
+
+/// What is gone already, or is another object of the name, need not be deleted.
+fn or_gone<T>(deleted: Result<T>) -> Result<()> {
+    match deleted {
+        Err(error) if !matches!(error.class(), Class::Gone | Class::Conflict) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -22,6 +22,7 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 add_all(queue, Kind::Site, &world.sites.in_namespace(&name.namespace));
                 add_all(queue, Kind::ConfigTemplate, &world.templates.in_namespace(&name.namespace));
                 add_all(queue, Kind::DeviceInstance, &world.devices.in_namespace(&name.namespace));
+                add_all(queue, Kind::Asset, &world.assets.in_namespace(&name.namespace));
             }
         }
         Change::Site { name, matters } => {
@@ -31,6 +32,8 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 let devices = world.devices.in_namespace(&name.namespace);
                 let there = devices.into_iter().filter(|device| device.spec.site_ref.name == name.name);
                 add_all(queue, Kind::DeviceInstance, &there.collect::<Vec<_>>());
+                let assets = world.machines.assets.members(name);
+                assets.into_iter().for_each(|asset| queue.add(Key::new(Kind::Asset, asset)));
             }
         }
         Change::ConfigTemplate { name, matters } => {
@@ -41,7 +44,7 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 add_all(queue, Kind::DeviceInstance, &users.collect::<Vec<_>>());
             }
         }
-        Change::DeviceInstance { name, sites, templates } => {
+        Change::DeviceInstance { name, sites, templates, assets } => {
             queue.add(Key::new(Kind::DeviceInstance, name.clone()));
             sum_up(queue, debounce, project(name));
             for site in sites {
@@ -50,8 +53,25 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
             for template in templates {
                 sum_up(queue, debounce, Key::new(Kind::ConfigTemplate, Name::new(&name.namespace, template)));
             }
+            for asset in assets {
+                sum_up(queue, debounce, Key::new(Kind::Asset, Name::new(&name.namespace, asset)));
+            }
         }
-        Change::Asset { name, .. } => queue.add(Key::new(Kind::Asset, name.clone())),
+        Change::Asset { name, site, matters } => {
+            queue.add(Key::new(Kind::Asset, name.clone()));
+            for alert in world.machines.alerts.members(name) {
+                if world.alerts.get(&alert).is_some_and(|alert| !alert.is_resolved()) {
+                    queue.add(Key::new(Kind::Alert, alert));
+                }
+            }
+            if *matters {
+                let sensors = world.machines.sensors_of_asset(name);
+                sensors.into_iter().for_each(|sensor| queue.add(Key::new(Kind::DeviceInstance, sensor)));
+                if let Some(site) = site {
+                    sum_up(queue, debounce, Key::new(Kind::Site, Name::new(&name.namespace, site)));
+                }
+            }
+        }
         Change::Alert { name, asset } => {
             queue.add(Key::new(Kind::Alert, name.clone()));
             if let Some(asset) = asset {

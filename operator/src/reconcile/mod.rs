@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::cache::{Kind, Name};
 use crate::context::Context;
-use crate::controllers::{device, project, site, template};
+use crate::controllers::{alert, asset, device, project, site, template};
 use crate::error::{Class, Error, Result};
 use crate::queue::Key;
 use debounce::Debounce;
@@ -111,6 +111,11 @@ async fn reconcile(context: &Context, debounce: &Debounce, key: &Key) -> Result<
             template::reconcile(context, &key.name).await
         }
         Kind::DeviceInstance => device::reconcile(context, &key.name).await,
-        Kind::Asset | Kind::Alert | Kind::EnrolledUser | Kind::Secret => Ok(None),
+        Kind::Asset => {
+            debounce.looked(key, context.world.assets.get(&key.name).is_some());
+            asset::reconcile(context, &key.name).await
+        }
+        Kind::Alert => alert::reconcile(context, &key.name).await,
+        Kind::EnrolledUser | Kind::Secret => Ok(None),
     }
 }

@@ -58,6 +58,15 @@ pub const TEMPLATE_LABEL: &str = "fleetform.dev/template-uid";
 /// On a revision: its number.
 pub const REVISION_LABEL: &str = "fleetform.dev/revision";
 
+/// On an alert: name of its asset, if it is short enough for a label.
+pub const ASSET_LABEL: &str = "fleetform.dev/asset";
+
+/// On an alert: name of the position.
+pub const POSITION_LABEL: &str = "fleetform.dev/position";
+
+/// Longest value of a label.
+pub const LONGEST_LABEL: usize = 63;
+
 /// Longest name of an object.
 const LONGEST: usize = 253;
 
@@ -71,6 +80,16 @@ pub fn code_secret(instance: &str) -> String {
 pub fn revision_secret(template: &str, uid: &str, revision: u32) -> String {
     let short: String = uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
     child(template, &format!("-{short}-r{revision}"))
+}
+
+/// Name of the alert of this number about a position. A position's name has no dots, so no two positions share a name.
+pub fn alert(asset: &str, position: &str, number: i64) -> String {
+    child(asset, &format!(".{position}.{number}"))
+}
+
+/// The number in the name of an alert.
+pub fn alert_number(name: &str) -> Option<i64> {
+    name.rsplit_once('.')?.1.parse().ok().filter(|number| *number > 0)
 }
 
 fn child(parent: &str, suffix: &str) -> String {
@@ -93,6 +112,13 @@ mod tests {
     fn children_are_named_after_their_parent_and_fit() {
         assert_eq!(code_secret("front-door"), "front-door-activation-qr");
         assert_eq!(revision_secret("entry", "0f5e6c1e-aaaa", 3), "entry-0f5e6c1e-r3");
+        assert_eq!(alert("pump-1", "drive-end", 3), "pump-1.drive-end.3");
+        assert_ne!(alert("pump", "1-drive-end", 3), alert("pump-1", "drive-end", 3));
+        assert_eq!(
+            (alert_number("pump-1.drive-end.12"), alert_number("pump-1"), alert_number("a.-1")),
+            (Some(12), None, None)
+        );
+        assert_eq!(alert(&"a".repeat(200), &"b".repeat(63), 7).len(), 253);
         let (long, other) = ("a".repeat(253), format!("{}b", "a".repeat(252)));
         assert_eq!(code_secret(&long).len(), 253);
         assert_ne!(code_secret(&long), code_secret(&other));

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use fleetform_crds::alert::AlertSensor;
 use fleetform_crds::condition::{Reason, Statement};
 use fleetform_domain::activation::TokenHash;
 use fleetform_domain::configuration::Configuration;
+use fleetform_domain::machines::MachineState;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -43,8 +46,35 @@ pub enum Action {
         /// Names of device instances.
         devices: Vec<String>,
     },
+    /// Create an alert about the asset.
+    RaiseAlert(Box<AlertDraft>),
+    /// Delete an alert, if it still has this UID.
+    DeleteAlert {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
     /// Tell people by a Kubernetes Event. Never on the normal path: it is a write.
     Publish(News),
+}
+
+/// An alert to be raised about one position of an asset.
+#[derive(Clone, Debug, Serialize)]
+pub struct AlertDraft {
+    /// Its name: of the asset, the position and the number of the alert there. So raised twice it is the same one.
+    pub name: String,
+    /// Name of the position.
+    pub position: String,
+    /// The sensor that measured it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sensor: Option<AlertSensor>,
+    /// `Warning` or `Alarm`.
+    pub level: MachineState,
+    /// When it is raised.
+    pub raised_at: Time,
+    /// What was measured, and what is normal, in words.
+    pub cause: String,
 }
 
 /// What people are told by a Kubernetes Event.

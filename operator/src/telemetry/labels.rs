@@ -6,7 +6,10 @@ use prometheus_client::encoding::EncodeLabelSet;
 const OTHER: &str = "other";
 
 /// Resources that the operator writes, as in paths.
-const RESOURCES: [&str; 10] = [
+const RESOURCES: [&str; 13] = [
+    "alerts",
+    "alerts/status",
+    "assets/status",
     "configmaps",
     "configtemplates/status",
     "deviceinstances/status",
@@ -20,11 +23,16 @@ const RESOURCES: [&str; 10] = [
 ];
 
 /// Types of events that are delivered.
-const DETAIL_TYPES: [&str; 4] = [
+const DETAIL_TYPES: [&str; 9] = [
     "Device Health Status Changed To Healthy",
     "Device Health Status Changed To Critical",
     "Device Connectivity Changed To Online",
     "Device Connectivity Changed To Offline",
+    "Asset State Changed To Healthy",
+    "Asset State Changed To Warning",
+    "Asset State Changed To Alarm",
+    "Alert Acknowledged",
+    "Alert Resolved",
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

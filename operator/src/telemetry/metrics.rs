@@ -38,6 +38,7 @@ pub struct Metrics {
     connections: Family<Open, Gauge>,
     activations: Family<Outcome, Counter>,
     check_ins: Family<Outcome, Counter>,
+    measurements: Family<Outcome, Counter>,
     codes_handed_out: Counter,
     certificates_renewed: Counter,
     devices_reporting: Gauge,
@@ -145,6 +146,7 @@ impl Metrics {
             connections: Family::default(),
             activations: Family::default(),
             check_ins: Family::default(),
+            measurements: Family::default(),
             codes_handed_out: Counter::default(),
             certificates_renewed: Counter::default(),
             devices_reporting: Gauge::default(),
@@ -178,6 +180,7 @@ impl Metrics {
             connections, "connections", "Open connections, by listener";
             activations, "activations", "Requests to look a code up or to redeem it, by outcome";
             check_ins, "check_ins", "Check-ins of devices, by outcome";
+            measurements, "measurements", "Measurements of sensors, by what became of them";
             codes_handed_out, "codes_handed_out", "Activation codes handed out to people";
             certificates_renewed, "certificates_renewed", "Certificates of devices that were renewed";
             devices_reporting, "devices_reporting", "Devices that check in when they are due";
@@ -266,6 +269,13 @@ impl Metrics {
         self.check_ins.get_or_create(&Outcome { outcome }).inc();
     }
 
+    /// So many measurements were taken or refused. `outcome` is one of few.
+    pub fn measurements(&self, outcome: &'static str, count: u32) {
+        if count > 0 {
+            self.measurements.get_or_create(&Outcome { outcome }).inc_by(count.into());
+        }
+    }
+
     /// How many devices check in when they are due.
     pub fn devices_reporting(&self, count: usize) {
         self.devices_reporting.set(number(count));
@@ -333,6 +343,8 @@ mod tests {
         metrics.connection_opened("gateway");
         metrics.activation(Activation::Failed(ActivationFailure::ZipCodeDoesNotMatch));
         metrics.check_in("ok");
+        metrics.measurements("taken", 20);
+        metrics.measurements("too-old", 0);
         metrics.event_delivered("Device Connectivity Changed To Online");
         metrics.event_failed();
         metrics.code_handed_out();

@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/metrics`, over plain HTTP.
+//! `/livez`, `/readyz`, `/metrics` and `/metrics/measurements`, over plain HTTP.
 
 use std::sync::Arc;
 
@@ -17,22 +17,25 @@ use crate::server::{self, Application, Limits, Transport};
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves the probes until `shutdown`. `ready` and `live` answer why not, when not; readiness has nothing to do with
-/// leadership, or a rolling update would wait for itself.
+/// leadership, or a rolling update would wait for itself. What sensors measured is on a path of its own: who scrapes the operator may
+/// not want two lines for each sensor.
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
+    measurements: impl Fn() -> String + Send + Sync + 'static,
     ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     live: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     shutdown: CancellationToken,
 ) {
     let (ready, live) = (Arc::new(ready), Arc::new(live));
-    let shown = Arc::clone(&metrics);
+    let (shown, measurements) = (Arc::clone(&metrics), Arc::new(measurements));
     let router = Router::new()
         .route("/livez", get(move || async move { verdict(live()) }))
         .route("/readyz", get(move || async move { verdict(ready()) }))
+        .route("/metrics", get(move || async move { ([(CONTENT_TYPE, OPEN_METRICS)], shown.encode()).into_response() }))
         .route(
-            "/metrics",
-            get(move || async move { ([(CONTENT_TYPE, OPEN_METRICS)], shown.encode()).into_response() }),
+            "/metrics/measurements",
+            get(move || async move { ([(CONTENT_TYPE, OPEN_METRICS)], measurements()).into_response() }),
         );
     let application = Application { name: "probes", router, route, metrics };
     server::serve(listener, Transport::Plain, application, Limits::small(), shutdown).await;
@@ -50,6 +53,7 @@ fn route(path: &str) -> &'static str {
         "/livez" => "livez",
         "/readyz" => "readyz",
         "/metrics" => "metrics",
+        "/metrics/measurements" => "measurements",
         _ => "other",
     }
 }

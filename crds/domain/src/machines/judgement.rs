@@ -165,7 +165,7 @@ pub fn judge<'a>(
             next = None;
             continue;
         }
-        if next.replace(reading.sequence) != Some(reading.sequence + 1) {
+        if next.replace(reading.sequence).and_then(|next: u64| next.checked_sub(1)) != Some(reading.sequence) {
             in_a_row = 0;
             boundaries.iter_mut().for_each(Boundary::interrupt);
         }

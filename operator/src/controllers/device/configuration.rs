@@ -7,7 +7,7 @@ use fleetform_crds::device_instance::{
     ConfigurationStatus, ConfigurationVersion, CredentialsVersion, KEPT_VERSIONS, TemplateRevision,
 };
 use fleetform_crds::{ConfigTemplate, DeviceInstance};
-use fleetform_domain::configuration::{Configuration, DeviceType};
+use fleetform_domain::configuration::Configuration;
 use jiff::Timestamp;
 
 use crate::cache::Found;
@@ -109,10 +109,6 @@ pub fn wanted(
         (None, _) => (Configuration::default(), None),
     };
     let whole = base.overridden_by(&overrides);
-    if device.spec.device_type == DeviceType::Sensor {
-        let message = "sensors are commissioned through their gateway, which this version does not do yet";
-        return obstacle(Obstacle::stalls(Reason::CommissionedByGateway, message));
-    }
     let missing = whole.missing_for(device.spec.device_type);
     if !missing.is_empty() {
         let fields: Vec<String> = missing.iter().map(|field| format!("spec.configuration.{field}")).collect();

@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use fleetform_crds::{ConfigTemplate, DeviceInstance};
 use fleetform_domain::activation::Phase;
+use fleetform_domain::configuration::DeviceType;
 use fleetform_domain::operation::LockReason;
 
 use crate::activation::code::CodeSecretMeta;
 use crate::cache::{Found, Name};
 use crate::context::Context;
 use crate::controllers::quota::Quotas;
+use crate::controllers::sensor;
 use crate::error::{Class, Error, Result};
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
@@ -31,6 +33,9 @@ use facts::Facts;
 pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration>> {
     let world = &context.world;
     let Some(device) = world.devices.get(name) else { return Ok(None) };
+    if device.spec.device_type == DeviceType::Sensor {
+        return sensor::reconcile(context, name, &device).await;
+    }
     let in_namespace = |other: &str| Name::new(&name.namespace, other);
     let site = in_namespace(&device.spec.site_ref.name);
     let template = device.template_name().map(in_namespace);
@@ -147,9 +152,7 @@ async fn execute(context: &Context, device: &DeviceInstance, plan: Plan) -> Resu
                 context.world.own_device(context.executor.patch_status(device, patch).await?);
             }
             Action::Publish(news) => context.executor.publish(device, news).await,
-            other @ (Action::CreateRevision(_) | Action::Admit { .. }) => {
-                unreachable!("a device instance's plan has no {other:?}")
-            }
+            other => unreachable!("a device instance's plan has no {other:?}"),
         }
     }
     Ok(plan.look_again)

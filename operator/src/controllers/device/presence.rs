@@ -27,6 +27,21 @@ pub fn observe(status: &mut DeviceInstanceStatus, liveness: &Liveness, now: Time
         Liveness::Reporting(_) => Some(Health::Critical),
         Liveness::Silent | Liveness::Unknown => status.health,
     };
+    let failed = match liveness {
+        Liveness::Reporting(report) => Some(names_of(&report.failed_health_checks)),
+        Liveness::Silent | Liveness::Unknown => None,
+    };
+    note_changes(status, connectivity, health, failed, now)
+}
+
+/// Lays connectivity, health and the health checks that fail, as far as they are known, over `status`; see [`observe`].
+pub fn note_changes(
+    status: &mut DeviceInstanceStatus,
+    connectivity: Option<Connectivity>,
+    health: Option<Health>,
+    failed: Option<Vec<String>>,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let mut changes = Vec::new();
     let previous = status.connectivity.unwrap_or(Connectivity::Disconnected);
     if let Some(current) = connectivity.filter(|current| *current != previous) {
@@ -42,8 +57,8 @@ pub fn observe(status: &mut DeviceInstanceStatus, liveness: &Liveness, now: Time
         transition::record(&mut status.transitions, changes, asset_tag, now);
         status.connectivity = connectivity;
         status.health = health;
-        if let Liveness::Reporting(report) = liveness {
-            status.failed_health_checks = names_of(&report.failed_health_checks);
+        if let Some(failed) = failed {
+            status.failed_health_checks = failed;
         }
     }
     match transition::allowance(&status.transitions, now) {
@@ -173,13 +188,16 @@ pub fn statements(status: &DeviceInstanceStatus, flapping: bool) -> Vec<Statemen
             ),
         },
     ];
-    if flapping {
-        statements.push(Statement::new(
-            ConditionType::Flapping,
-            Status::True,
-            Reason::TooManyTransitions,
-            "the device changed six times in an hour: further changes are held back; check its power and its network",
-        ));
-    }
+    statements.extend(flapping.then(held_back));
     statements
+}
+
+/// What is said of a device that changes too often.
+pub fn held_back() -> Statement {
+    Statement::new(
+        ConditionType::Flapping,
+        Status::True,
+        Reason::TooManyTransitions,
+        "the device changed six times in an hour: further changes are held back; check its power and its network",
+    )
 }

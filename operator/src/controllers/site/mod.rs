@@ -25,7 +25,8 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let facts = Facts {
         installation: &context.settings.installation,
         over_quota: project.here().and_then(|project| quotas.site(project, name)),
-        exceeded_gateways: project.here().and_then(|project| quotas.exceeded_gateways(project, name)),
+        exceeded: project.here().and_then(|project| quotas.exceeded_at(project, name)),
+        assets: world.machines.assets.members(name).len(),
         project,
         devices: devices.iter().filter(|device| device.spec.site_ref.name == name.name).map(|d| &**d).collect(),
         missing_address: site
@@ -49,6 +50,9 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         // Room was made, or taken: whoever that concerns looks for itself.
         for device in quotas.devices_that_say_otherwise(project, name, &facts.devices) {
             context.queue.add(Key::new(Kind::DeviceInstance, device));
+        }
+        for asset in quotas.assets_that_say_otherwise(project, name) {
+            context.queue.add(Key::new(Kind::Asset, asset));
         }
     }
     Ok(plan.look_again)

@@ -24,8 +24,10 @@ pub struct Facts<'a> {
     pub project: Found<Project>,
     /// What stands in its way when there are more sites, or projects, than there may be.
     pub over_quota: Option<Obstacle>,
-    /// What is to be said when it has more gateways than it may.
-    pub exceeded_gateways: Option<String>,
+    /// What is to be said when it has more gateways or assets than it may.
+    pub exceeded: Option<String>,
+    /// How many assets are there. One that does not read counts.
+    pub assets: usize,
     /// The site's device instances.
     pub devices: Vec<&'a DeviceInstance>,
     /// The Secret with the address that the spec refers to, if there is no such Secret.
@@ -102,12 +104,13 @@ pub fn plan(site: &Site, facts: &Facts<'_>) -> Plan {
         site_id: Some(id.clone()),
         device_instance_count,
         activated_count,
+        asset_count: i64::try_from(facts.assets).unwrap_or(i64::MAX),
         enrollment_device_present: enrollment,
         entry_device_present: entry,
         conditions: condition::merge(conditions, statements, site.metadata.generation, facts.now),
     };
     let before = desired(&statements);
-    let exceeded = facts.exceeded_gateways.as_deref();
+    let exceeded = facts.exceeded.as_deref();
     if project {
         statements.push(quota::within(exceeded));
     }
@@ -168,7 +171,8 @@ mod tests {
             installation: &installation,
             project,
             over_quota: None,
-            exceeded_gateways: None,
+            exceeded: None,
+            assets: 0,
             devices,
             missing_address: None,
             unreadable: false,
@@ -217,7 +221,8 @@ mod tests {
             installation: &installation,
             project: Found::Here(Arc::new(fixtures::project())),
             over_quota: None,
-            exceeded_gateways: None,
+            exceeded: None,
+            assets: 0,
             devices: Vec::new(),
             missing_address: Some("confidential".into()),
             unreadable: true,
@@ -249,7 +254,8 @@ mod tests {
             installation: &installation,
             project: Found::Here(Arc::new(fixtures::project())),
             over_quota: Some(Obstacle::stalls(Reason::QuotaExceeded, "this site is over the quota")),
-            exceeded_gateways: Some("3 gateways of 2: roof is over quota".into()),
+            assets: 2,
+            exceeded: Some("3 gateways of 2: roof is over quota".into()),
             devices: Vec::new(),
             missing_address: None,
             unreadable: false,
@@ -260,7 +266,7 @@ mod tests {
         insta::assert_json_snapshot!("site_over_quota", over);
         let site = executed(fixtures::site(), &over);
         assert!(plan(&site, &facts).actions.is_empty());
-        (facts.over_quota, facts.exceeded_gateways) = (None, None);
+        (facts.over_quota, facts.exceeded) = (None, None);
         let site = executed(site.clone(), &plan(&site, &facts));
         let conditions = &site.status.as_ref().unwrap().conditions;
         let said: Vec<_> =

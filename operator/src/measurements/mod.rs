@@ -1,0 +1,213 @@
+//! Recent measurements, in memory. They are never stored: what they say is (the state of a position), and longer history is the
+//! business of whoever reads the metrics.
+//!
+//! # Guarantees
+//! Memory is bounded: 12 KiB for each sensor that is paired. A measurement that comes twice counts once.
+
+mod series;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
+
+use fleetform_domain::id::ResourceId;
+use fleetform_domain::machines::{Limits, Reading, Taken, Verdict, judge};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+use crate::server::{Allowance, RateLimiter};
+pub use series::Pairing;
+use series::Series;
+
+/// Sensors are divided among so many locks.
+const SHARDS: usize = 32;
+
+/// The state of a position gets better so often at once, and then once in [`BETTER_INTERVAL`]: each is a write, and a sensor that lies must
+/// not make more than this. That it gets worse is never held back.
+const BETTER_BURST: u32 = 6;
+
+/// See [`BETTER_BURST`].
+const BETTER_INTERVAL: Duration = Duration::from_mins(10);
+
+/// Most positions of which it is remembered how often they got better.
+const KEPT_POSITIONS: usize = 64 * 1024;
+
+/// What sensors have measured since this process began to serve.
+#[derive(Debug)]
+pub struct Measurements {
+    hasher: RandomState,
+    shards: [Mutex<HashMap<ResourceId, Series>>; SHARDS],
+    better: RateLimiter,
+}
+
+impl Default for Measurements {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| Mutex::default()),
+            better: RateLimiter::new(BETTER_BURST, BETTER_INTERVAL, KEPT_POSITIONS),
+        }
+    }
+}
+
+impl Measurements {
+    fn shard(&self, sensor: &ResourceId) -> &Mutex<HashMap<ResourceId, Series>> {
+        let shard = self.hasher.hash_one(sensor) % (SHARDS as u64);
+        &self.shards[usize::try_from(shard).expect("below the number of shards")]
+    }
+
+    /// Takes measurements of one sensor, which is paired so; what became of each, in their order.
+    pub fn take(&self, sensor: &ResourceId, pairing: &Pairing, readings: &[Reading], now: Timestamp) -> Vec<Taken> {
+        let mut shard = self.shard(sensor).lock();
+        if let Some(series) = shard.get_mut(sensor) {
+            return series.take(pairing, readings, now);
+        }
+        let mut series = Series::new(pairing.clone());
+        let taken = series.take(pairing, readings, now);
+        shard.insert(sensor.clone(), series);
+        taken
+    }
+
+    /// What the measurements of a sensor say, as far as they were taken after `after`.
+    pub fn judge(&self, sensor: &ResourceId, limits: &Limits, after: Option<Timestamp>) -> Option<Verdict> {
+        let shard = self.shard(sensor).lock();
+        judge(shard.get(sensor)?.readings(), limits, after)
+    }
+
+    /// When a sensor was heard last: when a measurement came, whenever it was taken.
+    pub fn heard(&self, sensor: &ResourceId) -> Option<Timestamp> {
+        Some(self.shard(sensor).lock().get(sensor)?.heard())
+    }
+
+    /// The last measurement of a sensor.
+    pub fn latest(&self, sensor: &ResourceId) -> Option<Reading> {
+        self.shard(sensor).lock().get(sensor)?.readings().next_back().copied()
+    }
+
+    /// The last `limit` measurements of a sensor that were taken after `since`, by their sequence numbers.
+    pub fn recent(&self, sensor: &ResourceId, since: Option<Timestamp>, limit: usize) -> Vec<Reading> {
+        let shard = self.shard(sensor).lock();
+        let since = since.map(Timestamp::as_millisecond);
+        let readings = shard.get(sensor).into_iter().flat_map(|series| series.readings().rev());
+        let later = readings.filter(|reading| since.is_none_or(|since| reading.millisecond > since));
+        let mut recent: Vec<Reading> = later.take(limit).copied().collect();
+        recent.reverse();
+        recent
+    }
+
+    /// What a sensor has measured says nothing of where it is now. It counts on.
+    pub fn start_anew(&self, sensor: &ResourceId) {
+        if let Some(series) = self.shard(sensor).lock().get_mut(sensor) {
+            series.start_anew();
+        }
+    }
+
+    /// A sensor is no longer paired.
+    pub fn forget(&self, sensor: &ResourceId) {
+        self.shard(sensor).lock().remove(sensor);
+    }
+
+    /// Forgets the sensors that are no more.
+    pub fn retain(&self, lives: impl Fn(&ResourceId) -> bool) {
+        for shard in &self.shards {
+            shard.lock().retain(|sensor, _| lives(sensor));
+        }
+    }
+
+    /// Forgets everything: others may have taken measurements meanwhile.
+    pub fn clear(&self) {
+        self.retain(|_| false);
+    }
+
+    /// Whether the state of a position, named by the asset's UID and its own name, may get better now; if not, in how many seconds.
+    pub fn may_get_better(&self, asset_uid: &str, position: &str, now: Timestamp) -> Result<(), u32> {
+        match self.better.look(&format!("{asset_uid}/{position}"), now) {
+            Allowance::Granted => Ok(()),
+            Allowance::Wait(seconds) => Err(seconds),
+        }
+    }
+
+    /// The state of a position got better.
+    pub fn got_better(&self, asset_uid: &str, position: &str, now: Timestamp) {
+        self.better.take(&format!("{asset_uid}/{position}"), now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleetform_domain::machines::MachineClass;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn id() -> ResourceId {
+        "12345678901234".parse().unwrap()
+    }
+
+    fn pairing(epoch: i64) -> Pairing {
+        Pairing { association: "a".into(), asset_tag: "VT-0001".into(), epoch }
+    }
+
+    fn readings(sequences: std::ops::RangeInclusive<i64>) -> Vec<Reading> {
+        let reading = |second: i64| Reading {
+            sequence: second.unsigned_abs(),
+            millisecond: at(second).as_millisecond(),
+            velocity: 1.5,
+            temperature: 40.0,
+        };
+        sequences.map(reading).collect()
+    }
+
+    #[test]
+    fn a_pairing_has_its_own_count() {
+        let measurements = Measurements::default();
+        assert_eq!(measurements.take(&id(), &pairing(0), &readings(1..=2), at(5)), [Taken::New; 2]);
+        assert_eq!(measurements.take(&id(), &pairing(0), &readings(2..=3), at(6)), [Taken::Repeated, Taken::New]);
+        assert_eq!(measurements.heard(&id()), Some(at(6)));
+        assert_eq!(measurements.take(&id(), &pairing(1), &readings(1..=1), at(7)), [Taken::New], "paired anew");
+        assert_eq!(measurements.recent(&id(), None, 512).len(), 1);
+        measurements.forget(&id());
+        assert_eq!(measurements.take(&id(), &pairing(1), &readings(1..=1), at(8)), [Taken::New]);
+        measurements.clear();
+        assert_eq!((measurements.latest(&id()), measurements.heard(&id())), (None, None));
+    }
+
+    #[test]
+    fn what_was_measured_elsewhere_says_nothing_and_is_not_taken_again() {
+        let measurements = Measurements::default();
+        measurements.take(&id(), &pairing(0), &readings(1..=3), at(5));
+        let limits = Limits { class: MachineClass::ClassII, temperature: None };
+        assert!(measurements.judge(&id(), &limits, None).is_some());
+        measurements.start_anew(&id());
+        assert_eq!(measurements.judge(&id(), &limits, None), None);
+        assert_eq!(measurements.take(&id(), &pairing(0), &readings(3..=4), at(6)), [Taken::TooOld, Taken::New]);
+    }
+
+    #[test]
+    fn recent_measurements_are_those_after_a_time_and_at_most_so_many() {
+        let measurements = Measurements::default();
+        measurements.take(&id(), &pairing(0), &readings(1..=10), at(11));
+        let sequences = |since: Option<i64>, limit| {
+            let recent = measurements.recent(&id(), since.map(at), limit);
+            recent.into_iter().map(|reading| reading.sequence).collect::<Vec<_>>()
+        };
+        assert_eq!(sequences(Some(7), 512), [8, 9, 10]);
+        assert_eq!(sequences(None, 2), [9, 10]);
+        assert_eq!(sequences(Some(10), 2), Vec::<u64>::new());
+        assert_eq!(measurements.latest(&id()).map(|latest| latest.sequence), Some(10));
+    }
+
+    #[test]
+    fn a_position_gets_better_six_times_and_then_once_in_ten_minutes() {
+        let measurements = Measurements::default();
+        for _ in 0..6 {
+            assert_eq!(measurements.may_get_better("uid", "drive-end", at(0)), Ok(()));
+            measurements.got_better("uid", "drive-end", at(0));
+        }
+        assert_eq!(measurements.may_get_better("uid", "drive-end", at(0)), Err(600));
+        assert_eq!(measurements.may_get_better("uid", "fan-end", at(0)), Ok(()), "others are not affected");
+        assert_eq!(measurements.may_get_better("uid", "drive-end", at(600)), Ok(()));
+    }
+}
