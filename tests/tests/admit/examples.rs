@@ -9,7 +9,9 @@ use super::Cluster;
 use crate::render::repository;
 
 pub(crate) async fn each_applies_and_applying_it_again_changes_nothing(cluster: &Cluster) -> Result<()> {
-    apply(cluster, "--filename", "examples/quickstart.yaml").await?;
+    for example in ["examples/quickstart.yaml", "examples/machines.yaml"] {
+        apply(cluster, "--filename", example).await?;
+    }
     apply(cluster, "--kustomize", "examples/library/base").await?;
     ensure!(!fleet(cluster).await?.iter().any(|(_, simulated)| *simulated), "the production fleet is simulated");
     apply(cluster, "--kustomize", "examples/library/overlays/demo").await?;

@@ -16,7 +16,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
+use fleetform_crds::{Alert, Asset, ConfigTemplate, DeviceInstance, Project, Site};
 use fleetform_e2e::control_plane::Options;
 use fleetform_e2e::wait::{self, Look};
 use fleetform_e2e::{ControlPlane, namespace, tools};
@@ -27,6 +27,7 @@ use kube::core::Status;
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 use crate::render::{self, objects, text};
 
@@ -40,10 +41,17 @@ pub(crate) enum Kind {
     Site,
     ConfigTemplate,
     DeviceInstance,
+    Asset,
+    Alert,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Project, Self::Site, Self::ConfigTemplate, Self::DeviceInstance];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Project, Self::Site, Self::ConfigTemplate, Self::DeviceInstance, Self::Asset, Self::Alert];
+
+    /// Those that people declare, each with a name to read and tags.
+    pub(crate) const DECLARED: [Self; 5] =
+        [Self::Project, Self::Site, Self::ConfigTemplate, Self::DeviceInstance, Self::Asset];
 
     /// Its name in the API.
     pub(crate) fn name(self) -> String {
@@ -62,6 +70,8 @@ impl Kind {
             Self::Site => ApiResource::erase::<Site>(&()),
             Self::ConfigTemplate => ApiResource::erase::<ConfigTemplate>(&()),
             Self::DeviceInstance => ApiResource::erase::<DeviceInstance>(&()),
+            Self::Asset => ApiResource::erase::<Asset>(&()),
+            Self::Alert => ApiResource::erase::<Alert>(&()),
         }
     }
 }
@@ -71,13 +81,14 @@ pub(crate) struct Cluster {
     pub(crate) plane: ControlPlane,
     pub(crate) client: Client,
     kubectl: PathBuf,
+    operator: OnceCell<Client>,
 }
 
 impl Cluster {
     pub(crate) async fn start() -> Result<Self> {
         let kubectl = tokio::task::spawn_blocking(tools::kubectl).await??;
         let plane = ControlPlane::start(Options::default()).await?;
-        Ok(Self { client: plane.kube_client(), plane, kubectl })
+        Ok(Self { client: plane.kube_client(), plane, kubectl, operator: OnceCell::new() })
     }
 
     /// Installs what `helm template` renders, simulator included, and waits until the definitions serve.
@@ -167,9 +178,28 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stores an object, then its status, if it has one, as the operator writes it.
+    /// The operator, with its rights in force.
+    pub(crate) async fn operator(&self) -> Result<&Client> {
+        let connect = async || {
+            let operator = self.plane.client_for_service_account(render::NAMESPACE, "fleetform-operator").await?;
+            wait::until("the operator's rights to be in force", LIMIT, async || {
+                Ok(match Kind::Alert.api(&operator, render::NAMESPACE).get_opt("nothing").await {
+                    Ok(_) => Look::Done(()),
+                    Err(error) => Look::NotYet(error.to_string()),
+                })
+            })
+            .await?;
+            anyhow::Ok(operator)
+        };
+        self.operator.get_or_try_init(connect).await
+    }
+
+    /// Stores an object, then its status, if it has one, as the operator writes it. Alerts are the operator's own.
     pub(crate) async fn store(&self, kind: Kind, namespace: &str, object: &Value) -> kube::Result<DynamicObject> {
-        let api = self.api(kind, namespace);
+        let api = match kind {
+            Kind::Alert => kind.api(self.operator().await.expect("the operator has an account"), namespace),
+            _ => self.api(kind, namespace),
+        };
         let stored = api.create(&PostParams::default(), &dynamic(object)).await?;
         match object.get("status") {
             None => Ok(stored),

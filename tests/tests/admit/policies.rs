@@ -24,6 +24,8 @@ pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, r
         namespaces_without_a_project_are_left_alone(cluster),
         a_site_with_devices_stays(cluster, refusals),
         a_template_with_devices_stays(cluster, refusals),
+        an_asset_with_sensors_stays(cluster, refusals),
+        alerts_are_raised_by_the_operator_alone(cluster, refusals),
         the_garbage_collector_goes_on(cluster),
         simulation_takes_a_label_on_the_namespace(cluster, refusals),
         secrets_of_the_operator_are_its_own(cluster, refusals),
@@ -73,6 +75,7 @@ async fn a_namespace_whose_project_has_active_devices_stays(cluster: &Cluster, r
     // Each of these would be refused on its own; a namespace that goes takes them along.
     stored(cluster, Kind::Site, &ns, json!({ "deviceInstanceCount": 2 })).await?;
     stored(cluster, Kind::ConfigTemplate, &ns, json!({ "devices": { "total": 2 } })).await?;
+    stored(cluster, Kind::Asset, &ns, json!({ "sensorCount": 2 })).await?;
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let delete = async |dry_run| namespaces.delete(&ns, &DeleteParams { dry_run, ..DeleteParams::default() }).await;
     let mut status = refused("deletion of the namespace", delete).await?;
@@ -99,8 +102,34 @@ async fn a_site_with_devices_stays(cluster: &Cluster, refusals: &Refusals) -> Re
     let site = stored(cluster, Kind::Site, &ns, json!({ "deviceInstanceCount": 2 })).await?;
     let delete = deletion(cluster, Kind::Site, &ns, &site);
     refusals.by_policy("delete a Site with devices", &refused("deletion of the site", &delete).await?);
-    cluster.set_status(Kind::Site, &ns, &site, &json!({ "deviceInstanceCount": 0 })).await?;
+    cluster.set_status(Kind::Site, &ns, &site, &json!({ "deviceInstanceCount": 0, "assetCount": 2 })).await?;
+    refusals.by_policy("delete a Site with assets", &refusal("deletion of the site", delete(false).await)?);
+    cluster.set_status(Kind::Site, &ns, &site, &json!({ "assetCount": 0 })).await?;
     delete(false).await?;
+    Ok(())
+}
+
+async fn an_asset_with_sensors_stays(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
+    let ns = cluster.namespace("asset", json!({})).await?;
+    let asset = stored(cluster, Kind::Asset, &ns, json!({ "sensorCount": 2 })).await?;
+    let delete = deletion(cluster, Kind::Asset, &ns, &asset);
+    refusals.by_policy("delete an Asset with sensors", &refused("deletion of the asset", &delete).await?);
+    cluster.set_status(Kind::Asset, &ns, &asset, &json!({ "sensorCount": 1 })).await?;
+    refusals.by_policy("delete an Asset with one sensor", &refusal("deletion of the asset", delete(false).await)?);
+    cluster.set_status(Kind::Asset, &ns, &asset, &json!({ "sensorCount": 0 })).await?;
+    delete(false).await?;
+    Ok(())
+}
+
+/// Not even the administrator says what a sensor measured; whoever may write alerts says what it was.
+async fn alerts_are_raised_by_the_operator_alone(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
+    let ns = cluster.namespace("alert", json!({})).await?;
+    let api = cluster.api(Kind::Alert, &ns);
+    let alert = super::dynamic(&example(Kind::Alert)?);
+    let create = async |dry_run| api.create(&PostParams { dry_run, ..PostParams::default() }, &alert).await;
+    refusals.by_policy("raise an Alert", &refused("an alert that a person makes", create).await?);
+    cluster.store(Kind::Alert, &ns, &example(Kind::Alert)?).await?;
+    merge(cluster, Kind::Alert, &ns, "example", json!({ "spec": { "acknowledged": true } })).await?;
     Ok(())
 }
 
@@ -169,9 +198,9 @@ async fn simulation_takes_a_label_on_the_namespace(cluster: &Cluster, refusals: 
 async fn secrets_of_the_operator_are_its_own(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
     let ns = cluster.namespace("secrets", json!({})).await?;
     let device = cluster.store(Kind::DeviceInstance, &ns, &example(Kind::DeviceInstance)?).await?;
-    let operator = cluster.plane.client_for_service_account(render::NAMESPACE, "fleetform-operator").await?;
+    let operator = cluster.operator().await?;
     let secrets = |client: &Client| Api::<Secret>::namespaced(client.clone(), &ns);
-    let (mine, its) = (secrets(&cluster.client), secrets(&operator));
+    let (mine, its) = (secrets(&cluster.client), secrets(operator));
     for (name, type_) in [("code", CODE_TYPE), ("revision", REVISION_TYPE)] {
         let owner = owned_by(&device);
         let secret = secret(name, type_, &owner)?;
@@ -220,7 +249,7 @@ async fn secrets_of_the_operator_are_its_own(cluster: &Cluster, refusals: &Refus
 /// Or who takes the operator over could be anybody.
 async fn the_operator_makes_no_other_secrets(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
     let ns = cluster.namespace("confinement", json!({})).await?;
-    let operator = cluster.plane.client_for_service_account(render::NAMESPACE, "fleetform-operator").await?;
+    let operator = cluster.operator().await?;
     let secrets: Api<Secret> = Api::namespaced(operator.clone(), &ns);
     let mut token = secret("token", "kubernetes.io/service-account-token", &Value::Null)?;
     token.annotations_mut().insert("kubernetes.io/service-account.name".into(), "default".into());
@@ -235,7 +264,7 @@ async fn the_operator_makes_no_other_secrets(cluster: &Cluster, refusals: &Refus
     refusals.by_policy("delete somebody's Secret, as the operator", &refusal("a deletion", outcome)?);
     let key = secret("fleetform-activation-key", "Opaque", &Value::Null)?;
     refusal("a key in another namespace", secrets.create(&PostParams::default(), &key).await)?;
-    let own: Api<Secret> = Api::namespaced(operator, render::NAMESPACE);
+    let own: Api<Secret> = Api::namespaced(operator.clone(), render::NAMESPACE);
     own.create(&PostParams { dry_run: true, ..PostParams::default() }, &key).await?;
     let next = secret("fleetform-authority-2", "Opaque", &Value::Null)?;
     own.create(&PostParams { dry_run: true, ..PostParams::default() }, &next).await?;
