@@ -13,8 +13,10 @@ mod deletion;
 mod devices;
 mod docs;
 mod failures;
+mod gateway;
 mod hostile;
 mod library;
+mod machines;
 mod network;
 mod operation;
 mod patches;
@@ -146,6 +148,14 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_device_that_is_withdrawn_says_so,
             two_devices_with_one_asset_tag_are_noticed,
         }
+        machines {
+            sensors_are_commissioned_through_their_gateway,
+            a_sensor_is_moved_to_another_gateway_and_off_the_machine,
+            a_fault_is_one_alert_from_its_first_sign_to_what_it_was,
+            measurements_write_nothing,
+            a_silent_gateway_hides_its_sensors,
+            charts_are_for_who_may_see_them,
+        }
         hostile {
             bad_requests_get_problem_bodies,
             slow_and_many_clients_do_not_hurt_others,
@@ -161,6 +171,9 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
         }
         rollout {
             a_rollout_outlives_the_operator,
+        }
+        machines {
+            a_fault_outlives_the_operator,
         }
         patches {
             of_thousands_of_races_for_one_code_each_has_one_winner,
