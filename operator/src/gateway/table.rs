@@ -393,12 +393,12 @@ mod tests {
         assert_eq!(table.sensor("a", &id, at(0)), Heard::Unknown, "it has said nothing of sensors");
         assert!(table.take_sensors("a", (&boot, 9), &sensors, at(0)).is_empty(), "another check-in");
         assert!(table.take_sensors("a", (&other, 1), &sensors, at(0)).is_empty(), "another start");
-        assert_eq!(table.take_sensors("a", (&boot, 1), &sensors, at(0)), [id.clone()]);
+        assert_eq!(table.take_sensors("a", (&boot, 1), &sensors, at(0)), std::slice::from_ref(&id));
         assert!(matches!(table.sensor("a", &id, at(29)), Heard::Paired(_)));
         assert_eq!(table.sensor("a", &id, at(30)), Heard::Unknown, "it is silent");
         table.take("a", report(40, None));
         assert!(matches!(table.sensor("a", &id, at(41)), Heard::Paired(_)));
-        assert_eq!(table.take_sensors("a", (&boot, 41), &[], at(41)), [id.clone()]);
+        assert_eq!(table.take_sensors("a", (&boot, 41), &[], at(41)), std::slice::from_ref(&id));
         assert_eq!(table.sensor("a", &id, at(41)), Heard::NotPaired);
     }
 

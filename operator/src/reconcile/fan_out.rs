@@ -32,8 +32,9 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 let devices = world.devices.in_namespace(&name.namespace);
                 let there = devices.into_iter().filter(|device| device.spec.site_ref.name == name.name);
                 add_all(queue, Kind::DeviceInstance, &there.collect::<Vec<_>>());
-                let assets = world.machines.assets.members(name);
-                assets.into_iter().for_each(|asset| queue.add(Key::new(Kind::Asset, asset)));
+                for asset in world.machines.assets.members(name) {
+                    queue.add(Key::new(Kind::Asset, asset));
+                }
             }
         }
         Change::ConfigTemplate { name, matters } => {
@@ -65,8 +66,9 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 }
             }
             if *matters {
-                let sensors = world.machines.sensors_of_asset(name);
-                sensors.into_iter().for_each(|sensor| queue.add(Key::new(Kind::DeviceInstance, sensor)));
+                for sensor in world.machines.sensors_of_asset(name) {
+                    queue.add(Key::new(Kind::DeviceInstance, sensor));
+                }
                 if let Some(site) = site {
                     sum_up(queue, debounce, Key::new(Kind::Site, Name::new(&name.namespace, site)));
                 }

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use fleetform_crds::DeviceInstance;
+use fleetform_e2e::wait::{self, Look};
 use fleetform_e2e::{installation, tools};
-
 use fleetform_simulator::device::Device;
 use fleetform_simulator::scenario::Scenario;
 
 use super::devices::activated;
-use super::project::{Project, SITE};
+use super::gateway::Gateway;
+use super::project::{INSTALLER, LIMIT, Project, SITE};
 use super::releases::Releases;
 use super::stage::Stage;
 
@@ -126,6 +128,44 @@ pub(crate) async fn the_page_on_operations_works_as_it_stands(stage: Arc<Stage>)
         "this site is over the quota of 1 site in a project, which older ones fill: raise spec.quotas.sites of the Project",
         "there are 2 sites of 1: depot is over quota; raise spec.quotas.sites of the Project, or delete sites",
         "site.fleetform.dev/depot condition met",
+    ] {
+        ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
+    }
+    Ok(())
+}
+
+/// The page's commands, on a machine room whose gateway and sensors play along.
+pub(crate) async fn the_page_on_machines_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
+    let project = Project { stage: Arc::clone(&stage), namespace: "machines".to_owned() };
+    let mut commands = page("machines.md", &project)?;
+    ensure!(commands.len() > 15, "the page has commands: {commands:?}");
+    let at = |part: &str, commands: &[String]| {
+        commands.iter().position(|command| command.contains(part)).with_context(|| format!("the page has {part}"))
+    };
+    let faults = commands.split_off(at("condition=Healthy=false", &commands)?);
+    let sensors = commands.split_off(at("condition=Connected", &commands)?);
+    session(&stage, commands, &mut []).await?;
+    project.appoint(INSTALLER, "fleetform-installer").await?;
+    let installer = stage.installation.installer(&project.namespace, INSTALLER).await?;
+    wait::until("the installer's rights to be in force", LIMIT, async || {
+        Ok(match installer.site_address(&project.namespace, "boiler-house").await {
+            Ok(_) => Look::Done(()),
+            Err(error) => Look::NotYet(error.to_string()),
+        })
+    })
+    .await?;
+    let gateway = Gateway::activate(&project, &installer, "hall-gateway", &["VT-0001", "VT-0002"]).await?;
+    let mut said = session(&stage, sensors, &mut []).await?;
+    let sensor = project.api::<DeviceInstance>().get("pump-1-drive-end").await?;
+    gateway.measures(&sensor, &[3.1, 3.4, 3.2]).await?;
+    said += &session(&stage, faults, &mut []).await?;
+    for line in [
+        "asset.fleetform.dev/pump-1 condition met",
+        "vibration velocity (RMS) was above 2.8 mm/s three times in a row, last 3.2 mm/s: zone C of ISO 20816 for ClassII",
+        "alert.fleetform.dev/pump-1.drive-end.1 condition met",
+        "\"zoneBoundariesMmPerS\":[1.12,2.8,7.1],\"temperatureLimitsCelsius\":[70,85]",
+        "\"velocityRmsMmPerS\":[3.1,3.4,3.2]",
+        "asset.fleetform.dev \"pump-1\" deleted",
     ] {
         ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
     }

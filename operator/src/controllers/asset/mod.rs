@@ -54,7 +54,9 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
             other => unreachable!("an asset's plan has no {other:?}"),
         }
     }
-    better.iter().for_each(|position| context.measurements.got_better(&uid, position, now));
+    for position in &better {
+        context.measurements.got_better(&uid, position, now);
+    }
     Ok(plan.look_again)
 }
 

@@ -80,9 +80,9 @@ pub fn plan(asset: &Asset, facts: &Facts<'_>) -> AssetPlan {
     let better = outcomes.iter().filter(|outcome| outcome.got_better).map(|o| o.status.name.clone()).collect();
     let raised = outcomes.iter().filter(|outcome| outcome.raise.is_some()).count();
     let open = facts.alerts.iter().filter(|alert| !alert.is_resolved()).count() + raised;
-    let (mut raises, mut positions) = (Vec::new(), Vec::new());
+    let (mut alerts, mut positions) = (Vec::new(), Vec::new());
     for outcome in outcomes {
-        raises.extend(outcome.raise.map(Box::new).map(Action::RaiseAlert));
+        alerts.extend(outcome.raise.map(Box::new).map(Action::RaiseAlert));
         positions.push(outcome.status);
     }
     let statements = match &obstacle {
@@ -103,7 +103,7 @@ pub fn plan(asset: &Asset, facts: &Facts<'_>) -> AssetPlan {
         conditions: condition::merge(before, &statements, asset.metadata.generation, facts.now),
     };
     // An alert is there before the status names it: who dies between the two finds it by its name.
-    plan.actions.extend(raises);
+    plan.actions.extend(alerts);
     plan.actions.extend(surplus(&facts.alerts));
     plan.actions.extend(status::patch(current, &desired).map(Action::PatchStatus));
     plan.actions.extend(condition::new_stall(before, &statements).map(News::stall).map(Action::Publish));

@@ -233,6 +233,8 @@ fn silence_and_failed_checks_of_a_sensor_are_transitions_and_too_many_are_held_b
     assert_eq!(scene.condition(ConditionType::Flapping), ("True".into(), "TooManyTransitions".into()));
 }
 
+type Break = Box<dyn Fn(&mut Scene)>;
+
 #[test]
 fn each_thing_that_is_missing_is_named() {
     let elsewhere = || {
@@ -242,7 +244,6 @@ fn each_thing_that_is_missing_is_named() {
     };
     let mut annexed = gateway("CONNECTED");
     annexed.spec.site_ref.name = "annex".into();
-    type Break = Box<dyn Fn(&mut Scene)>;
     let cases: Vec<Break> = vec![
         Box::new(|scene| scene.project = None),
         Box::new(|scene| scene.site = None),
