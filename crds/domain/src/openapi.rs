@@ -169,6 +169,11 @@ fn portal(generator: &mut SchemaGenerator) -> Operations {
         .with_path(&["project", "site"])
         .answers::<PostalAddress>(generator)
         .fails(&portal);
+    let profile = Operation::new("getEnrolledUserProfile", "Who an enrolled user is, badge number included.")
+        .by("kubernetesToken")
+        .with_path(&["project", "name"])
+        .answers::<wire::EnrolledUserProfile>(generator)
+        .fails(&with(&portal, &[P::SystemError]));
 
     vec![
         (wire::DEVICE_LIST_PATH.into(), "get", all),
@@ -177,6 +182,7 @@ fn portal(generator: &mut SchemaGenerator) -> Operations {
         (wire::activation_code_list_path("{project}", "{site}"), "get", codes),
         (wire::configuration_version_path("{project}", "{name}", "{version}"), "get", version),
         (wire::site_address_path("{project}", "{site}"), "get", address),
+        (wire::enrolled_user_profile_path("{project}", "{name}"), "get", profile),
     ]
 }
 

@@ -7,6 +7,7 @@ pub mod project;
 pub mod quota;
 pub mod site;
 pub mod template;
+pub mod user;
 
 use std::time::Duration;
 

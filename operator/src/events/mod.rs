@@ -3,6 +3,7 @@
 
 mod cursor;
 mod jsonl;
+mod submit;
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetform_crds::DeviceInstance;
-use fleetform_domain::event::{Event, Subject, transition_event, transition_event_id};
+use fleetform_domain::event::{Event, Subject, transition_event, transition_event_id, un_enrollment_event_id};
 use fleetform_domain::id::ResourceId;
 use fleetform_domain::transition::Transition;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -22,6 +23,8 @@ use crate::cache::{Change, Found, Name};
 use crate::context::Context;
 use cursor::Cursor;
 pub use jsonl::JsonLines;
+use submit::Inbox;
+pub use submit::{NotDelivered, Submissions};
 
 /// Most devices whose events make one delivery.
 const BATCH: usize = 256;
@@ -33,33 +36,36 @@ const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// is tried again; nothing is passed over.
 pub async fn deliver(context: Context) {
     let (mut leading, mut lost) = (context.leadership.clone(), context.leadership.clone());
+    let mut inbox = context.submissions.inbox().await;
     loop {
         leading.leading().await;
         tokio::select! {
-            () = deliver_term(&context) => return,
+            () = deliver_term(&context, &mut inbox) => return,
             () = lost.lost() => {}
         }
     }
 }
 
-async fn deliver_term(context: &Context) {
+async fn deliver_term(context: &Context, inbox: &mut Inbox<'_>) {
     // Subscribed before anything is read, so that no change falls between.
     let mut changes = context.world.subscribe();
     let mut pending: BTreeSet<Name> = BTreeSet::new();
     let mut failures = 0;
     let (mut sink, mut cursor) = loop {
-        match begin(context).await {
+        match begin(context, inbox).await {
             Ok(begun) => break begun,
             Err(error) => pause(context, &error, &mut failures, &mut changes, &mut pending).await,
         }
     };
     pending.extend(context.world.devices.all().iter().map(|device| Name::of(&**device)));
     loop {
-        while !pending.is_empty() {
+        while !(pending.is_empty() && inbox.is_empty()) {
             let batch: Vec<Name> = pending.iter().take(BATCH).cloned().collect();
-            match deliver_batch(context, &mut sink, &mut cursor, &batch).await {
+            let submitted = inbox.take(BATCH);
+            match deliver_batch(context, &mut sink, &mut cursor, &batch, submitted.events()).await {
                 Ok(()) => {
                     failures = 0;
+                    inbox.delivered(submitted);
                     for name in &batch {
                         pending.remove(name);
                     }
@@ -67,9 +73,12 @@ async fn deliver_term(context: &Context) {
                 Err(error) => pause(context, &error, &mut failures, &mut changes, &mut pending).await,
             }
         }
-        match changes.recv().await {
-            Some(change) => pending.extend(device_of(change)),
-            None => return,
+        tokio::select! {
+            change = changes.recv() => match change {
+                Some(change) => pending.extend(device_of(change)),
+                None => return,
+            },
+            () = inbox.arrival() => {}
         }
         while let Ok(change) = changes.try_recv() {
             pending.extend(device_of(change));
@@ -78,11 +87,23 @@ async fn deliver_term(context: &Context) {
 }
 
 /// Opens the sink and finds out where delivery goes on.
-async fn begin(context: &Context) -> io::Result<(JsonLines, Cursor)> {
+async fn begin(context: &Context, inbox: &mut Inbox<'_>) -> io::Result<(JsonLines, Cursor)> {
     let devices = context.world.devices.all();
-    let asked: HashSet<Uuid> = devices.iter().flat_map(|device| transitions(device).map(|(id, _)| id)).collect();
+    let asked = devices.iter().flat_map(|device| transitions(device).map(|(id, _)| id));
+    let asked: HashSet<Uuid> = asked.chain(of_people(context)).collect();
     let (sink, held) = JsonLines::open(&context.settings.events, &asked).await?;
+    inbox.holds(of_people(context).filter(|id| held.as_ref().is_some_and(|held| held.contains(id))));
     Ok((sink, Cursor::after_start(&devices, held.as_ref(), context.clock.now())))
+}
+
+/// Ids of the events about people that may be handed in once more after a restart, as far as they can be told.
+fn of_people(context: &Context) -> impl Iterator<Item = Uuid> {
+    let users = context.world.users.all();
+    users.into_iter().flat_map(|user| {
+        let enrolled = Uuid::parse_str(&user.spec.event_id).ok();
+        let un_enrolled = user.metadata.uid.as_deref().map(un_enrollment_event_id);
+        enrolled.into_iter().chain(un_enrolled)
+    })
 }
 
 /// The transitions of a device, with the ids of their events.
@@ -117,9 +138,15 @@ fn device_of(change: Change) -> Option<Name> {
     }
 }
 
-async fn deliver_batch(context: &Context, sink: &mut JsonLines, cursor: &mut Cursor, names: &[Name]) -> io::Result<()> {
+async fn deliver_batch(
+    context: &Context,
+    sink: &mut JsonLines,
+    cursor: &mut Cursor,
+    names: &[Name],
+    submitted: &[Event],
+) -> io::Result<()> {
     let mut looked: Vec<Arc<DeviceInstance>> = Vec::new();
-    let mut events: Vec<Event> = Vec::new();
+    let mut events: Vec<Event> = submitted.to_vec();
     for name in names {
         match context.world.devices.find(name) {
             Found::Here(device) => {

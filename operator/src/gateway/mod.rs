@@ -9,14 +9,18 @@ mod attempts;
 mod certificate;
 mod check_in;
 mod configuration;
+mod enrollment;
 pub(crate) mod evidence;
 pub mod live;
+mod people;
+mod recognition;
 mod refusal;
 pub mod report;
 pub mod rotation;
 mod sweeper;
 pub mod table;
 mod trust;
+mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,23 +28,32 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::routing::{get, post};
-use fleetform_domain::wire::{ACTIVATION_PATH, CERTIFICATE_PATH, CHECK_IN_PATH, CONFIGURATION_PATH, LOOKUP_PATH};
+use fleetform_domain::wire::{
+    ACTIVATION_PATH, CERTIFICATE_PATH, CHECK_IN_PATH, CONFIGURATION_PATH, ENROLLMENT_PATH, LOOKUP_PATH,
+    RECOGNITION_PATH, USER_LIST_PATH,
+};
+use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::context::Context;
 use crate::crypto::{CryptoError, DeviceVerifier, ServingCertificate, provider};
+use crate::recent::Recent;
 use crate::server::{
-    self, Allowance, Application, Limits, RateLimiter, Refusal, Transport, method_not_allowed, path_not_found,
+    self, Allowance, Application, Limits, RateLimiter, Refusal, Shards, Transport, method_not_allowed, path_not_found,
 };
 use attempts::ZipAttempts;
 
 /// Most keys that a rate limit remembers.
 const KEPT_RATES: usize = 256 * 1024;
+
+/// So many enrollments are remembered, so that one that a device tells of again is not decided again.
+const KEPT_DECISIONS: usize = 4096;
 
 /// What the routes share.
 #[derive(Debug)]
@@ -52,6 +65,9 @@ struct Gateway {
     association_rate: RateLimiter,
     /// One line a minute about each thing that people have to put right.
     complaints: RateLimiter,
+    /// One enrollment at a time in each namespace.
+    desks: Shards,
+    decided: Mutex<Recent<Uuid, enrollment::Decision>>,
 }
 
 impl Gateway {
@@ -63,6 +79,8 @@ impl Gateway {
             token_rate: RateLimiter::new(20, Duration::from_secs(1), KEPT_RATES),
             association_rate: RateLimiter::new(20, Duration::from_millis(500), KEPT_RATES),
             complaints: RateLimiter::new(1, Duration::from_mins(1), 1024),
+            desks: Shards::default(),
+            decided: Mutex::new(Recent::new(KEPT_DECISIONS)),
         }
     }
 
@@ -109,6 +127,9 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route(CHECK_IN_PATH, post(check_in::check_in))
         .route(CERTIFICATE_PATH, post(certificate::renew))
         .route(&format!("{CONFIGURATION_PATH}/{{version}}"), get(configuration::configuration))
+        .route(ENROLLMENT_PATH, post(enrollment::enroll))
+        .route(RECOGNITION_PATH, post(recognition::recognize))
+        .route(USER_LIST_PATH, get(users::users))
         .fallback(path_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(gateway)
@@ -120,6 +141,9 @@ fn route(path: &str) -> &'static str {
         ACTIVATION_PATH => "activation",
         CHECK_IN_PATH => "check-in",
         CERTIFICATE_PATH => "certificate",
+        ENROLLMENT_PATH => "enrollment",
+        RECOGNITION_PATH => "recognition",
+        USER_LIST_PATH => "users",
         path if path.starts_with(CONFIGURATION_PATH) => "configuration",
         _ => "other",
     }

@@ -1,5 +1,5 @@
-//! The portal: activation codes and lists of them, configurations by version, the list of devices and addresses of sites, for
-//! people and who plays them. They come with a Kubernetes token, and Kubernetes decides what they may.
+//! The portal: activation codes and lists of them, configurations by version, the list of devices, addresses of sites and profiles
+//! of enrolled users, for people and who plays them. They come with a Kubernetes token, and Kubernetes decides what they may.
 //!
 //! # Guarantees
 //! What is absent and what is forbidden look alike. Codes, addresses and configurations are not kept by caches. Each hand-out of
@@ -14,6 +14,7 @@ mod feed;
 mod follow;
 mod list;
 mod media;
+mod profile;
 mod reviews;
 
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use fleetform_domain::wire::{
     DEVICE_LIST_PATH, activation_code_list_path, activation_code_path, configuration_version_path,
-    project_device_list_path, site_address_path,
+    enrolled_user_profile_path, project_device_list_path, site_address_path,
 };
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -74,6 +75,7 @@ fn router(portal: Arc<Portal>) -> Router {
         .route(&activation_code_list_path("{project}", "{name}"), get(codes::list))
         .route(&configuration_version_path("{project}", "{name}", "{version}"), get(configuration::configuration))
         .route(&site_address_path("{project}", "{name}"), get(address::address))
+        .route(&enrolled_user_profile_path("{project}", "{name}"), get(profile::profile))
         .fallback(path_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(portal)
@@ -90,6 +92,8 @@ fn route(path: &str) -> &'static str {
         "configuration-version"
     } else if path.ends_with("/address") {
         "site-address"
+    } else if path.ends_with("/profile") {
+        "enrolled-user-profile"
     } else {
         "other"
     }

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::cache::{Kind, Name};
 use crate::context::Context;
-use crate::controllers::{device, project, site, template};
+use crate::controllers::{device, project, site, template, user};
 use crate::error::{Class, Error, Result};
 use crate::queue::Key;
 use debounce::Debounce;
@@ -111,6 +111,7 @@ async fn reconcile(context: &Context, debounce: &Debounce, key: &Key) -> Result<
             template::reconcile(context, &key.name).await
         }
         Kind::DeviceInstance => device::reconcile(context, &key.name).await,
-        Kind::Asset | Kind::Alert | Kind::EnrolledUser | Kind::Secret => Ok(None),
+        Kind::EnrolledUser => user::reconcile(context, &key.name).await,
+        Kind::Asset | Kind::Alert | Kind::Secret => Ok(None),
     }
 }

@@ -43,6 +43,16 @@ pub enum Action {
         /// Names of device instances.
         devices: Vec<String>,
     },
+    /// Deliver the event that a person is un-enrolled, or that devices which may still know them are no longer waited for.
+    TellUnEnrolled {
+        /// Not all devices have confirmed.
+        abandoned: bool,
+    },
+    /// Take this finalizer off the object, which was deleted.
+    Release {
+        /// Which one.
+        finalizer: &'static str,
+    },
     /// Tell people by a Kubernetes Event. Never on the normal path: it is a write.
     Publish(News),
 }

@@ -6,10 +6,12 @@ use prometheus_client::encoding::EncodeLabelSet;
 const OTHER: &str = "other";
 
 /// Resources that the operator writes, as in paths.
-const RESOURCES: [&str; 10] = [
+const RESOURCES: [&str; 12] = [
     "configmaps",
     "configtemplates/status",
     "deviceinstances/status",
+    "enrolledusers",
+    "enrolledusers/status",
     "events",
     "projects/status",
     "secrets",
@@ -20,11 +22,17 @@ const RESOURCES: [&str; 10] = [
 ];
 
 /// Types of events that are delivered.
-const DETAIL_TYPES: [&str; 4] = [
+const DETAIL_TYPES: [&str; 10] = [
     "Device Health Status Changed To Healthy",
     "Device Health Status Changed To Critical",
     "Device Connectivity Changed To Online",
     "Device Connectivity Changed To Offline",
+    "New Successful Enrollment",
+    "New Successful Un-enrollment",
+    "Unsuccessful Enrollment",
+    "Unsuccessful Un-enrollment",
+    "Successful Recognition",
+    "Unsuccessful Recognition",
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -31,8 +31,9 @@ pub use people::{
 };
 pub use portal::{
     ActivationCodeList, ActivationCodeSummary, ConfigurationOrigin, DEVICE_LIST_PATH, DeviceList, DeviceListQuery,
-    DeviceName, DeviceSummary, StoredConfiguration, activation_code_list_path, activation_code_path,
-    configuration_version_path, project_device_list_path, site_address_path,
+    DeviceName, DeviceSummary, EnrolledUserProfile, StoredConfiguration, activation_code_list_path,
+    activation_code_path, configuration_version_path, enrolled_user_profile_path, project_device_list_path,
+    site_address_path,
 };
 
 /// `POST` [`LookupRequest`] → [`LookupResponse`].

@@ -147,7 +147,10 @@ async fn execute(context: &Context, device: &DeviceInstance, plan: Plan) -> Resu
                 context.world.own_device(context.executor.patch_status(device, patch).await?);
             }
             Action::Publish(news) => context.executor.publish(device, news).await,
-            other @ (Action::CreateRevision(_) | Action::Admit { .. }) => {
+            other @ (Action::CreateRevision(_)
+            | Action::Admit { .. }
+            | Action::TellUnEnrolled { .. }
+            | Action::Release { .. }) => {
                 unreachable!("a device instance's plan has no {other:?}")
             }
         }

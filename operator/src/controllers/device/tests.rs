@@ -145,6 +145,7 @@ impl Scene {
                     self.device.status = Some(serde_json::from_value(status).unwrap());
                 }
                 Action::CreateRevision(_) | Action::Admit { .. } | Action::Publish(_) => {}
+                other @ (Action::TellUnEnrolled { .. } | Action::Release { .. }) => panic!("{other:?}"),
             }
         }
     }
