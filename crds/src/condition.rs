@@ -232,6 +232,12 @@ reasons! {
     QuotaKept,
     /// There are more than a quota allows.
     QuotaExceeded,
+    /// The person is enrolled.
+    Enrolled,
+    /// Devices have yet to forget the person.
+    UnEnrolling,
+    /// What is sealed does not open.
+    ProfileUnreadable,
 }
 
 /// One condition as the planner states it; times and generations are added by [`merge`].

@@ -282,6 +282,9 @@ pub struct ConfigurationVersion {
     /// How long a device that runs it may be without its gateway, in minutes, if it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maximum_offline_minutes: Option<u32>,
+    /// Whether a device that runs it holds a list of the enrolled users.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offline_recognition: bool,
     /// When the version was made (RFC 3339).
     pub created_at: Time,
 }

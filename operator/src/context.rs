@@ -9,9 +9,11 @@ use crate::cache::World;
 use crate::clock::Clock;
 use crate::credentials::KnownCredentials;
 use crate::crypto::Authorities;
+use crate::events::Submissions;
 use crate::gateway::table::DeviceTable;
 use crate::leader::Leadership;
 use crate::measurements::Measurements;
+use crate::people::Directory;
 use crate::queue::Queue;
 use crate::reconcile::execute::Executor;
 use crate::revisions::Revisions;
@@ -47,6 +49,10 @@ pub struct Context {
     pub credentials: Arc<KnownCredentials>,
     /// Which devices may take the revisions that go out.
     pub rollouts: Arc<Rollouts>,
+    /// Who is enrolled.
+    pub people: Arc<Directory>,
+    /// Events that are no transitions are handed in here.
+    pub submissions: Arc<Submissions>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The installation's key: activation codes are made with it.

@@ -21,6 +21,7 @@ use crate::events::{self, JsonLines};
 use crate::gateway::table::DeviceTable;
 use crate::leader::{Elector, Leadership};
 use crate::measurements::Measurements;
+use crate::people::{self, Directory};
 use crate::queue::Queue;
 use crate::reconcile::{self, execute::Executor};
 use crate::settings::Settings;
@@ -191,6 +192,7 @@ async fn elect(mut elector: Elector, drained: CancellationToken) -> Elector {
 /// part of it could not begin or ended early.
 async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken) -> anyhow::Result<()> {
     let Some(context) = shutdown.run_until_cancelled(prepare(parts)).await else { return Ok(()) };
+    let changes = people::begin(&context);
     let mut reconciling = reconcile::start(&context);
     context.table.serve_from(context.clock.now());
     let mut listening = JoinSet::new();
@@ -199,6 +201,7 @@ async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken)
     let mut following = JoinSet::new();
     following.spawn(events::deliver(context.clone()));
     following.spawn(authority::rotate(context.clone()));
+    following.spawn(people::follow(context.clone(), changes));
     following.spawn(follow_leadership(context));
     tracing::info!("serving");
     let outcome = tokio::select! {
@@ -210,7 +213,7 @@ async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken)
             ended => Err(ended_early("a listener", ended)),
         },
         ended = reconciling.join_next() => Err(ended_early("a worker", ended)),
-        ended = following.join_next() => Err(ended_early("the delivery of events, the watch over the authority or that over the lease", ended)),
+        ended = following.join_next() => Err(ended_early("the delivery of events, the watch over people, over the authority or over the lease", ended)),
     };
     shutdown.cancel();
     let drained = async { while listening.join_next().await.is_some() {} };
@@ -261,6 +264,8 @@ async fn prepare(parts: Parts) -> Context {
         executor,
         leadership,
         metrics,
+        people: Arc::new(Directory::new(&activation_key)),
+        submissions: Arc::default(),
         activation_key,
         authorities: Arc::new(Authorities::new(ring)),
         queue,

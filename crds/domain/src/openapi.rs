@@ -176,6 +176,11 @@ fn portal(generator: &mut SchemaGenerator) -> Operations {
         .with_query(&["since", "limit"])
         .answers::<wire::MeasurementSeries>(generator)
         .fails(&with(&portal, &[P::MalformedRequest]));
+    let profile = Operation::new("getEnrolledUserProfile", "Who an enrolled user is, badge number included.")
+        .by("kubernetesToken")
+        .with_path(&["project", "name"])
+        .answers::<wire::EnrolledUserProfile>(generator)
+        .fails(&with(&portal, &[P::SystemError]));
 
     vec![
         (wire::DEVICE_LIST_PATH.into(), "get", all),
@@ -185,6 +190,7 @@ fn portal(generator: &mut SchemaGenerator) -> Operations {
         (wire::configuration_version_path("{project}", "{name}", "{version}"), "get", version),
         (wire::site_address_path("{project}", "{site}"), "get", address),
         (wire::asset_measurements_path("{project}", "{asset}"), "get", measurements),
+        (wire::enrolled_user_profile_path("{project}", "{name}"), "get", profile),
     ]
 }
 

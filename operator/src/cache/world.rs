@@ -253,6 +253,12 @@ impl World {
         self.publish(change.as_slice());
     }
 
+    /// With one of our own writes this enrolled user went.
+    pub fn forget_user(&self, name: &Name) {
+        let change = user_change(&self.users.forget(name));
+        self.publish(change.as_slice());
+    }
+
     /// What one of our own writes to a Secret returned.
     pub fn own_secret(&self, secret: SecretMeta) {
         let change = secret_change(&self.secrets.take_own(secret));

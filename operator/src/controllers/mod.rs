@@ -10,6 +10,7 @@ pub mod quota;
 pub mod sensor;
 pub mod site;
 pub mod template;
+pub mod user;
 
 use std::time::Duration;
 

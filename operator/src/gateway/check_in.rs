@@ -25,6 +25,7 @@ use super::trust::holds;
 use crate::cache::{Kind, Name, World};
 use crate::controllers::device::{commands, presence};
 use crate::crypto::{DeviceIdentity, Ring};
+use crate::people::holders::{is_locked, keeps_list};
 use crate::queue::Key;
 use crate::server::{Json, Peer, Refusal};
 
@@ -102,8 +103,13 @@ fn desired(device: &DeviceInstance) -> Result<u32, Refusal> {
     })
 }
 
-/// What a device is told that reports this.
-fn answer(device: &DeviceInstance, report: &Report, interval: u32) -> Result<CheckInResponse, Refusal> {
+/// What a device is told that reports this; `list` is the revision of the list of enrolled users.
+fn answer(
+    device: &DeviceInstance,
+    report: &Report,
+    list: impl FnOnce() -> DeviceText,
+    interval: u32,
+) -> Result<CheckInResponse, Refusal> {
     let (commands, lock) = device.status.as_ref().map(|status| commands::orders(status, report)).unwrap_or_default();
     Ok(CheckInResponse {
         desired_configuration_version: desired(device)?,
@@ -113,7 +119,7 @@ fn answer(device: &DeviceInstance, report: &Report, interval: u32) -> Result<Che
         out_of_service: device.spec.out_of_service,
         authorities: None,
         renew_certificate: false,
-        enrolled_users_revision: None,
+        enrolled_users_revision: keeps_list(device).then(list),
         sensors: None,
     })
 }
@@ -145,9 +151,15 @@ impl Gateway {
         let trust = Trust { authorities: request.trusted_authorities, issuer };
         let sensors = request.sensors.take();
         let sensors_revision = sensors.as_ref().and_then(|sensors| sensors.revision.clone());
-        let report = Report::new(request, self.context.clock.now());
+        let namespace = &Name::of(&*device).namespace;
+        let users_step = self.context.people.step(namespace);
+        let report = Report { users_step, ..Report::new(request, self.context.clock.now()) };
         let shown = device.status.as_ref().is_some_and(|status| shows(status, &report));
+        let held = self.context.table.list_of(&identity.bond.association);
         let news = self.context.table.take(&identity.bond.association, report.clone());
+        if held.is_none_or(|(held, _)| held != report.users_revision) {
+            self.context.people.may_be_forgotten(namespace);
+        }
         self.context.table.trusts(&identity.bond.association, trust);
         let look = || self.context.queue.add_urgent(Key::new(Kind::DeviceInstance, Name::of(&*device)));
         if news || !shown {
@@ -180,7 +192,8 @@ impl Gateway {
 
     /// What a device is told that said this.
     fn answer(&self, device: &DeviceInstance, said: &Said) -> Result<CheckInResponse, Refusal> {
-        let answer = answer(device, &said.report, self.context.settings.gateway.check_in_seconds)?;
+        let list = || self.context.people.revision(&Name::of(device).namespace);
+        let answer = answer(device, &said.report, list, self.context.settings.gateway.check_in_seconds)?;
         if device.spec.device_type != DeviceType::Gateway {
             return Ok(answer);
         }
@@ -200,10 +213,14 @@ impl Gateway {
         let before = device.spec.out_of_service;
         let world = &self.context.world;
         let waiter = Waiter::new(world, Name::of(device));
+        let namespace = &waiter.name.namespace;
+        let lists = self.context.people.changes(namespace);
         let deadline = Instant::now() + wait;
         loop {
             let mut changed = std::pin::pin!(waiter.notify.notified());
             changed.as_mut().enable();
+            let mut relisted = std::pin::pin!(lists.notified());
+            relisted.as_mut().enable();
             let cached = world.device_by_association(&identity.bond.association);
             let device = match cached.filter(|device| holds(device, identity)) {
                 Some(device) => device,
@@ -217,17 +234,25 @@ impl Gateway {
                 || !answer.commands.is_empty()
                 || answer.lock.is_some()
                 || answer.sensors.is_some()
+                || list_is_news(&device, report, &answer)
                 || answer.out_of_service != before;
             if news {
                 return Ok(answer);
             }
             tokio::select! {
                 () = changed => {}
+                () = relisted, if keeps_list(&device) => {}
                 () = sleep_until(deadline) => return Ok(answer),
                 () = self.shutdown.cancelled() => return Ok(answer),
             }
         }
     }
+}
+
+/// Whether the device is to hold another list of enrolled users than it holds, or none. A locked one that does not let go of its list is
+/// not told over and over.
+fn list_is_news(device: &DeviceInstance, report: &Report, answer: &CheckInResponse) -> bool {
+    answer.enrolled_users_revision != report.users_revision && !is_locked(device)
 }
 
 /// Waits for changes of an instance, and is forgotten when the device no longer listens.

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use fleetform_crds::{DeviceInstance, Site};
+use fleetform_crds::{DeviceInstance, EnrolledUser, Site};
 use fleetform_domain::address::PostalAddress;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
@@ -19,6 +19,12 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn device(client: &Client, name: &Name) -> Result<Option<DeviceInstance>> {
     let api: Api<DeviceInstance> = Api::namespaced(client.clone(), &name.namespace);
     bounded(format!("read the DeviceInstance {name}"), api.get_opt(&name.name)).await
+}
+
+/// The enrolled user of this name as it is stored now.
+pub async fn user(client: &Client, name: &Name) -> Result<Option<EnrolledUser>> {
+    let api: Api<EnrolledUser> = Api::namespaced(client.clone(), &name.namespace);
+    bounded(format!("read the EnrolledUser {name}"), api.get_opt(&name.name)).await
 }
 
 /// The site of this name as it is stored now.

@@ -9,9 +9,12 @@ mod attempts;
 mod certificate;
 mod check_in;
 mod configuration;
+mod enrollment;
 pub(crate) mod evidence;
 pub mod live;
 mod measurements;
+mod people;
+mod recognition;
 mod refusal;
 pub mod report;
 pub mod rotation;
@@ -19,6 +22,7 @@ pub mod sensors;
 mod sweeper;
 pub mod table;
 mod trust;
+mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,24 +31,31 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::routing::{get, post};
 use fleetform_domain::wire::{
-    ACTIVATION_PATH, CERTIFICATE_PATH, CHECK_IN_PATH, CONFIGURATION_PATH, LOOKUP_PATH, MEASUREMENTS_PATH,
+    ACTIVATION_PATH, CERTIFICATE_PATH, CHECK_IN_PATH, CONFIGURATION_PATH, ENROLLMENT_PATH, LOOKUP_PATH,
+    MEASUREMENTS_PATH, RECOGNITION_PATH, USER_LIST_PATH,
 };
+use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::context::Context;
 use crate::crypto::{CryptoError, DeviceVerifier, ServingCertificate, provider};
+use crate::recent::Recent;
 use crate::server::{
-    self, Allowance, Application, Limits, RateLimiter, Refusal, Transport, method_not_allowed, path_not_found,
+    self, Allowance, Application, Limits, RateLimiter, Refusal, Shards, Transport, method_not_allowed, path_not_found,
 };
 use attempts::ZipAttempts;
 
 /// Most keys that a rate limit remembers.
 const KEPT_RATES: usize = 256 * 1024;
+
+/// So many enrollments are remembered, so that one that a device tells of again is not decided again.
+const KEPT_DECISIONS: usize = 4096;
 
 /// What the routes share.
 #[derive(Debug)]
@@ -56,6 +67,9 @@ struct Gateway {
     association_rate: RateLimiter,
     /// One line a minute about each thing that people have to put right.
     complaints: RateLimiter,
+    /// One enrollment at a time in each namespace.
+    desks: Shards,
+    decided: Mutex<Recent<Uuid, enrollment::Decision>>,
 }
 
 impl Gateway {
@@ -67,6 +81,8 @@ impl Gateway {
             token_rate: RateLimiter::new(20, Duration::from_secs(1), KEPT_RATES),
             association_rate: RateLimiter::new(20, Duration::from_millis(500), KEPT_RATES),
             complaints: RateLimiter::new(1, Duration::from_mins(1), 1024),
+            desks: Shards::default(),
+            decided: Mutex::new(Recent::new(KEPT_DECISIONS)),
         }
     }
 
@@ -114,6 +130,9 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route(CERTIFICATE_PATH, post(certificate::renew))
         .route(MEASUREMENTS_PATH, post(measurements::measurements))
         .route(&format!("{CONFIGURATION_PATH}/{{version}}"), get(configuration::configuration))
+        .route(ENROLLMENT_PATH, post(enrollment::enroll))
+        .route(RECOGNITION_PATH, post(recognition::recognize))
+        .route(USER_LIST_PATH, get(users::users))
         .fallback(path_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(gateway)
@@ -126,6 +145,9 @@ fn route(path: &str) -> &'static str {
         CHECK_IN_PATH => "check-in",
         CERTIFICATE_PATH => "certificate",
         MEASUREMENTS_PATH => "measurements",
+        ENROLLMENT_PATH => "enrollment",
+        RECOGNITION_PATH => "recognition",
+        USER_LIST_PATH => "users",
         path if path.starts_with(CONFIGURATION_PATH) => "configuration",
         _ => "other",
     }

@@ -29,6 +29,10 @@ pub struct Report {
     pub refused: Option<RefusedConfiguration>,
     /// How far it is with its software; of the percents, whole quarters.
     pub update: Option<Box<SoftwareUpdate>>,
+    /// The list of enrolled users that it holds.
+    pub users_revision: Option<DeviceText>,
+    /// The step that the list itself was at when it said so.
+    pub users_step: u64,
     /// Whether starts of it come alternately: two devices report with one key.
     pub interleaved: bool,
     /// Commands that it was told of, and when.
@@ -52,6 +56,8 @@ impl Report {
                 let percent = update.percent.min(100) / PROGRESS_STEP * PROGRESS_STEP;
                 Box::new(SoftwareUpdate { percent, ..update })
             }),
+            users_revision: check_in.enrolled_users_revision,
+            users_step: 0,
             interleaved: false,
             told: Vec::new(),
         }

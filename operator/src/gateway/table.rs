@@ -162,6 +162,9 @@ impl DeviceTable {
             entry.report.counter = report.counter;
             entry.report.boot_id = report.boot_id;
             entry.report.interleaved = report.interleaved;
+            // Whom it knows makes no write.
+            entry.report.users_revision = report.users_revision;
+            entry.report.users_step = report.users_step;
             was_silent
         }
     }
@@ -240,6 +243,13 @@ impl DeviceTable {
         }
     }
 
+    /// The list of enrolled users that the device said last that it holds, silent or not, and the step that
+    /// the list itself was at then.
+    pub fn list_of(&self, association: &str) -> Option<(Option<DeviceText>, u64)> {
+        let entries = self.entries.lock();
+        entries.get(association).map(|entry| (entry.report.users_revision.clone(), entry.report.users_step))
+    }
+
     /// The associations that have become silent since the last call.
     pub fn newly_silent(&self, now: Timestamp) -> Vec<String> {
         let mut entries = self.entries.lock();
@@ -312,6 +322,8 @@ mod tests {
             completed: None,
             refused: None,
             update: None,
+            users_revision: None,
+            users_step: 0,
             interleaved: false,
             told: Vec::new(),
         }
@@ -400,6 +412,25 @@ mod tests {
         assert!(matches!(table.sensor("a", &id, at(41)), Heard::Paired(_)));
         assert_eq!(table.take_sensors("a", (&boot, 41), &[], at(41)), std::slice::from_ref(&id));
         assert_eq!(table.sensor("a", &id, at(41)), Heard::NotPaired);
+    }
+
+    #[test]
+    fn whom_a_device_knows_is_taken_whatever_else_it_claims_and_is_no_news() {
+        let table = DeviceTable::new(10);
+        let knows = |second: i64, applied: u32, list: &str| Report {
+            users_revision: Some(list.try_into().unwrap()),
+            users_step: second.unsigned_abs(),
+            ..report(second, Some(applied))
+        };
+        table.take("a", knows(0, 0, "r0"));
+        assert!(!table.take("a", knows(1, 0, "r1")), "nothing of it is stored");
+        for n in 2..=60 {
+            table.take("a", knows(n, u32::try_from(n).unwrap(), &format!("r{n}")));
+        }
+        assert!(!table.take("a", knows(30, 1, "r30")), "overtaken");
+        let (list, step) = table.list_of("a").unwrap();
+        assert_eq!((list.unwrap().as_str(), step), ("r60", 60));
+        assert_eq!(table.list_of("b"), None);
     }
 
     #[test]

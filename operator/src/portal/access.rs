@@ -53,7 +53,7 @@ impl Caller {
 pub(super) struct Right {
     /// `get` or `create`.
     pub(super) verb: &'static str,
-    /// `sites` or `deviceinstances`.
+    /// `sites`, `deviceinstances` or `enrolledusers`.
     pub(super) resource: &'static str,
     /// Such as `activationqrcode`.
     pub(super) subresource: &'static str,

@@ -1,5 +1,6 @@
-//! The portal: activation codes and lists of them, configurations by version, the list of devices, addresses of sites and recent
-//! measurements, for people and who plays them. They come with a Kubernetes token, and Kubernetes decides what they may.
+//! The portal: activation codes and lists of them, configurations by version, the list of devices, addresses of sites, profiles of
+//! enrolled users and recent measurements, for people and who plays them. They come with a Kubernetes token, and Kubernetes decides
+//! what they may.
 //!
 //! # Guarantees
 //! What is absent and what is forbidden look alike. Codes, addresses and configurations are not kept by caches. Each hand-out of
@@ -15,6 +16,7 @@ mod follow;
 mod list;
 mod measurements;
 mod media;
+mod profile;
 mod reviews;
 
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use fleetform_domain::wire::{
     DEVICE_LIST_PATH, activation_code_list_path, activation_code_path, asset_measurements_path,
-    configuration_version_path, project_device_list_path, site_address_path,
+    configuration_version_path, enrolled_user_profile_path, project_device_list_path, site_address_path,
 };
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -76,6 +78,7 @@ fn router(portal: Arc<Portal>) -> Router {
         .route(&configuration_version_path("{project}", "{name}", "{version}"), get(configuration::configuration))
         .route(&site_address_path("{project}", "{name}"), get(address::address))
         .route(&asset_measurements_path("{project}", "{name}"), get(measurements::measurements))
+        .route(&enrolled_user_profile_path("{project}", "{name}"), get(profile::profile))
         .fallback(path_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(portal)
@@ -94,6 +97,8 @@ fn route(path: &str) -> &'static str {
         "site-address"
     } else if path.ends_with("/measurements") {
         "asset-measurements"
+    } else if path.ends_with("/profile") {
+        "enrolled-user-profile"
     } else {
         "other"
     }

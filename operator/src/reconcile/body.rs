@@ -95,6 +95,14 @@ pub fn alert(asset: &Asset, draft: &AlertDraft) -> Alert {
     alert
 }
 
+/// Operations as a JSON Patch (RFC 6902).
+///
+/// # Panics
+/// When they are none.
+pub fn json_patch(operations: Value) -> json_patch::Patch {
+    serde_json::from_value(operations).expect("the operations are a JSON Patch")
+}
+
 fn owned_by<K: Resource<DynamicType = ()>>(owner: &K) -> Value {
     json!([{
         "apiVersion": K::api_version(&()),

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 
-use fleetform_crds::{Alert, Asset, DeviceInstance};
+use fleetform_crds::{Alert, Asset, DeviceInstance, EnrolledUser};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -204,6 +204,45 @@ impl Executor {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Creates an enrolled user. A conflict when there is one of the name.
+    pub async fn create_user(&self, user: &EnrolledUser) -> Result<()> {
+        let name = Name::of(user);
+        let api: Api<EnrolledUser> = Api::namespaced(self.client.clone(), &name.namespace);
+        let what = format!("create the EnrolledUser {name}");
+        let stored = self.write("create", "enrolledusers", what, api.create(&POST, user)).await?;
+        self.world.own_user(stored);
+        Ok(())
+    }
+
+    /// Takes a finalizer off an enrolled user who was deleted, if it is still this one. One that is gone is no error.
+    pub async fn release_user(&self, user: &EnrolledUser, finalizer: &str) -> Result<()> {
+        let name = Name::of(user);
+        let finalizers = user.metadata.finalizers.as_deref().unwrap_or_default();
+        let Some(at) = finalizers.iter().position(|found| found == finalizer) else { return Ok(()) };
+        let path = format!("/metadata/finalizers/{at}");
+        let patch = body::json_patch(json!([
+            { "op": "test", "path": "/metadata/uid", "value": user.metadata.uid },
+            { "op": "test", "path": path, "value": finalizer },
+            { "op": "remove", "path": path },
+        ]));
+        let api: Api<EnrolledUser> = Api::namespaced(self.client.clone(), &name.namespace);
+        let what = format!("take the finalizer off the EnrolledUser {name}");
+        let params = PatchParams::default();
+        match self
+            .write("patch", "enrolledusers", what, api.patch(&name.name, &params, &Patch::Json::<()>(patch)))
+            .await
+        {
+            // Whatever else holds it, it goes by itself.
+            Ok(left) if left.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()) => {
+                self.world.own_user(left);
+            }
+            Ok(_) => self.world.forget_user(&name),
+            Err(error) if error.class() == Class::Gone => self.world.forget_user(&name),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Tells people by a Kubernetes Event about `object`. Best effort: a failure is counted and logged, nothing else.

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::cache::{Kind, Name};
 use crate::context::Context;
-use crate::controllers::{alert, asset, device, project, site, template};
+use crate::controllers::{alert, asset, device, project, site, template, user};
 use crate::error::{Class, Error, Result};
 use crate::queue::Key;
 use debounce::Debounce;
@@ -116,6 +116,7 @@ async fn reconcile(context: &Context, debounce: &Debounce, key: &Key) -> Result<
             asset::reconcile(context, &key.name).await
         }
         Kind::Alert => alert::reconcile(context, &key.name).await,
-        Kind::EnrolledUser | Kind::Secret => Ok(None),
+        Kind::EnrolledUser => user::reconcile(context, &key.name).await,
+        Kind::Secret => Ok(None),
     }
 }

@@ -55,6 +55,16 @@ pub enum Action {
         /// Its UID.
         uid: String,
     },
+    /// Deliver the event that a person is un-enrolled, or that devices which may still know them are no longer waited for.
+    TellUnEnrolled {
+        /// Not all devices have confirmed.
+        abandoned: bool,
+    },
+    /// Take this finalizer off the object, which was deleted.
+    Release {
+        /// Which one.
+        finalizer: &'static str,
+    },
     /// Tell people by a Kubernetes Event. Never on the normal path: it is a write.
     Publish(News),
 }

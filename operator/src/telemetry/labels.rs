@@ -6,13 +6,15 @@ use prometheus_client::encoding::EncodeLabelSet;
 const OTHER: &str = "other";
 
 /// Resources that the operator writes, as in paths.
-const RESOURCES: [&str; 13] = [
+const RESOURCES: [&str; 15] = [
     "alerts",
     "alerts/status",
     "assets/status",
     "configmaps",
     "configtemplates/status",
     "deviceinstances/status",
+    "enrolledusers",
+    "enrolledusers/status",
     "events",
     "projects/status",
     "secrets",
@@ -23,7 +25,7 @@ const RESOURCES: [&str; 13] = [
 ];
 
 /// Types of events that are delivered.
-const DETAIL_TYPES: [&str; 9] = [
+const DETAIL_TYPES: [&str; 15] = [
     "Device Health Status Changed To Healthy",
     "Device Health Status Changed To Critical",
     "Device Connectivity Changed To Online",
@@ -33,6 +35,12 @@ const DETAIL_TYPES: [&str; 9] = [
     "Asset State Changed To Alarm",
     "Alert Acknowledged",
     "Alert Resolved",
+    "New Successful Enrollment",
+    "New Successful Un-enrollment",
+    "Unsuccessful Enrollment",
+    "Unsuccessful Un-enrollment",
+    "Successful Recognition",
+    "Unsuccessful Recognition",
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

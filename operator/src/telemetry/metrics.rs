@@ -41,6 +41,10 @@ pub struct Metrics {
     measurements: Family<Outcome, Counter>,
     codes_handed_out: Counter,
     certificates_renewed: Counter,
+    enrollments: Family<Outcome, Counter>,
+    recognitions: Family<Outcome, Counter>,
+    enrolled_users: Gauge,
+    unreadable_profiles: Gauge,
     devices_reporting: Gauge,
     authority_generation: Gauge,
     authority_stage: Family<Stage, Gauge>,
@@ -149,6 +153,10 @@ impl Metrics {
             measurements: Family::default(),
             codes_handed_out: Counter::default(),
             certificates_renewed: Counter::default(),
+            enrollments: Family::default(),
+            recognitions: Family::default(),
+            enrolled_users: Gauge::default(),
+            unreadable_profiles: Gauge::default(),
             devices_reporting: Gauge::default(),
             authority_generation: Gauge::default(),
             authority_stage: Family::default(),
@@ -183,6 +191,10 @@ impl Metrics {
             measurements, "measurements", "Measurements of sensors, by what became of them";
             codes_handed_out, "codes_handed_out", "Activation codes handed out to people";
             certificates_renewed, "certificates_renewed", "Certificates of devices that were renewed";
+            enrollments, "enrollments", "Enrollments at devices, by outcome";
+            recognitions, "recognitions", "Palms at doors, by outcome";
+            enrolled_users, "enrolled_users", "People who can be recognised";
+            unreadable_profiles, "unreadable_profiles", "Enrolled users whose sealed profile does not open";
             devices_reporting, "devices_reporting", "Devices that check in when they are due";
             authority_generation, "authority_generation", "Generation of the authority that signs";
             authority_stage, "authority_stage", "1 for the stage that the newest generation of the authority is in";
@@ -305,6 +317,22 @@ impl Metrics {
         self.certificates_renewed.inc();
     }
 
+    /// An enrollment ended: `enrolled`, `repeated` or why it failed.
+    pub fn enrollment(&self, outcome: &'static str) {
+        self.enrollments.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// A palm was presented: `recognized`, or why nobody was.
+    pub fn recognition(&self, outcome: &'static str) {
+        self.recognitions.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// How many people can be recognised, and how many profiles do not open.
+    pub fn enrolled_users(&self, known: usize, unreadable: usize) {
+        self.enrolled_users.set(number(known));
+        self.unreadable_profiles.set(number(unreadable));
+    }
+
     /// Everything, in the text format of `OpenMetrics` 1.0.
     pub fn encode(&self) -> String {
         if let Some(sample) = self.sampler.get() {
@@ -349,6 +377,9 @@ mod tests {
         metrics.event_failed();
         metrics.code_handed_out();
         metrics.certificate_renewed();
+        metrics.enrollment("PALMS_DIFFER");
+        metrics.recognition("recognized");
+        metrics.enrolled_users(40, 1);
         metrics.on_read(|| Gauges { leading: true, synced: true, unreadable: vec![("sites", 1)] });
         metrics.devices_reporting(3);
         metrics.succession(Succession { generation: 1, stage: succession::Stage::Announced, pending: 2 });

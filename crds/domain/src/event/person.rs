@@ -1,6 +1,7 @@
 //! Pure: events about people. They carry the badge number in full, as in the guides, and never anything of a palm.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -58,7 +59,7 @@ pub enum Source {
 }
 
 /// Whether a person is enrolled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum UserStatus {
     /// The person is.
@@ -127,14 +128,16 @@ pub fn person_event(here: &Installation, person: &Person<'_>, occasion: Occasion
             // Who has the badge or the palm already is and stays enrolled.
             let enrolled = matches!(why, EnrollmentFailure::BadgeAlreadyEnrolled);
             let status = if enrolled { UserStatus::Active } else { UserStatus::Deleted };
-            ("Unsuccessful Enrollment", status, Some(code(why)))
+            ("Unsuccessful Enrollment", status, Some(why.as_str().to_owned()))
         }
         Occasion::UnEnrolled => ("New Successful Un-enrollment", UserStatus::Deleted, None),
         Occasion::NotUnEnrolled => {
             ("Unsuccessful Un-enrollment", UserStatus::Deleted, Some("DEVICES_NOT_CONFIRMED".to_owned()))
         }
         Occasion::Recognized => ("Successful Recognition", UserStatus::Active, None),
-        Occasion::NotRecognized(why) => ("Unsuccessful Recognition", UserStatus::Deleted, Some(code(why))),
+        Occasion::NotRecognized(why) => {
+            ("Unsuccessful Recognition", UserStatus::Deleted, Some(why.as_str().to_owned()))
+        }
     };
     let detail = PersonDetail {
         version: "1.0.0".into(),
@@ -147,14 +150,6 @@ pub fn person_event(here: &Installation, person: &Person<'_>, occasion: Occasion
         },
     };
     envelope(here, person.id, ONE, detail_type, person.time, here.user_arn(), Detail::Person(detail))
-}
-
-/// A reason as it stands in JSON.
-fn code(reason: impl Serialize) -> String {
-    match serde_json::to_value(reason) {
-        Ok(serde_json::Value::String(code)) => code,
-        _ => unreachable!("reasons are texts"),
-    }
 }
 
 #[cfg(test)]
@@ -195,6 +190,17 @@ mod tests {
             check(Occasion::Recognized, badge),
             check(Occasion::NotRecognized(RecognitionFailure::PalmNotRecognized), None),
         ]);
+    }
+
+    #[test]
+    fn reasons_are_the_same_in_events_and_on_the_wire() {
+        let names = |json: serde_json::Value| json.as_str().map(ToOwned::to_owned);
+        for why in [EnrollmentFailure::BadgeNotReadable, EnrollmentFailure::NotAnEnrollmentDevice] {
+            assert_eq!(names(serde_json::to_value(why).unwrap()).as_deref(), Some(why.as_str()));
+        }
+        for why in [RecognitionFailure::PalmNotRecognized, RecognitionFailure::GatewayUnreachable] {
+            assert_eq!(names(serde_json::to_value(why).unwrap()).as_deref(), Some(why.as_str()));
+        }
     }
 
     #[test]

@@ -33,6 +33,26 @@ pub enum EnrollmentFailure {
     SystemError,
 }
 
+impl EnrollmentFailure {
+    /// The reason as it stands in JSON, events and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TimedOut => "TIMED_OUT",
+            Self::BadgeNotReadable => "BADGE_NOT_READABLE",
+            Self::TermsDeclined => "TERMS_DECLINED",
+            Self::ConsentDeclined => "CONSENT_DECLINED",
+            Self::PalmNotReadable => "PALM_NOT_READABLE",
+            Self::PalmsDiffer => "PALMS_DIFFER",
+            Self::BadgeAlreadyEnrolled => "BADGE_ALREADY_ENROLLED",
+            Self::PalmAlreadyEnrolled => "PALM_ALREADY_ENROLLED",
+            Self::UnEnrollmentInProgress => "UN_ENROLLMENT_IN_PROGRESS",
+            Self::NotAnEnrollmentDevice => "NOT_AN_ENROLLMENT_DEVICE",
+            Self::GatewayUnreachable => "GATEWAY_UNREACHABLE",
+            Self::SystemError => "SYSTEM_ERROR",
+        }
+    }
+}
+
 /// Why nobody was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -47,4 +67,17 @@ pub enum RecognitionFailure {
     GatewayUnreachable,
     /// Something inside went wrong.
     SystemError,
+}
+
+impl RecognitionFailure {
+    /// The reason as it stands in JSON, events and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PalmNotReadable => "PALM_NOT_READABLE",
+            Self::PalmNotRecognized => "PALM_NOT_RECOGNIZED",
+            Self::Ambiguous => "AMBIGUOUS",
+            Self::GatewayUnreachable => "GATEWAY_UNREACHABLE",
+            Self::SystemError => "SYSTEM_ERROR",
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod badge_number;
 mod failure;
+pub mod matching;
 mod palm;
 
 pub use badge_number::{BadgeNumber, InvalidBadgeNumber};

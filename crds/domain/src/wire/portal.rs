@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::activation::Phase;
 use crate::configuration::{Configuration, DeviceType, OperationMode};
-use crate::id::Arn;
+use crate::event::UserStatus;
+use crate::id::{Arn, ResourceId};
 use crate::machines::{MachineClass, MachineState};
+use crate::people::{BadgeNumber, Consent};
 
 /// Portal: `GET` → [`DeviceList`]; see [`DeviceListQuery`].
 pub const DEVICE_LIST_PATH: &str = "/v1/device-instances";
@@ -161,6 +163,34 @@ pub struct MeasurementSeries {
     pub velocity_rms_mm_per_s: Vec<f32>,
     /// Temperature of the housing in °C.
     pub temperature_celsius: Vec<f32>,
+}
+
+/// Portal: `GET` → [`EnrolledUserProfile`] of one person.
+pub fn enrolled_user_profile_path(project: &str, name: &str) -> String {
+    format!("/v1/projects/{project}/enrolled-users/{name}/profile")
+}
+
+/// Who an enrolled user is, for those who may know the badge. Nothing of a palm is ever shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnrolledUserProfile {
+    /// Name of the `EnrolledUser`.
+    pub name: String,
+    /// All digits of the badge's number.
+    pub badge_number: BadgeNumber,
+    /// Whether the person is enrolled, or is being removed from devices.
+    pub user_status: UserStatus,
+    /// Name that the device had where the person enrolled.
+    pub enrollment_source: String,
+    /// Id of that device instance.
+    pub enrollment_source_id: ResourceId,
+    /// When (RFC 3339).
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub enrolled_at: Timestamp,
+    /// What the person agreed to, and when.
+    pub consent: Consent,
+    /// How many palms are enrolled, 1 or 2.
+    pub palms: usize,
 }
 
 /// What a list of devices may be asked for, in the query string.

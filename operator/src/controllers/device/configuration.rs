@@ -189,6 +189,7 @@ pub fn desire(current: Option<&ConfigurationStatus>, wanted: &Wanted, now: Times
         overrides: wanted.overrides.clone(),
         credentials: wanted.credentials.clone(),
         maximum_offline_minutes: wanted.whole.maximum_offline_minutes,
+        offline_recognition: wanted.whole.offline_recognition.unwrap_or_default(),
         created_at: whole_second(now),
     });
     status.desired = version;

@@ -1,0 +1,97 @@
+//! Enrolled users: whether they can be recognised, and how they are forgotten.
+
+pub mod plan;
+
+use std::time::Duration;
+
+use fleetform_crds::EnrolledUser;
+use fleetform_domain::event::{Occasion, Person, person_event, un_enrollment_event_id};
+use fleetform_domain::id::ResourceId;
+use jiff::Timestamp;
+
+use crate::cache::{Found, Name};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::people::holders;
+use crate::reconcile::plan::Action;
+use plan::{Facts, Holder};
+
+/// How long an event may take to be delivered before this is tried again.
+const DELIVERY: Duration = Duration::from_secs(5);
+
+/// Brings the enrolled user of this name to where it should be.
+pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration>> {
+    let (world, now) = (&context.world, context.clock.now());
+    let Some(user) = world.users.get(name) else {
+        context.people.forget_written(name);
+        return Ok(None);
+    };
+    // The follower may not have come to it yet.
+    context.people.take(world, name);
+    let facts = Facts {
+        readable: context.people.profile(world, &user).map(drop),
+        holders: holders(context, &user),
+        check_in: Duration::from_secs(context.settings.gateway.check_in_seconds.into()),
+        written: context.people.written(name),
+        now,
+    };
+    let plan = plan::plan(&user, &facts);
+    for action in &plan.actions {
+        match action {
+            Action::PatchStatus(patch) => {
+                world.own_user(context.executor.patch_status(&*user, patch).await?);
+                context.people.note_written(name, now);
+            }
+            Action::TellUnEnrolled { abandoned } => tell(context, &user, *abandoned, now).await?,
+            Action::Release { finalizer } => {
+                context.executor.release_user(&user, finalizer).await?;
+                tracing::info!(user = %name, "a person is un-enrolled");
+            }
+            other => unreachable!("an enrolled user's plan has no {other:?}"),
+        }
+    }
+    Ok(plan.look_again)
+}
+
+/// The devices that may hold a list with a person who was deleted, and whether they have said since that they do not.
+fn holders(context: &Context, user: &EnrolledUser) -> Vec<Holder> {
+    let Some(deleted) = &user.metadata.deletion_timestamp else { return Vec::new() };
+    let (name, uid) = (Name::of(user), user.metadata.uid.as_deref().unwrap_or_default());
+    let devices = context.world.devices.in_namespace(&name.namespace);
+    let holder = |device: &fleetform_crds::DeviceInstance| {
+        let association = device.association()?;
+        let said = context.table.list_of(&association.id);
+        // What it says that it holds counts for more than what it should.
+        let holds = said.as_ref().is_some_and(|(held, _)| held.is_some());
+        (holds || holders::may_hold_list(device, deleted.0)).then(|| Holder {
+            name: Name::of(device).name,
+            confirmed: said.and_then(|(held, heard)| context.people.has_forgotten(&name, uid, held.as_ref(), heard)),
+        })
+    };
+    devices.iter().filter_map(|device| holder(device)).collect()
+}
+
+async fn tell(context: &Context, user: &EnrolledUser, abandoned: bool, now: Timestamp) -> Result<()> {
+    let (name, uid) = (Name::of(user), user.metadata.uid.as_deref().unwrap_or_default());
+    let profile = context.people.profile(&context.world, user).ok();
+    // Where the namespace goes, the Project may be gone first; then the namespace says where it was asked for.
+    let project = match context.world.project(&name.namespace) {
+        Found::Here(project) => project.metadata.uid.clone(),
+        Found::Unreadable(_) | Found::Absent => None,
+    };
+    let person = Person {
+        id: un_enrollment_event_id(uid),
+        time: now,
+        source: &ResourceId::of(project.as_deref().unwrap_or(&name.namespace)),
+        badge: profile.as_ref().map(|profile| &profile.badge_number),
+    };
+    let occasion = if abandoned { Occasion::NotUnEnrolled } else { Occasion::UnEnrolled };
+    let event = person_event(&context.settings.installation, &person, occasion);
+    context.submissions.deliver(event, DELIVERY).await.map_err(|_| Error::TimedOut {
+        what: format!("deliver the event that the EnrolledUser {name} is un-enrolled"),
+        limit: DELIVERY,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! Pure: what to do about an enrolled user.
+
+use std::time::Duration;
+
+use fleetform_crds::EnrolledUser;
+use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status, has_reason};
+use fleetform_crds::enrolled_user::{
+    ABANDON_ANNOTATION, EnrolledUserStatus, MAX_PENDING_DEVICES, UN_ENROLLMENT_FINALIZER, UnEnrollmentStatus,
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::controllers::Obstacle;
+use crate::people::Unreadable;
+use crate::reconcile::plan::{Action, Plan};
+use crate::reconcile::status;
+
+/// How long devices that are there get to confirm before it is written down that they are waited for: most deletions are done by then.
+const GRACE: SignedDuration = SignedDuration::from_secs(2);
+
+/// Shortest time between two writes about one un-enrollment.
+const BETWEEN_WRITES: SignedDuration = SignedDuration::from_secs(10);
+
+/// Shortest and longest time between two looks at one that waits. Devices that confirm have it looked at by themselves.
+const LOOKS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
+
+/// Most devices that a message names.
+const NAMED: usize = 5;
+
+/// A device that may hold a list with the person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Name of its instance.
+    pub name: String,
+    /// Whether it has said since the deletion that it does not. `None` when it has not been heard, or the deletion is too new.
+    pub confirmed: Option<bool>,
+}
+
+/// What a user's plan depends on.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Whether the profile opens.
+    pub readable: Result<(), Unreadable>,
+    /// The devices that may hold a list with the person, once the person was deleted.
+    pub holders: Vec<Holder>,
+    /// Time between two check-ins.
+    pub check_in: Duration,
+    /// When this process wrote the status last.
+    pub written: Option<Timestamp>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The plan for an enrolled user.
+pub fn plan(user: &EnrolledUser, facts: &Facts) -> Plan {
+    match &user.metadata.deletion_timestamp {
+        None => stay(user, facts),
+        Some(deleted) => leave(user, deleted.0, facts),
+    }
+}
+
+fn stay(user: &EnrolledUser, facts: &Facts) -> Plan {
+    let mut plan = Plan::default();
+    let current = conditions(user);
+    let statements = match facts.readable {
+        // So it is made: nothing has to be written.
+        Ok(()) if has_reason(current, ConditionType::Ready, Reason::Enrolled) => return plan,
+        Ok(()) => vec![Statement::new(ConditionType::Ready, Status::True, Reason::Enrolled, "the person is enrolled")],
+        // The Project is on its way, or on its way out.
+        Err(Unreadable::NoProject) => {
+            let message = "the profile cannot be read, because the namespace has no Project: create a Project named project \
+                           in it";
+            Obstacle::waits(Reason::ProjectNotFound, message).statements()
+        }
+        Err(why) => {
+            let message = format!(
+                "the profile cannot be read, so the person is not recognised: {why}. Restore the Secret \
+                 fleetform-activation-key that it was sealed with, or delete this EnrolledUser and let the person enroll again"
+            );
+            Obstacle::stalls(Reason::ProfileUnreadable, message).statements()
+        }
+    };
+    plan.actions.extend(write(user, None, &statements, facts.now));
+    plan
+}
+
+fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
+    let mut plan = Plan::default();
+    let finalizers = user.metadata.finalizers.iter().flatten();
+    if !finalizers.into_iter().any(|found| found == UN_ENROLLMENT_FINALIZER) {
+        return plan;
+    }
+    let pending = pending(user, &facts.holders);
+    let annotations = user.metadata.annotations.as_ref();
+    let abandoned = annotations.and_then(|found| found.get(ABANDON_ANNOTATION)).is_some_and(|why| !why.is_empty());
+    if pending.is_empty() || abandoned {
+        plan.actions.push(Action::TellUnEnrolled { abandoned: !pending.is_empty() });
+        plan.actions.push(Action::Release { finalizer: UN_ENROLLMENT_FINALIZER });
+        return plan;
+    }
+    plan.look_again_in(facts.check_in.clamp(LOOKS.0, LOOKS.1));
+    let due = (deleted + GRACE).max(facts.written.map_or(Timestamp::MIN, |written| written + BETWEEN_WRITES));
+    if let Some(patch) = write(user, Some(&pending), &waiting(&pending).statements(), facts.now) {
+        if facts.now >= due {
+            plan.actions.push(patch);
+        } else {
+            plan.look_again_at(due, facts.now);
+        }
+    }
+    plan
+}
+
+/// The devices that are still waited for. A status that names them all is a promise: who is not on it is done.
+fn pending<'a>(user: &EnrolledUser, holders: &'a [Holder]) -> Vec<&'a str> {
+    let known = user.status.as_ref().and_then(|status| status.un_enrollment.as_ref());
+    let exact = known.filter(|known| i64::try_from(known.pending_devices.len()) == Ok(known.pending_device_count));
+    let may = |name: &str| exact.is_none_or(|known| known.pending_devices.iter().any(|pending| pending == name));
+    let unconfirmed = holders.iter().filter(|holder| holder.confirmed != Some(true));
+    let mut names: Vec<&str> = unconfirmed.map(|holder| holder.name.as_str()).filter(|name| may(name)).collect();
+    names.sort_unstable();
+    names
+}
+
+fn waiting(pending: &[&str]) -> Obstacle {
+    let devices = if pending.len() == 1 { "1 device".to_owned() } else { format!("{} devices", pending.len()) };
+    let more = match pending.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = pending.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    Obstacle::waits(
+        Reason::UnEnrolling,
+        format!(
+            "the person is recognised no more by the gateway; {devices} may still do so while offline, and will forget the person when \
+             back: {named}{more}. Deactivate one that does not come back (raise spec.activation.epoch); to give up, run: kubectl annotate \
+             enrolledusers {ABANDON_ANNOTATION}=<why>"
+        ),
+    )
+}
+
+fn conditions(user: &EnrolledUser) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
+    user.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+}
+
+fn write(user: &EnrolledUser, pending: Option<&[&str]>, statements: &[Statement], now: Timestamp) -> Option<Action> {
+    let un_enrollment = pending.map(|pending| UnEnrollmentStatus {
+        pending_device_count: i64::try_from(pending.len()).unwrap_or(i64::MAX),
+        pending_devices: Some(pending)
+            .filter(|pending| pending.len() <= MAX_PENDING_DEVICES)
+            .map(|pending| pending.iter().map(|name| (*name).to_owned()).collect())
+            .unwrap_or_default(),
+    });
+    let desired = EnrolledUserStatus {
+        observed_generation: user.metadata.generation,
+        un_enrollment,
+        conditions: condition::merge(conditions(user), statements, user.metadata.generation, now),
+    };
+    status::patch(user.status.as_ref(), &desired).map(Action::PatchStatus)
+}

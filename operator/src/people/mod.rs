@@ -1,0 +1,190 @@
+//! People as the process knows them: unsealed in memory, by namespace, for recognising them and for the lists of devices.
+//!
+//! # Guarantees
+//! Nobody is recognised who was deleted, as far as the cache knows. What does not open is left out, counted and said; nothing of a
+//! profile is shown by a `Debug`, a log line or an error.
+
+mod follow;
+pub mod holders;
+mod list;
+mod profile;
+mod roll;
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use fleetform_crds::EnrolledUser;
+use fleetform_domain::people::matching::{identify, is_near};
+use fleetform_domain::people::{BadgeNumber, Palm, RecognitionFailure};
+use fleetform_domain::wire::{DeviceText, MAX_USERS_PER_PAGE, UserList, UserListQuery};
+use jiff::Timestamp;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use crate::cache::{Found, Name, World};
+use crate::crypto::SealingKey;
+pub use follow::{begin, follow};
+pub use list::PageLost;
+pub use profile::{Profile, Unreadable, user_name};
+use roll::{Roll, Standing};
+
+/// People, by namespace. Its `Debug` shows nothing of them.
+pub struct Directory {
+    key: SealingKey,
+    rolls: RwLock<HashMap<String, Roll>>,
+    waiting: Mutex<HashMap<String, Arc<Notify>>>,
+    news: Mutex<News>,
+    stirred: Notify,
+    /// When how far an un-enrollment is was written last.
+    written: Mutex<HashMap<Name, Timestamp>>,
+}
+
+/// What somebody has to be told of.
+#[derive(Debug, Default)]
+struct News {
+    /// Namespaces with another list.
+    lists: BTreeSet<String>,
+    /// Namespaces in which devices may have forgotten somebody.
+    confirmations: BTreeSet<String>,
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory").finish_non_exhaustive()
+    }
+}
+
+impl Directory {
+    /// Nobody, until [`Directory::take`].
+    pub fn new(installation: &[u8; 32]) -> Self {
+        Self {
+            key: SealingKey::of_installation(installation),
+            rolls: RwLock::default(),
+            waiting: Mutex::default(),
+            news: Mutex::default(),
+            stirred: Notify::new(),
+            written: Mutex::default(),
+        }
+    }
+
+    /// Seals profiles and opens them.
+    pub fn key(&self) -> &SealingKey {
+        &self.key
+    }
+
+    /// Takes how the user of this name stands in `world`.
+    pub fn take(&self, world: &World, name: &Name) {
+        let user = world.users.get(name);
+        let standing = match user.as_deref() {
+            None => None,
+            Some(user) if user.metadata.deletion_timestamp.is_some() => Some(Standing::Leaving),
+            Some(user) => Some(self.profile(world, user).map_or(Standing::Unreadable, Standing::Enrolled)),
+        };
+        let uid = user.as_deref().and_then(|user| user.metadata.uid.as_deref()).unwrap_or_default();
+        let mut rolls = self.rolls.write();
+        let changed = rolls.entry(name.namespace.clone()).or_default().take(&name.name, standing.map(|s| (uid, s)));
+        drop(rolls);
+        if changed {
+            self.news.lock().lists.insert(name.namespace.clone());
+            self.stirred.notify_one();
+        }
+    }
+
+    /// The profile of a user, also of one who was deleted.
+    pub fn profile(&self, world: &World, user: &EnrolledUser) -> Result<Arc<Profile>, Unreadable> {
+        let (name, uid) = (Name::of(user), user.metadata.uid.as_deref().unwrap_or_default());
+        let rolls = self.rolls.read();
+        if let Some(known) = rolls.get(&name.namespace).and_then(|roll| roll.profile(&name.name, uid)) {
+            return Ok(Arc::clone(known));
+        }
+        drop(rolls);
+        let Found::Here(project) = world.project(&name.namespace) else { return Err(Unreadable::NoProject) };
+        Profile::open(&self.key, project.metadata.uid.as_deref().unwrap_or_default(), user).map(Arc::new)
+    }
+
+    /// Whose palm it is: name and badge.
+    pub fn identify(&self, namespace: &str, palm: &Palm) -> Result<(String, BadgeNumber), RecognitionFailure> {
+        let rolls = self.rolls.read();
+        let people = rolls.get(namespace).into_iter().flat_map(Roll::people);
+        let (name, profile) = identify(palm, people.map(|(name, p)| ((name, p), p.palms.as_slice())))?;
+        Ok((name.clone(), profile.badge_number.clone()))
+    }
+
+    /// Whether somebody is enrolled with one of these palms.
+    pub fn is_enrolled(&self, namespace: &str, palms: &[Palm]) -> bool {
+        let rolls = self.rolls.read();
+        let mut people = rolls.get(namespace).into_iter().flat_map(Roll::people);
+        people.any(|(_, profile)| palms.iter().any(|palm| is_near(palm, &profile.palms)))
+    }
+
+    /// The revision of the list of a namespace.
+    pub fn revision(&self, namespace: &str) -> DeviceText {
+        self.rolls.read().get(namespace).map_or_else(|| Roll::default().revision(), Roll::revision)
+    }
+
+    /// A page of the list of a namespace.
+    pub fn page(&self, namespace: &str, query: &UserListQuery) -> Result<UserList, PageLost> {
+        let rolls = self.rolls.read();
+        match rolls.get(namespace) {
+            Some(roll) => list::page(roll, query, MAX_USERS_PER_PAGE),
+            None => list::page(&Roll::default(), query, MAX_USERS_PER_PAGE),
+        }
+    }
+
+    /// The step that the list of a namespace is at: it rises with each change.
+    pub fn step(&self, namespace: &str) -> u64 {
+        self.rolls.read().get(namespace).map_or(0, |roll| roll.step)
+    }
+
+    /// Whether a device that said at step `heard` that it holds the list `held` has forgotten the user, who was deleted. `None` when
+    /// the deletion was not taken yet.
+    pub fn has_forgotten(&self, name: &Name, uid: &str, held: Option<&DeviceText>, heard: u64) -> Option<bool> {
+        self.rolls.read().get(&name.namespace)?.has_forgotten(&name.name, uid, held, heard)
+    }
+
+    /// Names of the users of a namespace whom devices may still know.
+    fn leaving(&self, namespace: &str) -> Vec<String> {
+        let rolls = self.rolls.read();
+        rolls.get(namespace).into_iter().flat_map(Roll::leaving).cloned().collect()
+    }
+
+    /// A device said something else than before of what it holds, or is no longer what it was: those who leave are looked at soon.
+    pub fn may_be_forgotten(&self, namespace: &str) {
+        let waits = self.rolls.read().get(namespace).is_some_and(|roll| roll.leaving().next().is_some());
+        if waits {
+            self.news.lock().confirmations.insert(namespace.to_owned());
+            self.stirred.notify_one();
+        }
+    }
+
+    /// Wakes when the list of a namespace has changed. Take it before looking at the revision.
+    pub fn changes(&self, namespace: &str) -> Arc<Notify> {
+        Arc::clone(self.waiting.lock().entry(namespace.to_owned()).or_default())
+    }
+
+    /// How many people can be recognised, and how many profiles cannot be read.
+    pub fn counts(&self) -> (usize, usize) {
+        let rolls = self.rolls.read();
+        rolls.values().fold((0, 0), |(people, bad), roll| (people + roll.len(), bad + roll.unreadable()))
+    }
+
+    /// When the status of a user who leaves was written last.
+    pub fn written(&self, name: &Name) -> Option<Timestamp> {
+        self.written.lock().get(name).copied()
+    }
+
+    /// The status of a user who leaves is written now.
+    pub fn note_written(&self, name: &Name, now: Timestamp) {
+        self.written.lock().insert(name.clone(), now);
+    }
+
+    /// The user is gone.
+    pub fn forget_written(&self, name: &Name) {
+        self.written.lock().remove(name);
+    }
+}

@@ -1,0 +1,207 @@
+//! Pure: who is enrolled in one namespace, and which lists devices may hold.
+//!
+//! # Guarantees
+//! A revision names a set of people: it is a digest of who they are. So it is the same before and after a restart, a backup that is
+//! restored makes no other set pass for it, and a device that says it holds a revision says exactly whom it knows.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use fleetform_domain::wire::DeviceText;
+use sha2::{Digest as _, Sha256};
+
+use super::profile::Profile;
+
+/// Most revisions that are remembered. A device that holds an earlier one gets the whole list.
+pub(super) const KEPT_REVISIONS: usize = 1024;
+
+/// A sum of digests, of 96 bits: so many that no two sets meet by chance, and that it fits into the name of a page.
+const DIGEST_BITS: u32 = 96;
+
+/// Longest name of a person that fits into the name of a page beside a revision. The operator's own have 35 characters.
+const LONGEST_NAME: usize = 38;
+
+/// How an object stands as it is seen now.
+#[derive(Clone, Debug)]
+pub(super) enum Standing {
+    /// The person is enrolled.
+    Enrolled(Arc<Profile>),
+    /// The person was deleted, and devices may still know them.
+    Leaving,
+    /// What is sealed does not open, so nobody is recognised by it.
+    Unreadable,
+}
+
+/// Somebody who is enrolled.
+#[derive(Clone, Debug)]
+pub(super) struct Person {
+    pub(super) uid: String,
+    /// The step with which they came.
+    pub(super) since: u64,
+    /// The step with which whoever had the name before went, as far as is remembered.
+    pub(super) before: u64,
+    pub(super) profile: Arc<Profile>,
+}
+
+/// Somebody who was removed.
+#[derive(Clone, Debug)]
+pub(super) struct Gone {
+    uid: String,
+    /// The step from which on no list has them.
+    pub(super) step: u64,
+    /// The object is still there, until devices have forgotten them.
+    there: bool,
+    /// Who they were, if that was known.
+    pub(super) profile: Option<Arc<Profile>>,
+}
+
+/// Who is enrolled in one namespace. Each change is a step.
+#[derive(Debug)]
+pub(super) struct Roll {
+    pub(super) people: BTreeMap<String, Person>,
+    pub(super) gone: BTreeMap<String, Gone>,
+    unreadable: BTreeSet<String>,
+    pub(super) step: u64,
+    digest: u128,
+    revisions: VecDeque<(u128, u64)>,
+}
+
+impl Default for Roll {
+    fn default() -> Self {
+        Self {
+            people: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+            step: 0,
+            digest: 0,
+            revisions: VecDeque::from([(0, 0)]),
+        }
+    }
+}
+
+fn mark(name: &str, uid: &str) -> u128 {
+    let digest = Sha256::new().chain_update((name.len() as u64).to_be_bytes()).chain_update(name).chain_update(uid);
+    u128::from_be_bytes(digest.finalize()[..16].try_into().expect("a SHA-256 has 32 bytes"))
+}
+
+fn text(digest: u128) -> DeviceText {
+    format!("{digest:024x}").try_into().expect("hexadecimal digits are texts of devices")
+}
+
+impl Roll {
+    /// Takes how the object of this name stands; `None` when it is gone. Whether the list is another one now.
+    pub(super) fn take(&mut self, name: &str, seen_as: Option<(&str, Standing)>) -> bool {
+        let before = self.step;
+        let seen_as = seen_as.map(|(uid, standing)| match standing {
+            Standing::Enrolled(_) if name.len() > LONGEST_NAME => (uid, Standing::Unreadable),
+            standing => (uid, standing),
+        });
+        match seen_as {
+            Some((uid, Standing::Enrolled(profile))) => {
+                self.unreadable.remove(name);
+                if self.people.get(name).is_none_or(|known| known.uid != uid) {
+                    self.remove(name);
+                    let before = self.gone.remove(name).map_or(0, |gone| gone.step);
+                    self.go_on(mark(name, uid), true);
+                    self.people
+                        .insert(name.to_owned(), Person { uid: uid.to_owned(), since: self.step, before, profile });
+                }
+            }
+            Some((uid, Standing::Leaving)) => {
+                self.unreadable.remove(name);
+                // One that is not known was deleted before this process began, and is on no list that it gave out.
+                if self.remove(name) || self.gone.get(name).is_none_or(|known| known.uid != uid) {
+                    let profile =
+                        self.gone.remove(name).filter(|known| known.uid == uid).and_then(|known| known.profile);
+                    let gone = Gone { uid: uid.to_owned(), step: self.step, there: true, profile };
+                    self.gone.insert(name.to_owned(), gone);
+                }
+            }
+            Some((_, Standing::Unreadable)) => {
+                self.remove(name);
+                self.unreadable.insert(name.to_owned());
+            }
+            None => {
+                self.unreadable.remove(name);
+                self.remove(name);
+                if let Some(gone) = self.gone.get_mut(name) {
+                    gone.there = false;
+                }
+            }
+        }
+        self.forget_the_oldest();
+        self.step != before
+    }
+
+    /// Takes a person off the list, if they are on it.
+    fn remove(&mut self, name: &str) -> bool {
+        let Some(person) = self.people.remove(name) else { return false };
+        self.go_on(mark(name, &person.uid), false);
+        let profile = Some(person.profile);
+        self.gone.insert(name.to_owned(), Gone { uid: person.uid, step: self.step, there: false, profile });
+        true
+    }
+
+    fn go_on(&mut self, mark: u128, comes: bool) {
+        let sum = if comes { self.digest.wrapping_add(mark) } else { self.digest.wrapping_sub(mark) };
+        self.digest = sum & ((1 << DIGEST_BITS) - 1);
+        self.step += 1;
+        self.revisions.push_back((self.digest, self.step));
+    }
+
+    fn forget_the_oldest(&mut self) {
+        while self.revisions.len() > KEPT_REVISIONS {
+            self.revisions.pop_front();
+        }
+        let oldest = self.revisions.front().map_or(0, |(_, step)| *step);
+        self.gone.retain(|_, gone| gone.there || gone.step > oldest);
+    }
+
+    /// Who this person is or was, if that is known.
+    pub(super) fn profile(&self, name: &str, uid: &str) -> Option<&Arc<Profile>> {
+        let here = self.people.get(name).filter(|person| person.uid == uid).map(|person| &person.profile);
+        here.or_else(|| self.gone.get(name).filter(|gone| gone.uid == uid)?.profile.as_ref())
+    }
+
+    /// The revision of the list as it is now.
+    pub(super) fn revision(&self) -> DeviceText {
+        text(self.digest)
+    }
+
+    /// The last step at which the list was of this revision, if it is remembered.
+    pub(super) fn step_of(&self, revision: &str) -> Option<u64> {
+        let digest =
+            Some(revision).filter(|text| text.len() == 24).and_then(|text| u128::from_str_radix(text, 16).ok())?;
+        self.revisions.iter().rev().find(|(known, _)| *known == digest).map(|(_, step)| *step)
+    }
+
+    /// Name and profile of everybody who is enrolled.
+    pub(super) fn people(&self) -> impl Iterator<Item = (&String, &Arc<Profile>)> {
+        self.people.iter().map(|(name, person)| (name, &person.profile))
+    }
+
+    /// How many are enrolled and can be recognised.
+    pub(super) fn len(&self) -> usize {
+        self.people.len()
+    }
+
+    /// How many profiles cannot be read.
+    pub(super) fn unreadable(&self) -> usize {
+        self.unreadable.len()
+    }
+
+    /// Names of those whom devices may still know.
+    pub(super) fn leaving(&self) -> impl Iterator<Item = &String> {
+        self.gone.iter().filter(|(_, gone)| gone.there).map(|(name, _)| name)
+    }
+
+    /// Whether a device has forgotten a person who was deleted: it said that it holds the list `held`, or none, when the roll was at step
+    /// `heard`. `None` when the deletion was not taken yet.
+    ///
+    /// What it said before the deletion proves nothing: it may have fetched a list since. A list says by itself who is on it.
+    pub(super) fn has_forgotten(&self, name: &str, uid: &str, held: Option<&DeviceText>, heard: u64) -> Option<bool> {
+        let gone = self.gone.get(name).filter(|gone| gone.uid == uid)?;
+        let knows = |revision: &DeviceText| self.step_of(revision.as_str()).is_none_or(|step| step < gone.step);
+        Some(heard >= gone.step && !held.is_some_and(knows))
+    }
+}
