@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use fleetform_domain::configuration::{BadgeBits, Osdp};
 use libosdp::{
-    ControlPanel, ControlPanelBuilder, OsdpCardFormats, OsdpCommand, OsdpCommandLed, OsdpCommandText, OsdpError, OsdpEvent,
-    OsdpEventCardRead, OsdpFlag, OsdpLedColor, OsdpLedParams, PdCapEntity, PdCapability, PdId, PdInfoBuilder,
-    PeripheralDevice,
+    ControlPanel, ControlPanelBuilder, OsdpCardFormats, OsdpCommand, OsdpCommandLed, OsdpCommandText, OsdpError,
+    OsdpEvent, OsdpEventCardRead, OsdpFlag, OsdpLedColor, OsdpLedParams, PdCapEntity, PdCapability, PdId,
+    PdInfoBuilder, PeripheralDevice,
 };
 
 use super::{BaseKey, Line, LineError, Panel, Verdict, bus};
@@ -129,11 +129,7 @@ fn control(settings: &Osdp, key: &BaseKey) -> Result<ControlPanel, OsdpError> {
 fn end(settings: &Osdp, key: &BaseKey) -> Result<PdInfoBuilder, OsdpError> {
     let baud_rate = i32::try_from(u32::from(settings.baud_rate)).map_err(|_| OsdpError::PdInfo("baud rate"))?;
     let info = PdInfoBuilder::new().address(settings.address.into())?.baud_rate(baud_rate)?;
-    Ok(if Line::is_secure(settings) {
-        info.secure_channel_key(key.0).flag(OsdpFlag::EnforceSecure)
-    } else {
-        info
-    })
+    Ok(if Line::is_secure(settings) { info.secure_channel_key(key.0).flag(OsdpFlag::EnforceSecure) } else { info })
 }
 
 /// Answers by light and by text.

@@ -8,10 +8,7 @@ use super::*;
 fn osdp(version: OsdpVersion) -> Reader {
     let tag = "SIM-1".try_into().unwrap();
     let settings = Osdp { version, address: 3, baud_rate: BaudRate::B38400 };
-    Reader {
-        line: Line::Osdp { settings, key: BaseKey::of(&tag) },
-        badge_format: BadgeFormat::standard_26_bit(),
-    }
+    Reader { line: Line::Osdp { settings, key: BaseKey::of(&tag) }, badge_format: BadgeFormat::standard_26_bit() }
 }
 
 fn wiegand() -> Reader {

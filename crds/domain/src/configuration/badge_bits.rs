@@ -274,25 +274,27 @@ mod tests {
     /// A format of up to three fields one after the other and a parity bit at each end.
     fn formats() -> impl Strategy<Value = BadgeFormat> {
         let lengths = (1_u16..=64, 1_u16..=32, 0_u16..=20);
-        (lengths, any::<u32>(), any::<bool>(), 0_u16..=20).prop_map(|((card, facility, gap), value, is_fixed, shift)| {
-            let value = is_fixed.then_some(value >> (32 - facility));
-            let length_bits = 1 + facility + gap + card + 1;
-            let whole = length_bits - 2;
-            let first = whole.min(1 + shift);
-            let parity = |bit, kind, start_bit, length_bits| BadgeParity { bit, kind, start_bit, length_bits };
-            BadgeFormat {
-                name: "Any".into(),
-                length_bits,
-                fields: vec![
-                    field(BadgeFieldKind::FacilityCode, 1, facility, value),
-                    field(BadgeFieldKind::CardNumber, 1 + facility + gap, card, None),
-                ],
-                parity: vec![
-                    parity(0, ParityKind::Even, 1, first),
-                    parity(length_bits - 1, ParityKind::Odd, 1 + whole - first, first),
-                ],
-            }
-        })
+        (lengths, any::<u32>(), any::<bool>(), 0_u16..=20).prop_map(
+            |((card, facility, gap), value, is_fixed, shift)| {
+                let value = is_fixed.then_some(value >> (32 - facility));
+                let length_bits = 1 + facility + gap + card + 1;
+                let whole = length_bits - 2;
+                let first = whole.min(1 + shift);
+                let parity = |bit, kind, start_bit, length_bits| BadgeParity { bit, kind, start_bit, length_bits };
+                BadgeFormat {
+                    name: "Any".into(),
+                    length_bits,
+                    fields: vec![
+                        field(BadgeFieldKind::FacilityCode, 1, facility, value),
+                        field(BadgeFieldKind::CardNumber, 1 + facility + gap, card, None),
+                    ],
+                    parity: vec![
+                        parity(0, ParityKind::Even, 1, first),
+                        parity(length_bits - 1, ParityKind::Odd, 1 + whole - first, first),
+                    ],
+                }
+            },
+        )
     }
 
     proptest! {
