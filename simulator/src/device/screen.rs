@@ -54,6 +54,32 @@ pub enum EnrollmentScreen {
 }
 
 impl EnrollmentScreen {
+    /// A short name for how the enrollment ended, one of few: for counters and logs. None while it goes on.
+    pub const fn outcome(self) -> Option<&'static str> {
+        use EnrollmentFailure as F;
+        let Self::Failed(failure) = self else {
+            return match self {
+                Self::Enrolled => Some("enrolled"),
+                Self::Pending => Some("pending"),
+                _ => None,
+            };
+        };
+        Some(match failure {
+            F::TimedOut => "timed-out",
+            F::BadgeNotReadable => "badge-not-readable",
+            F::TermsDeclined => "terms-declined",
+            F::ConsentDeclined => "consent-declined",
+            F::PalmNotReadable => "palm-not-readable",
+            F::PalmsDiffer => "palms-differ",
+            F::BadgeAlreadyEnrolled => "badge-already-enrolled",
+            F::PalmAlreadyEnrolled => "palm-already-enrolled",
+            F::UnEnrollmentInProgress => "un-enrollment-in-progress",
+            F::NotAnEnrollmentDevice => "not-an-enrollment-device",
+            F::GatewayUnreachable => "gateway-unreachable",
+            F::SystemError => "system-error",
+        })
+    }
+
     /// As the device shows it.
     pub const fn message(self) -> &'static str {
         use EnrollmentFailure as F;
@@ -96,6 +122,21 @@ pub enum EntryScreen {
 }
 
 impl EntryScreen {
+    /// A short name, one of few: for counters and logs.
+    pub const fn outcome(self) -> &'static str {
+        use RecognitionFailure as F;
+        match self {
+            Self::Granted => "granted",
+            Self::Denied => "denied",
+            Self::NoDecision => "no-decision",
+            Self::NotRecognized(F::PalmNotReadable) => "palm-not-readable",
+            Self::NotRecognized(F::PalmNotRecognized) => "palm-not-recognized",
+            Self::NotRecognized(F::Ambiguous) => "ambiguous",
+            Self::NotRecognized(F::GatewayUnreachable) => "gateway-unreachable",
+            Self::NotRecognized(F::SystemError) => "system-error",
+        }
+    }
+
     /// As the device shows it.
     pub const fn message(self) -> &'static str {
         use RecognitionFailure as F;

@@ -12,9 +12,7 @@ pub mod wiegand;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use fleetform_domain::configuration::{
-    BadgeBits, BadgeFormat, BadgeNotWritten, BaudRate, ControlPanel, Osdp, OsdpVersion, Wiegand,
-};
+use fleetform_domain::configuration::{BadgeBits, BadgeFormat, BadgeNotWritten, BaudRate, ControlPanel, Osdp, Wiegand};
 use fleetform_domain::people::BadgeNumber;
 use fleetform_domain::wire::{DeviceConfiguration, DeviceText};
 use sha2::{Digest as _, Sha256};
@@ -172,11 +170,13 @@ impl Reader {
     /// Sends a badge over the line, and waits for what the panel says.
     pub async fn present(self, panel: Option<Panel>, badge: &BadgeNumber) -> Result<Verdict, LineError> {
         let bits = self.badge_format.encode(badge)?;
+        // Where nobody is at the other end, there is nothing to wait for.
+        let Some(panel) = panel else { return Err(LineError::NoAnswer) };
         let _line = LINES.acquire().await.expect("the semaphore is never closed");
         // OSDP has times of its own, so somebody has to be there all the while.
-        let talk = move || match (&self.line, panel) {
-            (Line::Osdp { settings, key }, panel) => osdp::converse(settings, key, &bits, panel.as_ref()),
-            (Line::Wiegand(timing), panel) => wiegand::converse(timing, &bits, panel.as_ref()),
+        let talk = move || match &self.line {
+            Line::Osdp { settings, key } => osdp::converse(settings, key, &bits, &panel),
+            Line::Wiegand(timing) => wiegand::converse(timing, &bits, &panel),
         };
         tokio::task::spawn_blocking(talk).await.unwrap_or(Err(LineError::NoAnswer))
     }
@@ -194,13 +194,6 @@ impl Panel {
             }
             (Ok(_), Admission::Listed(_)) => Verdict::Denied,
         }
-    }
-}
-
-impl Line {
-    /// Whether the secure channel is insisted on.
-    fn is_secure(settings: &Osdp) -> bool {
-        settings.version == OsdpVersion::V2
     }
 }
 

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use fleetform_domain::configuration::{BadgeBits, Osdp};
+use fleetform_domain::configuration::{BadgeBits, Osdp, OsdpVersion};
 use libosdp::{
     ControlPanel, ControlPanelBuilder, OsdpCardFormats, OsdpCommand, OsdpCommandLed, OsdpCommandText, OsdpError,
     OsdpEvent, OsdpEventCardRead, OsdpFlag, OsdpLedColor, OsdpLedParams, PdCapEntity, PdCapability, PdId,
@@ -40,39 +40,37 @@ thread_local! {
     static ANSWER: Cell<Option<Verdict>> = const { Cell::new(None) };
 }
 
-/// Has a reader with these settings send a badge, and the panel, if there is one, decide.
-pub(super) fn converse(
-    settings: &Osdp,
-    key: &BaseKey,
-    badge: &BadgeBits,
-    panel: Option<&Panel>,
-) -> Result<Verdict, LineError> {
+/// Has a reader with these settings send a badge, and the panel decide.
+pub(super) fn converse(settings: &Osdp, key: &BaseKey, badge: &BadgeBits, panel: &Panel) -> Result<Verdict, LineError> {
     // A panel that speaks something else says nothing that the reader understands.
-    let far = panel.and_then(|panel| match &panel.line {
-        Line::Osdp { settings, key } => Some((panel, settings, key)),
-        Line::Wiegand(_) => None,
-    });
-    bus::begin(far.is_some_and(|(_, far, _)| far.baud_rate == settings.baud_rate));
+    let Line::Osdp { settings: far, key: far_key } = &panel.line else { return Err(LineError::NoAnswer) };
+    bus::begin(far.baud_rate == settings.baud_rate);
     CARD.set(None);
     ANSWER.set(None);
-    let mut reader = reader(settings, key).map_err(|_| LineError::NoAnswer)?;
-    let mut control = match far {
-        Some((panel, settings, key)) => Some((panel, control(settings, key).map_err(|_| LineError::NoAnswer)?)),
-        None => None,
-    };
-    let card = OsdpEventCardRead::new_wiegand(badge.bits().len(), badge.to_bytes()).map_err(|_| LineError::NoAnswer)?;
+    talk(reader(settings, key), control(far, far_key), settings, badge, panel).map_err(|_| LineError::NoAnswer)
+}
+
+/// The conversation. It fails when libosdp refuses what it is given, and when nobody answers.
+fn talk(
+    reader: Result<PeripheralDevice, OsdpError>,
+    control: Result<ControlPanel, OsdpError>,
+    settings: &Osdp,
+    badge: &BadgeBits,
+    panel: &Panel,
+) -> Result<Verdict, OsdpError> {
+    let (mut reader, mut control) = (reader?, control?);
+    let card = OsdpEventCardRead::new_wiegand(badge.bits().len(), badge.to_bytes())?;
     let mut card = Some(OsdpEvent::CardRead(card));
     let (mut before, mut quiet) = (bus::traffic(), 0);
     for _ in 0..MOST_BEATS {
-        if let Some((panel, control)) = &mut control {
-            control.refresh();
-            if let Some(bits) = CARD.take().and_then(|(length, bytes)| BadgeBits::from_bytes(&bytes, length)) {
-                tell(control, panel.decide(&bits)).map_err(|_| LineError::NoAnswer)?;
-            }
-            // The person is there when the line is.
-            if control.is_online(0) && control.is_sc_active(0) == Line::is_secure(settings) {
-                card = card.take().and_then(|card| reader.notify_event(card.clone()).is_err().then_some(card));
-            }
+        control.refresh();
+        if let Some(bits) = CARD.take().and_then(|(length, bytes)| BadgeBits::from_bytes(&bytes, length)) {
+            tell(&mut control, panel.decide(&bits))?;
+        }
+        // The person is there when the line is.
+        let is_up = control.is_online(0) && control.is_sc_active(0) == is_secure(settings);
+        if let Some(card) = card.take_if(|_| is_up) {
+            reader.notify_event(card)?;
         }
         reader.refresh();
         if let Some(verdict) = ANSWER.get() {
@@ -82,11 +80,16 @@ pub(super) fn converse(
         quiet = if now == before { quiet + 1 } else { 0 };
         before = now;
         if quiet >= QUIET_BEATS || (now.answers == 0 && now.calls >= VAIN_CALLS) {
-            return Err(LineError::NoAnswer);
+            break;
         }
         std::thread::sleep(BEAT);
     }
-    Err(LineError::NoAnswer)
+    Err(OsdpError::Query("an answer"))
+}
+
+/// Whether the secure channel is insisted on.
+fn is_secure(settings: &Osdp) -> bool {
+    settings.version == OsdpVersion::V2
 }
 
 /// The reader: a peripheral device with an LED and a display.
@@ -97,7 +100,7 @@ fn reader(settings: &Osdp, key: &BaseKey) -> Result<PeripheralDevice, OsdpError>
         .capability(PdCapability::CardDataFormat(one()))
         .capability(PdCapability::LedControl(one()))
         .capability(PdCapability::TextOutput(one()));
-    if Line::is_secure(settings) {
+    if is_secure(settings) {
         info = info.capability(PdCapability::CommunicationSecurity(one()));
     }
     let mut reader = PeripheralDevice::new(info, Box::new(bus::ReaderEnd))?;
@@ -129,7 +132,7 @@ fn control(settings: &Osdp, key: &BaseKey) -> Result<ControlPanel, OsdpError> {
 fn end(settings: &Osdp, key: &BaseKey) -> Result<PdInfoBuilder, OsdpError> {
     let baud_rate = i32::try_from(u32::from(settings.baud_rate)).map_err(|_| OsdpError::PdInfo("baud rate"))?;
     let info = PdInfoBuilder::new().address(settings.address.into())?.baud_rate(baud_rate)?;
-    Ok(if Line::is_secure(settings) { info.secure_channel_key(key.0).flag(OsdpFlag::EnforceSecure) } else { info })
+    Ok(if is_secure(settings) { info.secure_channel_key(key.0).flag(OsdpFlag::EnforceSecure) } else { info })
 }
 
 /// Answers by light and by text.

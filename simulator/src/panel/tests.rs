@@ -1,7 +1,6 @@
 //! The line as it is on a wall: both ends with settings of their own.
 
-use fleetform_domain::configuration::BadgeField;
-use fleetform_domain::configuration::BadgeFieldKind;
+use fleetform_domain::configuration::{BadgeField, BadgeFieldKind, OsdpVersion};
 
 use super::*;
 

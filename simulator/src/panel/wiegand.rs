@@ -72,11 +72,11 @@ pub fn read(lights: Lights) -> Option<Verdict> {
     }
 }
 
-/// Has a reader send a badge, and the panel, if there is one, decide.
-pub(super) fn converse(timing: &Wiegand, badge: &BadgeBits, panel: Option<&Panel>) -> Result<Verdict, LineError> {
-    let far = panel.filter(|panel| matches!(panel.line, Line::Wiegand(_)));
+/// Has a reader send a badge, and the panel decide.
+pub(super) fn converse(timing: &Wiegand, badge: &BadgeBits, panel: &Panel) -> Result<Verdict, LineError> {
     let frames = receive(&send(badge, timing));
-    let lights = far.zip(frames.first()).map_or(Lights::default(), |(panel, bits)| show(panel.decide(bits)));
+    let heard = frames.first().filter(|_| matches!(panel.line, Line::Wiegand(_)));
+    let lights = heard.map_or(Lights::default(), |bits| show(panel.decide(bits)));
     read(lights).ok_or(LineError::NoAnswer)
 }
 

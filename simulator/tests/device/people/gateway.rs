@@ -177,15 +177,22 @@ impl Gateway {
         serde_json::from_value(whole).unwrap()
     }
 
-    /// An active device with this disk.
-    pub(super) async fn device(self: &Arc<Self>, storage: &Arc<impl Storage + 'static>) -> (Device, Server) {
+    /// Where it listens, and the code of a device.
+    pub(super) async fn open(self: &Arc<Self>) -> (Server, String) {
         let authority = Arc::new(Authority::new());
         let (leaf, key) = authority.server("127.0.0.1");
         let chain = vec![leaf, authority.certificate.clone()];
         let (own, gateway) = (authority.clone(), self.clone());
         let server = serve(&authority, chain, &key, move |seen| gateway.answer(&own, seen)).await;
+        let code = server.code(&authority.pin);
+        (server, code)
+    }
+
+    /// An active device with this disk.
+    pub(super) async fn device(self: &Arc<Self>, storage: &Arc<impl Storage + 'static>) -> (Device, Server) {
+        let (server, code) = self.open().await;
         let mut device = support::device(storage).await;
-        device.scan_text(&server.code(&authority.pin)).unwrap();
+        device.scan_text(&code).unwrap();
         device.activate("98104").await.unwrap();
         (device, server)
     }

@@ -1,5 +1,6 @@
 //! People at a device: at a desk, at a door, and while the gateway is away or loses answers.
 
+mod by_hand;
 mod desk;
 mod door;
 mod gateway;
