@@ -12,6 +12,8 @@ pub mod device;
 pub mod faults;
 pub mod fleet;
 pub mod installer;
+pub mod panel;
+pub mod people;
 pub mod picture;
 pub mod release;
 pub mod scenario;

@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use super::{ActivationError, Device, DeviceError, Next, State, after, screen};
 use crate::picture;
-use crate::storage::{Committed, Der, Pending, Record, Stage};
+use crate::storage::{Committed, Der, Pending, PeopleRecord, Record, Stage};
 use crate::transport::{Address, Answer, Question, TransportError};
 
 impl Device {
@@ -136,6 +136,7 @@ impl Device {
             software: self.software.as_deref().cloned(),
             lock: None,
             completed: None,
+            people: PeopleRecord::default(),
         };
         let state = self.associated(key.clone(), committed.clone())?;
         self.save(Record { private_key: key, stage: Stage::Active(Box::new(committed)) }).await?;

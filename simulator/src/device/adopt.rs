@@ -89,6 +89,7 @@ impl Device {
                 self.note_refusal(version, RefusalReason::StorageFailed);
                 Ok(())
             }
+            Ok(()) if self.quirks.panel.is_some() => self.try_panel().await,
             applied => applied,
         }
     }

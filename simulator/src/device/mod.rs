@@ -9,6 +9,7 @@ mod adopt;
 mod error;
 mod obey;
 mod operate;
+pub mod people;
 mod quirks;
 mod renew;
 mod screen;
@@ -28,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use error::{ActivationError, DeviceError};
 pub use quirks::Quirks;
-pub use screen::{Next, Screen, after};
+pub use screen::{EnrollmentScreen, EntryScreen, Next, Screen, after};
 
 use crate::storage::{Committed, Der, Installed, MemoryStorage, Pending, Record, Stage, Storage, StorageError};
 use crate::transport::{Answer, Connection, Network, Question, TransportError, Trust};
@@ -54,6 +55,7 @@ pub struct Device {
     last_contact: Option<Instant>,
     passed: Duration,
     update: Option<Box<update::Update>>,
+    people: people::People,
     quirks: Box<Quirks>,
     line: Option<Box<Connection>>,
     /// What the gateway said of authorities when the device did as it said last.
@@ -88,6 +90,8 @@ struct Association {
     /// The network to join; the cable when there is none.
     wifi: Option<Box<WifiCredentials>>,
     refused: Option<RefusedConfiguration>,
+    /// Of the list of enrolled users on the disk.
+    users_revision: Option<Box<DeviceText>>,
     /// The network changed, and the gateway has yet to answer in it.
     on_trial: bool,
     /// It went back to the network before, and has yet to hear from the gateway in it.
@@ -120,6 +124,7 @@ impl Device {
             last_contact: None,
             passed: Duration::ZERO,
             update: None,
+            people: people::People::default(),
             quirks: Box::default(),
             line: None,
             followed: None,
@@ -129,8 +134,12 @@ impl Device {
     /// Another piece of hardware with the same asset tag and a copy of its disk, as somebody makes who copies one, switched on.
     pub async fn copied(&self, seed: u64) -> Result<Self, DeviceError> {
         let disk = Arc::new(MemoryStorage::default());
-        if let Some(record) = self.disk(|disk, tag| disk.load(tag)).await? {
+        let (record, users) = self.disk(|disk, tag| Ok((disk.load(tag)?, disk.load_users(tag)?))).await?;
+        if let Some(record) = record {
             disk.save(&self.asset_tag, &record)?;
+        }
+        if let Some(users) = users {
+            disk.save_users(&self.asset_tag, &users)?;
         }
         let mut copy = self.twin(disk, seed);
         copy.power_on().await?;
@@ -160,7 +169,7 @@ impl Device {
             State::Active(association) => match &association.lock {
                 Some(lock) => Screen::Locked(lock.reason),
                 None if association.out_of_service => Screen::OutOfService,
-                None => Screen::Active,
+                None => self.people.screen().unwrap_or(Screen::Active),
             },
         }
     }
@@ -244,13 +253,15 @@ impl Device {
         self.line = None;
         self.update = None;
         self.followed = None;
+        self.people.stop();
         self.state = State::Off;
     }
 
-    /// Forgets key, certificate and configuration, on the disk too: the device is as it left the factory.
+    /// Forgets key, certificate, configuration and people, on the disk too: the device is as it left the factory.
     pub async fn wipe(&mut self) -> Result<(), DeviceError> {
         self.line = None;
         self.update = None;
+        self.people = people::People::default();
         self.state = State::Scan;
         self.disk(|disk, tag| disk.remove(tag)).await.map_err(DeviceError::from)
     }
@@ -267,6 +278,7 @@ impl Device {
             }
             Some(Record { private_key, stage: Stage::Active(committed) }) => {
                 self.software = committed.software.clone().map(Box::new).or_else(|| self.software.take());
+                self.people.start(&committed.people);
                 self.associated(private_key, *committed)?
             }
         };
@@ -289,6 +301,7 @@ impl Device {
             out_of_service: false,
             wifi: committed.configuration.and_then(|configuration| configuration.wifi).map(Box::new),
             refused: committed.refused,
+            users_revision: committed.people.users_revision.map(Box::new),
             on_trial: committed.trial.is_some(),
             went_back: false,
         })))
@@ -323,9 +336,13 @@ impl Device {
 
     async fn save(&self, record: Record) -> Result<(), StorageError> {
         if self.quirks.disk_full {
-            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            return Err(StorageError::Io { asset_tag: self.asset_tag.to_string(), source });
+            return Err(self.full_disk());
         }
         self.disk(move |disk, tag| disk.save(tag, &record)).await
+    }
+
+    fn full_disk(&self) -> StorageError {
+        let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        StorageError::Io { asset_tag: self.asset_tag.to_string(), source }
     }
 }

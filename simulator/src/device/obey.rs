@@ -30,6 +30,7 @@ impl Device {
     pub fn pass(&mut self, time: Duration) {
         self.passed = self.passed.saturating_add(time);
         self.pass_update(time);
+        self.people.pass(time);
     }
 
     /// Locks the device when it was without its gateway for longer than its configuration lets it.
@@ -104,6 +105,9 @@ impl Device {
     async fn set_lock(&mut self, lock: Option<DeviceLock>) -> Result<(), DeviceError> {
         let stored = lock.clone();
         self.rewrite(move |committed| committed.lock = stored).await?;
+        if lock.is_some() {
+            self.people.stop();
+        }
         if let Some(association) = self.association_mut() {
             association.lock = lock.map(Box::new);
         }
@@ -121,11 +125,11 @@ impl Device {
         Ok(())
     }
 
-    fn association(&self) -> Option<&Association> {
+    pub(super) fn association(&self) -> Option<&Association> {
         if let State::Active(association) = &self.state { Some(association) } else { None }
     }
 
-    fn association_mut(&mut self) -> Option<&mut Association> {
+    pub(super) fn association_mut(&mut self) -> Option<&mut Association> {
         if let State::Active(association) = &mut self.state { Some(association) } else { None }
     }
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use fleetform_domain::problem::ProblemCode;
-use fleetform_domain::wire::{CHECK_IN_PATH, CheckInRequest, CheckInResponse, DeviceConfiguration};
+use fleetform_domain::wire::{
+    CHECK_IN_PATH, CheckInRequest, CheckInResponse, DeviceConfiguration, DeviceLock, DeviceText,
+    MAX_FAILED_HEALTH_CHECKS,
+};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::de::DeserializeOwned;
 
@@ -41,6 +44,7 @@ impl Device {
 
     async fn settle_and_wait(&mut self, seconds: u32) -> Result<CheckInResponse, DeviceError> {
         let settled = self.settle().await?;
+        self.tell_untold().await?;
         if seconds == 0 || self.lock().is_some() || self.has_tried(settled.desired_configuration_version) {
             return Ok(settled);
         }
@@ -71,7 +75,7 @@ impl Device {
             tried = self.has_tried(wanted).then_some(wanted);
         }
         for _ in 0..ROUNDS {
-            let before = (self.starts, self.lock().cloned());
+            let before = self.what_changes();
             let answer = match self.report(0).await {
                 Err(DeviceError::Transport(_)) if self.fail_trial().await? => continue,
                 answer => answer?,
@@ -81,7 +85,7 @@ impl Device {
                 self.update = None;
             }
             // What was asked changed the device: that is said at once.
-            let changed = (self.starts, self.lock().cloned()) != before;
+            let changed = self.what_changes() != before;
             let wanted = answer.desired_configuration_version;
             // What was tried in vain is tried again at the next check-in that is due.
             let settled = self.is_settled(wanted) || tried == Some(wanted);
@@ -94,6 +98,20 @@ impl Device {
             }
         }
         Err(DeviceError::Unsettled)
+    }
+
+    /// What the gateway's answers change besides the configuration.
+    fn what_changes(&self) -> (u32, Option<DeviceLock>, Option<DeviceText>) {
+        (self.starts, self.lock().cloned(), self.enrolled_users_revision().cloned())
+    }
+
+    /// The health checks that fail, each once.
+    fn failed_checks(&self) -> Vec<DeviceText> {
+        let mut checks = self.failed_health_checks.clone();
+        checks
+            .extend(self.people.failed_checks().into_iter().filter(|check| !self.failed_health_checks.contains(check)));
+        checks.truncate(MAX_FAILED_HEALTH_CHECKS);
+        checks
     }
 
     /// Sends its last report once more, as a line or somebody on it may do.
@@ -111,7 +129,7 @@ impl Device {
             counter: self.counter,
             software_version: self.software_version(),
             applied_configuration_version: self.applied_configuration_version(),
-            failed_health_checks: self.failed_health_checks.clone(),
+            failed_health_checks: self.failed_checks(),
             lock: self.lock().cloned(),
             completed_command: match &self.state {
                 State::Active(association) => association.completed.clone(),
@@ -120,7 +138,7 @@ impl Device {
             refused_configuration: self.refused_configuration(),
             software_update: self.software_update(),
             trusted_authorities: self.trusted_authorities(),
-            enrolled_users_revision: None,
+            enrolled_users_revision: self.enrolled_users_revision().cloned(),
             sensors: None,
             wait_seconds,
         }
@@ -128,6 +146,8 @@ impl Device {
 
     async fn report(&mut self, wait_seconds: u32) -> Result<CheckInResponse, DeviceError> {
         self.mind_absence().await?;
+        self.people.clear();
+        self.mind_enrollment().await?;
         // Counted before it is sent: whether a lost one arrived is not known, and no number may come twice.
         self.counter += 1;
         let message = self.state_report(wait_seconds);
@@ -135,9 +155,11 @@ impl Device {
         let question = Question::post_json(CHECK_IN_PATH, &message).waiting(wait).once();
         let answer: CheckInResponse = self.ask(&question).await?;
         self.note_contact();
+        self.people.note_reported();
         self.pass_trial().await?;
         self.obey(&answer).await?;
         self.follow_authorities(&answer).await?;
+        self.follow_users(&answer).await?;
         Ok(answer)
     }
 

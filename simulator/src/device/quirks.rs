@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 
 use fleetform_domain::configuration::RefusalReason;
 
+use crate::panel::PanelQuirks;
 use crate::transport::Clock;
 
 /// What is wrong with a device, or around it. Nothing is, unless it is said here.
@@ -24,4 +25,8 @@ pub struct Quirks {
     pub damaged_downloads: u32,
     /// Its clock.
     pub clock: Clock,
+    /// There is no badge scanner, or none that works. Of Enrollment devices.
+    pub no_badge_scanner: bool,
+    /// What is wrong with the control panel that it is wired to; it fits, when this is none. Of Entry devices.
+    pub panel: Option<Box<PanelQuirks>>,
 }

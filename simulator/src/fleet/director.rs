@@ -8,13 +8,19 @@ use fleetform_domain::wire::{DeviceName, DeviceText};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::people::Attendance;
 use crate::device::{Device, DeviceError};
 use crate::scenario::{Once, Part, Scenario};
+use crate::telemetry::Telemetry;
+
+/// When people who could not come yet try again.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The scenario, and how far each device is in it.
 #[derive(Debug)]
 pub(super) struct Director {
     scenario: Arc<Scenario>,
+    people: Attendance,
     roles: Mutex<HashMap<DeviceText, Box<Role>>>,
 }
 
@@ -25,11 +31,13 @@ pub(super) struct Role {
     begun: Instant,
     powerless: bool,
     copy: Option<Device>,
+    /// What is to happen with people as soon as it can.
+    people: Vec<Once>,
 }
 
 impl Director {
     pub(super) fn new(scenario: Arc<Scenario>) -> Self {
-        Self { scenario, roles: Mutex::default() }
+        Self { people: Attendance::of(&scenario), scenario, roles: Mutex::default() }
     }
 
     /// The role of a device that goes to work; it comes back with the device.
@@ -37,8 +45,13 @@ impl Director {
         let known = self.roles.lock().remove(device.asset_tag());
         known.or_else(|| {
             let part = self.scenario.part(name)?;
-            Some(Box::new(Role { part, begun: Instant::now(), powerless: false, copy: None }))
+            Some(Box::new(Role { part, begun: Instant::now(), powerless: false, copy: None, people: Vec::new() }))
         })
+    }
+
+    /// Who came where so far.
+    pub(super) fn people(&self) -> &Attendance {
+        &self.people
     }
 
     pub(super) fn put_back(&self, device: &Device, role: Box<Role>) {
@@ -56,9 +69,10 @@ impl Director {
 
 impl Role {
     /// Makes the device, and what is around it, as they are to be now.
-    pub(super) async fn enter(&mut self, device: &mut Device) {
+    pub(super) async fn enter(&mut self, device: &mut Device, people: &Attendance, telemetry: &Telemetry) {
         let elapsed = self.begun.elapsed();
         let setting = self.part.setting(elapsed);
+        let is_rewired = device.quirks().panel != setting.quirks.panel;
         *device.quirks() = setting.quirks;
         device.set_failed_health_checks(setting.failed_health_checks);
         let has_power_again = std::mem::replace(&mut self.powerless, setting.powerless) && !setting.powerless;
@@ -70,6 +84,10 @@ impl Role {
             let started = device.power_on().await.map(drop);
             note(device, "start", started);
         }
+        if is_rewired {
+            let tried = device.try_panel().await;
+            note(device, "try its panel", tried);
+        }
         for once in self.part.take(elapsed, false) {
             let done = match once {
                 Once::Tamper => device.tamper().await,
@@ -79,6 +97,10 @@ impl Role {
                     Ok(())
                 }
                 Once::Replay => device.check_in_again().await.map(drop),
+                Once::Enroll(_) | Once::Enter(_) => {
+                    self.people.push(once);
+                    Ok(())
+                }
                 Once::WrongZip
                 | Once::UnreadableQr
                 | Once::MultipleQrCodes
@@ -87,6 +109,11 @@ impl Role {
                 | Once::SlowInstaller(_) => Ok(()),
             };
             note(device, "play its part", done);
+        }
+        for once in std::mem::take(&mut self.people) {
+            if !people.come(device, once, telemetry).await {
+                self.people.push(once);
+            }
         }
         match (setting.copied, &self.copy) {
             (true, None) => match device.copied(rand::random()).await {
@@ -111,7 +138,9 @@ impl Role {
             note(copy, "report as a copy", reported);
         }
         // A moment later, so that it has changed by then.
-        self.part.setting(self.begun.elapsed()).next.map(|next| next + Duration::from_millis(20))
+        let next = self.part.setting(self.begun.elapsed()).next.map(|next| next + Duration::from_millis(20));
+        // People who wait for their turn look again soon.
+        next.into_iter().chain((!self.people.is_empty()).then_some(SOON)).min()
     }
 }
 

@@ -11,6 +11,7 @@ pub mod decide;
 mod director;
 mod follow;
 mod order;
+mod people;
 mod population;
 mod status;
 mod visit;

@@ -51,7 +51,9 @@ impl Slot {
             None | Some(Screen::Scan | Screen::Zip | Screen::Confirm) => Hardware::Blank,
             // A restart tells what is on the disk; until then there may be a commit to repeat.
             Some(Screen::Off | Screen::Halted(_) | Screen::Pending) => Hardware::Pending,
-            Some(Screen::Active | Screen::Locked(_) | Screen::OutOfService) => Hardware::Associated(self.sequence),
+            Some(
+                Screen::Active | Screen::Enrollment(_) | Screen::Entry(_) | Screen::Locked(_) | Screen::OutOfService,
+            ) => Hardware::Associated(self.sequence),
         }
     }
 }

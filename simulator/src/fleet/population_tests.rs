@@ -2,7 +2,7 @@ use fleetform_domain::configuration::DeviceType;
 use rcgen::{CertificateParams, KeyPair};
 
 use super::*;
-use crate::storage::{Committed, Der, MemoryStorage, Record, Stage as Disk};
+use crate::storage::{Committed, Der, MemoryStorage, PeopleRecord, Record, Stage as Disk};
 use crate::transport::{Network, Timeouts};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,6 +32,7 @@ fn active(maker: &Maker, uid: &str) -> Device {
         software: None,
         lock: None,
         completed: None,
+        people: PeopleRecord::default(),
     };
     let mut device = maker.make(asset_tag(uid), 0);
     device

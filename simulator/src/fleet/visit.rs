@@ -86,8 +86,8 @@ impl Tools {
     /// Carries out an order.
     pub(super) async fn visit(&self, mut order: Order) -> Done {
         let mut role = self.director.as_ref().and_then(|director| director.take(&order.name, &order.device));
-        if let Some(role) = &mut role {
-            role.enter(&mut order.device).await;
+        if let (Some(director), Some(role)) = (&self.director, &mut role) {
+            role.enter(&mut order.device, director.people(), &self.telemetry).await;
         }
         let outcome = self.play(&mut order, role.as_deref_mut()).await;
         let mut cue = None;

@@ -1,6 +1,7 @@
 //! Scenarios: files that say what goes wrong with which devices, and when. The same file and the same seed make the same things go
 //! wrong with the same devices.
 
+mod people;
 mod script;
 
 use std::path::Path;
@@ -11,6 +12,7 @@ use fleetform_domain::wire::{DeviceText, MAX_FAILED_HEALTH_CHECKS};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+pub use people::{Enrolls, Enters, PanelFault, PanelTrouble};
 pub use script::{Once, Part, Setting};
 
 /// Most acts of a scenario.
@@ -125,6 +127,14 @@ pub enum Deed {
     Absence(Lasts),
     /// The device's last report reaches the gateway again, so many times.
     ReplayRequests(Times),
+    /// People enroll at the device.
+    Enroll(Enrolls),
+    /// People want to enter at the device.
+    Enter(Enters),
+    /// The device has no badge scanner.
+    NoBadgeScanner(Span),
+    /// The control panel does not fit the device.
+    Panel(PanelTrouble),
 }
 
 /// So many times.
@@ -266,6 +276,9 @@ impl Deed {
             Self::ClockSkew(skew) => {
                 ensure!((-MOST_SKEW..=MOST_SKEW).contains(&skew.ahead), "ahead: at most 100 years, either way");
             }
+            Self::Enroll(people) => people.check()?,
+            Self::Enter(people) => people.check()?,
+            Self::Panel(trouble) => trouble.check()?,
             _ => {}
         }
         match self {
@@ -294,7 +307,10 @@ impl Deed {
     fn span(&self) -> Option<SignedDuration> {
         match self {
             Self::SlowInstaller(lasts) | Self::PowerLoss(lasts) | Self::Absence(lasts) => Some(lasts.span),
-            Self::DiskFull(span) | Self::NetworkLoss(span) | Self::Clone(span) => span.span,
+            Self::DiskFull(span) | Self::NetworkLoss(span) | Self::Clone(span) | Self::NoBadgeScanner(span) => {
+                span.span
+            }
+            Self::Panel(trouble) => trouble.span,
             Self::FlappingNetwork(flaps) => {
                 Some(flaps.cycle().saturating_mul(i32::try_from(flaps.times).unwrap_or(i32::MAX)))
             }
@@ -310,7 +326,9 @@ impl Deed {
             | Self::CorruptDownload(_)
             | Self::Tamper
             | Self::Restart
-            | Self::ReplayRequests(_) => None,
+            | Self::ReplayRequests(_)
+            | Self::Enroll(_)
+            | Self::Enter(_) => None,
         }
     }
 }
@@ -346,6 +364,14 @@ mod tests {
             ("{ do: { failHealthChecks: { names: [] } } }", "acts[0]: do: names: 1 to 16"),
             ("{ do: { flappingNetwork: { down: 0s, up: 1s, times: 1 } } }", "acts[0]: do: down: 1 ms to 10"),
             ("{ do: { flappingNetwork: { down: 1us, up: 1s, times: 1 } } }", "acts[0]: do: down: 1 ms to 10"),
+            ("{ do: { enroll: { people: 0 } } }", "acts[0]: do: people: 1 to 1000"),
+            ("{ do: { enroll: { people: 1, first: 4294967295 } } }", "acts[0]: do: first: the last person"),
+            ("{ do: { enroll: { people: 1, fails: BADGE_ALREADY_ENROLLED } } }", "acts[0]: do: fails: TIMED_OUT"),
+            ("{ do: { enter: { people: 1001 } } }", "acts[0]: do: people: 1 to 1000"),
+            ("{ do: { enter: { people: 1, fails: AMBIGUOUS } } }", "acts[0]: do: fails: PALM_NOT_READABLE or"),
+            ("{ do: { panel: { is: { address: 127 } } } }", "acts[0]: do: is: address: 0 to 126"),
+            ("{ do: { panel: { is: { baudRate: 300 } } } }", "baudRate 300: must be"),
+            ("{ do: { panel: { is: lost, for: -1s } } }", "acts[0]: do: for: 0 to 10 years"),
             (
                 "{ do: { flappingNetwork: { down: 1s, up: 2562047788015215h, times: 1 } } }",
                 "acts[0]: do: up: 1 ms to 10",
@@ -366,6 +392,6 @@ mod tests {
             .collect();
         let deed = |act: &Act| format!("{:?}", act.deed).split(['(', ' ']).next().unwrap_or_default().to_owned();
         let shown: std::collections::BTreeSet<String> = read.iter().flat_map(|one| &one.acts).map(deed).collect();
-        assert_eq!(shown.len(), 20, "each deed has an example: {shown:?}");
+        assert_eq!(shown.len(), 24, "each deed has an example: {shown:?}");
     }
 }

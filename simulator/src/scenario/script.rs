@@ -7,13 +7,15 @@ use fleetform_domain::wire::{DeviceName, DeviceText};
 use jiff::SignedDuration;
 use sha2::{Digest as _, Sha256};
 
-use super::{Act, Cast, Deed, Scenario};
+use super::{Act, Cast, Deed, Enrolls, Enters, Scenario};
 use crate::device::Quirks;
 
 /// What a scenario has in store for one device.
 #[derive(Clone, Debug)]
 pub struct Part {
     acts: Vec<Pending>,
+    /// Of the scenario: it makes the people.
+    seed: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +63,10 @@ pub enum Once {
     BreakDown,
     /// The installer takes so long.
     SlowInstaller(Duration),
+    /// People enroll.
+    Enroll(Enrolls),
+    /// People want to enter.
+    Enter(Enters),
 }
 
 impl Once {
@@ -83,7 +89,7 @@ impl Scenario {
     pub fn part(&self, device: &DeviceName) -> Option<Part> {
         let of_it = |(number, act): (usize, &Act)| act.devices.includes(self.seed, number, device).then(|| act.clone());
         let acts: Vec<_> = self.acts.iter().enumerate().filter_map(of_it).map(Pending::new).collect();
-        (!acts.is_empty()).then_some(Part { acts })
+        (!acts.is_empty()).then_some(Part { acts, seed: self.seed })
     }
 }
 
@@ -167,6 +173,8 @@ impl Pending {
             Deed::ForgedQr(_) => Once::ForgedQr,
             Deed::BreakDown(_) => Once::BreakDown,
             Deed::SlowInstaller(lasts) => Once::SlowInstaller(whole(lasts.span)),
+            Deed::Enroll(people) => Once::Enroll(*people),
+            Deed::Enter(people) => Once::Enter(*people),
             _ => return None,
         })
     }
@@ -185,7 +193,7 @@ impl Part {
                 setting.next = setting.next.into_iter().chain(change).min();
             }
             if now && !is_once {
-                setting.add(pending);
+                setting.add(pending, self.seed);
             }
         }
         setting
@@ -219,7 +227,7 @@ impl Part {
 }
 
 impl Setting {
-    fn add(&mut self, pending: &Pending) {
+    fn add(&mut self, pending: &Pending, seed: u64) {
         match &pending.act.deed {
             Deed::DiskFull(_) => self.quirks.disk_full = true,
             Deed::NetworkLoss(_) | Deed::FlappingNetwork(_) => self.quirks.no_network = true,
@@ -233,6 +241,8 @@ impl Setting {
             Deed::CorruptDownload(_) => self.quirks.damaged_downloads += pending.left,
             Deed::ClockSkew(skew) => self.quirks.clock.ahead_seconds = skew.ahead.as_secs(),
             Deed::Clone(_) => self.copied = true,
+            Deed::NoBadgeScanner(_) => self.quirks.no_badge_scanner = true,
+            Deed::Panel(trouble) => trouble.add_to(self.quirks.panel.get_or_insert_default(), seed),
             Deed::WrongZip(_)
             | Deed::UnreadableQr(_)
             | Deed::MultipleQrCodes(_)
@@ -242,7 +252,9 @@ impl Setting {
             | Deed::Tamper
             | Deed::Restart
             | Deed::Absence(_)
-            | Deed::ReplayRequests(_) => {}
+            | Deed::ReplayRequests(_)
+            | Deed::Enroll(_)
+            | Deed::Enter(_) => {}
         }
     }
 }
@@ -341,6 +353,29 @@ mod tests {
         assert_eq!(part.take(at(12), false), [Once::Tamper]);
         assert_eq!(part.take(at(12), false), []);
         assert_eq!(part.setting(at(12)), Setting::default());
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_panel_begins_ends_and_adds_up() {
+        let part = part(
+            "{ do: { panel: { is: lost, for: 5s } } }, { after: 3s, do: { panel: { is: { admits: 2 } } } }, { do: { noBadgeScanner: {} } }",
+        );
+        let panel =
+            |second| part.setting(at(second)).quirks.panel.map(|panel| (panel.lost, panel.admits.map(|a| a.len())));
+        assert_eq!(panel(0), Some((true, None)));
+        assert_eq!(panel(4), Some((true, Some(2))));
+        assert_eq!(panel(6), Some((false, Some(2))));
+        assert!(part.setting(at(6)).quirks.no_badge_scanner);
+    }
+
+    #[test]
+    fn people_come_once_and_in_their_time() {
+        let mut part =
+            part("{ after: 10s, do: { enroll: { people: 2 } } }, { do: { enter: { people: 1, first: 7 } } }");
+        let enter = Once::Enter(Enters { people: 1, first: 7, fails: None });
+        assert_eq!(part.take(at(0), false), [enter]);
+        assert_eq!(part.take(at(10), false), [Once::Enroll(Enrolls { people: 2, first: 0, fails: None })]);
+        assert_eq!(part.take(at(11), false), []);
     }
 
     #[test]

@@ -13,6 +13,9 @@ use super::{Record, Storage, StorageError};
 
 const SUFFIX: &str = ".jsonl";
 
+/// Of the sealed list of enrolled users, beside the record.
+const USERS: &str = ".users";
+
 /// A file that would grow beyond this is written anew, with the latest record only. In bytes.
 const LONG: u64 = 32 * 1024;
 const LOCK: &str = ".lock";
@@ -51,6 +54,15 @@ impl DirectoryStorage {
         Ok(Self { directory, _lock: lock })
     }
 
+    fn remove_file(&self, asset_tag: &DeviceText, suffix: &str) -> Result<(), StorageError> {
+        match fs::remove_file(self.file(asset_tag, suffix)) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(StorageError::Io { asset_tag: asset_tag.to_string(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn file(&self, asset_tag: &DeviceText, suffix: &str) -> PathBuf {
         // The first letter keeps `.` and `..`, which are good texts of devices, from being names of directories.
         self.directory.join(format!("d{asset_tag}{suffix}"))
@@ -77,10 +89,10 @@ fn append(path: &Path, line: &[u8]) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Puts a file with this line only in place of the one that is there.
-fn replace(path: &Path, beside: &Path, line: &[u8]) -> io::Result<()> {
+/// Puts a file with these bytes only in place of the one that is there.
+fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = private().create(true).truncate(true).write(true).open(beside)?;
-    file.write_all(line)?;
+    file.write_all(bytes)?;
     drop(file);
     fs::rename(beside, path)
 }
@@ -114,12 +126,26 @@ impl Storage for DirectoryStorage {
     }
 
     fn remove(&self, asset_tag: &DeviceText) -> Result<(), StorageError> {
-        match fs::remove_file(self.file(asset_tag, SUFFIX)) {
-            Err(source) if source.kind() != ErrorKind::NotFound => {
-                Err(StorageError::Io { asset_tag: asset_tag.to_string(), source })
-            }
-            _ => Ok(()),
+        // The list first: without its record nothing names it any more.
+        self.remove_users(asset_tag)?;
+        self.remove_file(asset_tag, SUFFIX)
+    }
+
+    fn load_users(&self, asset_tag: &DeviceText) -> Result<Option<Vec<u8>>, StorageError> {
+        match fs::read(self.file(asset_tag, USERS)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StorageError::Io { asset_tag: asset_tag.to_string(), source }),
         }
+    }
+
+    fn save_users(&self, asset_tag: &DeviceText, sealed: &[u8]) -> Result<(), StorageError> {
+        replace(&self.file(asset_tag, USERS), &self.file(asset_tag, ".users.new"), sealed)
+            .map_err(|source| StorageError::Io { asset_tag: asset_tag.to_string(), source })
+    }
+
+    fn remove_users(&self, asset_tag: &DeviceText) -> Result<(), StorageError> {
+        self.remove_file(asset_tag, USERS)
     }
 
     fn list(&self) -> Result<Vec<DeviceText>, StorageError> {
@@ -137,7 +163,7 @@ impl Storage for DirectoryStorage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::{Committed, Der, Stage};
+    use crate::storage::{Committed, Der, PeopleRecord, Stage};
 
     fn record(association: &str) -> Record {
         let committed = Committed {
@@ -152,6 +178,7 @@ mod tests {
             software: None,
             lock: None,
             completed: None,
+            people: PeopleRecord::default(),
         };
         Record { private_key: Der(vec![7; 8]), stage: Stage::Active(Box::new(committed)) }
     }
@@ -231,6 +258,25 @@ mod tests {
         assert!(matches!(DirectoryStorage::open(directory.path()), Err(StorageError::InUse { .. })));
         drop(storage);
         assert!(DirectoryStorage::open(directory.path()).is_ok());
+    }
+
+    #[test]
+    fn a_list_lies_beside_its_record_and_goes_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = DirectoryStorage::open(directory.path()).unwrap();
+        let (own, other) = (tag("SIM-1"), tag("SIM-1.users"));
+        for device in [&own, &other] {
+            storage.save(device, &record("a")).unwrap();
+        }
+        storage.save_users(&own, b"sealed").unwrap();
+        storage.save_users(&own, b"sealed anew").unwrap();
+        assert_eq!(storage.load_users(&own).unwrap().as_deref(), Some(&b"sealed anew"[..]));
+        assert_eq!(storage.load_users(&other).unwrap(), None);
+        assert_eq!(storage.list().unwrap().len(), 2);
+        storage.remove(&own).unwrap();
+        assert_eq!(storage.load_users(&own).unwrap(), None);
+        assert_eq!(storage.load(&other).unwrap(), Some(record("a")));
+        storage.remove_users(&own).unwrap();
     }
 
     #[cfg(unix)]

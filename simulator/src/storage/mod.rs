@@ -1,6 +1,7 @@
-//! What a device keeps when its power goes: its key, its association and its configuration.
+//! What a device keeps when its power goes: its key, its association, its configuration, and what it knows of people.
 
 mod directory;
+mod people;
 mod record;
 
 use std::collections::HashMap;
@@ -10,9 +11,10 @@ use fleetform_domain::wire::DeviceText;
 use parking_lot::Mutex;
 
 pub use directory::DirectoryStorage;
+pub use people::{MAX_UNTOLD, PeopleRecord, Untold};
 pub use record::{Committed, Der, Installed, Pending, Record, Stage, Trial};
 
-/// The disks of devices, one record for each.
+/// The disks of devices: one record for each, and a list of enrolled users beside it, sealed by the device.
 ///
 /// # Guarantees
 ///
@@ -24,8 +26,17 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Replaces the record of a device.
     fn save(&self, asset_tag: &DeviceText, record: &Record) -> Result<(), StorageError>;
 
-    /// Removes the record of a device, if there is one.
+    /// Removes the record of a device and its list, if there are any.
     fn remove(&self, asset_tag: &DeviceText) -> Result<(), StorageError>;
+
+    /// The sealed list of a device; none when it holds none.
+    fn load_users(&self, asset_tag: &DeviceText) -> Result<Option<Vec<u8>>, StorageError>;
+
+    /// Replaces the sealed list of a device.
+    fn save_users(&self, asset_tag: &DeviceText, sealed: &[u8]) -> Result<(), StorageError>;
+
+    /// Removes the list of a device, if there is one.
+    fn remove_users(&self, asset_tag: &DeviceText) -> Result<(), StorageError>;
 
     /// The devices that have a record.
     fn list(&self) -> Result<Vec<DeviceText>, StorageError>;
@@ -68,7 +79,10 @@ pub enum StorageError {
 
 /// Records in memory, for tests: they outlive a device, but not the program.
 #[derive(Default)]
-pub struct MemoryStorage(Mutex<HashMap<DeviceText, Record>>);
+pub struct MemoryStorage {
+    records: Mutex<HashMap<DeviceText, Record>>,
+    users: Mutex<HashMap<DeviceText, Vec<u8>>>,
+}
 
 impl fmt::Debug for MemoryStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,20 +92,34 @@ impl fmt::Debug for MemoryStorage {
 
 impl Storage for MemoryStorage {
     fn load(&self, asset_tag: &DeviceText) -> Result<Option<Record>, StorageError> {
-        Ok(self.0.lock().get(asset_tag).cloned())
+        Ok(self.records.lock().get(asset_tag).cloned())
     }
 
     fn save(&self, asset_tag: &DeviceText, record: &Record) -> Result<(), StorageError> {
-        self.0.lock().insert(asset_tag.clone(), record.clone());
+        self.records.lock().insert(asset_tag.clone(), record.clone());
         Ok(())
     }
 
     fn remove(&self, asset_tag: &DeviceText) -> Result<(), StorageError> {
-        self.0.lock().remove(asset_tag);
+        self.records.lock().remove(asset_tag);
+        self.remove_users(asset_tag)
+    }
+
+    fn load_users(&self, asset_tag: &DeviceText) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.users.lock().get(asset_tag).cloned())
+    }
+
+    fn save_users(&self, asset_tag: &DeviceText, sealed: &[u8]) -> Result<(), StorageError> {
+        self.users.lock().insert(asset_tag.clone(), sealed.to_vec());
+        Ok(())
+    }
+
+    fn remove_users(&self, asset_tag: &DeviceText) -> Result<(), StorageError> {
+        self.users.lock().remove(asset_tag);
         Ok(())
     }
 
     fn list(&self) -> Result<Vec<DeviceText>, StorageError> {
-        Ok(self.0.lock().keys().cloned().collect())
+        Ok(self.records.lock().keys().cloned().collect())
     }
 }

@@ -41,6 +41,8 @@ pub struct Telemetry {
     activations: Family<Label, Counter>,
     check_ins: Family<Label, Counter>,
     lists: Family<Label, Counter>,
+    enrollments: Family<Label, Counter>,
+    entries: Family<Label, Counter>,
     handshakes: Counter<u64, AtomicU64>,
     is_listed: AtomicBool,
     troubles: Mutex<HashMap<(&'static str, &'static str), Throttle>>,
@@ -65,6 +67,14 @@ impl Telemetry {
         registry.register("check_ins", "Check-ins by outcome, configuration included", check_ins.clone());
         let lists = Family::default();
         registry.register("lists", "Lists of devices read from the portal, by outcome", lists.clone());
+        let enrollments = Family::default();
+        registry.register("enrollments", "Enrollments of simulated people, by how they ended", enrollments.clone());
+        let entries = Family::default();
+        registry.register(
+            "entries",
+            "Palms that simulated people presented at doors, by what came of it",
+            entries.clone(),
+        );
         let handshakes = Counter::default();
         registry.register("handshakes", "TLS handshakes with portal and gateway", handshakes.clone());
         let telemetry = Self {
@@ -74,6 +84,8 @@ impl Telemetry {
             activations,
             check_ins,
             lists,
+            enrollments,
+            entries,
             handshakes,
             is_listed: AtomicBool::new(false),
             troubles: Mutex::default(),
@@ -119,6 +131,14 @@ impl Telemetry {
         self.lists.get_or_create(&[("outcome", outcome)]).inc();
     }
 
+    pub(crate) fn enrollment(&self, outcome: &'static str) {
+        self.enrollments.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    pub(crate) fn entry(&self, outcome: &'static str) {
+        self.entries.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
     /// Says in the log what went wrong: at once the first time, and then with how often it happened meanwhile.
     pub(crate) fn trouble(&self, what: &'static str, kind: &'static str, example: &dyn fmt::Display) {
         let admitted = self.troubles.lock().entry((what, kind)).or_default().admit(Instant::now(), QUIET);
@@ -148,6 +168,8 @@ mod tests {
         telemetry.activation("activated");
         telemetry.check_in("ok");
         telemetry.list("ok");
+        telemetry.enrollment("enrolled");
+        telemetry.entry("granted");
         // Families are hash maps: only the order of lines within one differs.
         let text = telemetry.metrics();
         let mut lines: Vec<_> = text.lines().collect();

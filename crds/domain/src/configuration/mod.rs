@@ -2,6 +2,7 @@
 //! a configuration must have before a device can be activated with it.
 
 mod badge;
+mod badge_bits;
 mod io;
 mod panel;
 mod refusal;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use badge::{BadgeField, BadgeFieldKind, BadgeFormat, BadgeParity, ParityKind};
+pub use badge_bits::{BadgeBits, BadgeNotRead, BadgeNotWritten, MAX_BADGE_BITS, UnusableFormat};
 pub use io::{ActiveLevel, Input, InputFunction, Io, Output, Relay, Rest, Trigger};
 pub use panel::{BaudRate, ControlPanel, Osdp, OsdpVersion, Wiegand};
 pub use refusal::RefusalReason;

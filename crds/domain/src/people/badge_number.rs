@@ -46,6 +46,12 @@ impl fmt::Display for BadgeNumber {
     }
 }
 
+impl From<u64> for BadgeNumber {
+    fn from(value: u64) -> Self {
+        Self(value.to_string())
+    }
+}
+
 impl From<BadgeNumber> for String {
     fn from(number: BadgeNumber) -> Self {
         number.0

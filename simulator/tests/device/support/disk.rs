@@ -23,6 +23,14 @@ impl FailingStorage {
     pub(crate) fn set_failing(&self, failing: bool) {
         self.failing.store(failing, Ordering::Relaxed);
     }
+
+    fn check(&self, asset_tag: &DeviceText) -> Result<(), StorageError> {
+        if self.failing.load(Ordering::Relaxed) {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(StorageError::Io { asset_tag: asset_tag.to_string(), source: full });
+        }
+        Ok(())
+    }
 }
 
 impl Storage for FailingStorage {
@@ -31,15 +39,25 @@ impl Storage for FailingStorage {
     }
 
     fn save(&self, asset_tag: &DeviceText, record: &Record) -> Result<(), StorageError> {
-        if self.failing.load(Ordering::Relaxed) {
-            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            return Err(StorageError::Io { asset_tag: asset_tag.to_string(), source: full });
-        }
+        self.check(asset_tag)?;
         self.disk.save(asset_tag, record)
     }
 
     fn remove(&self, asset_tag: &DeviceText) -> Result<(), StorageError> {
         self.disk.remove(asset_tag)
+    }
+
+    fn load_users(&self, asset_tag: &DeviceText) -> Result<Option<Vec<u8>>, StorageError> {
+        self.disk.load_users(asset_tag)
+    }
+
+    fn save_users(&self, asset_tag: &DeviceText, sealed: &[u8]) -> Result<(), StorageError> {
+        self.check(asset_tag)?;
+        self.disk.save_users(asset_tag, sealed)
+    }
+
+    fn remove_users(&self, asset_tag: &DeviceText) -> Result<(), StorageError> {
+        self.disk.remove_users(asset_tag)
     }
 
     fn list(&self) -> Result<Vec<DeviceText>, StorageError> {

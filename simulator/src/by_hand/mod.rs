@@ -1,4 +1,7 @@
-//! One device that a person plays: it scans a code, asks for the ZIP code's site, and is activated when that is confirmed.
+//! One device that a person plays: it scans a code, asks for the ZIP code's site, and is activated when that is confirmed. People
+//! enroll and enter at it, one at a time.
+
+mod people;
 
 use std::io::{self, BufRead as _, Write as _};
 use std::path::PathBuf;
@@ -6,19 +9,46 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use fleetform_domain::wire::{DeviceText, LookupResponse};
 use tokio::time::sleep;
 
 use crate::device::Device;
-use crate::storage::MemoryStorage;
+use crate::storage::{DirectoryStorage, MemoryStorage, Storage};
 use crate::transport::{Network, Timeouts};
+
+pub use people::{Activated, Enroll, Enter, Unreadable};
+
+/// What is printed on the hardware, unless it is said.
+const ASSET_TAG: &str = "0000195169";
 
 /// Plays one device: scans an activation code, types the ZIP code, confirms the site and checks in until Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "fleetform-device", version)]
-#[command(group = clap::ArgGroup::new("scanned").required(true))]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, disable_help_subcommand = true)]
 pub struct Cli {
+    /// What people do at a device that was activated before.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// The activation of a device.
+    #[command(flatten)]
+    pub activation: Option<Activation>,
+}
+
+/// What people do at a device that was activated before.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Somebody enrolls at the device: the badge, the terms, the consent, the palms
+    Enroll(Enroll),
+    /// Somebody presents a palm at the door
+    Enter(Enter),
+}
+
+/// The activation of a device.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("scanned").required(true))]
+pub struct Activation {
     /// The picture of the code, a PNG file, as held in front of the device's camera
     #[arg(long, value_name = "FILE", group = "scanned")]
     pub picture: Option<PathBuf>,
@@ -32,8 +62,12 @@ pub struct Cli {
     pub zip: String,
 
     /// What is printed on the hardware: 1 to 64 letters, digits, `.`, `_` or `-`
-    #[arg(long, value_name = "TAG", default_value = "0000195169", value_parser = asset_tag)]
+    #[arg(long, value_name = "TAG", default_value = ASSET_TAG, value_parser = asset_tag)]
     pub asset_tag: DeviceText,
+
+    /// Where the device keeps what it knows, for people to enroll and enter at it later. Left out, all is gone when it ends
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 
     /// Confirm the site without asking
     #[arg(long)]
@@ -62,8 +96,20 @@ pub fn main(cli: &Cli) -> anyhow::Result<()> {
 }
 
 async fn play(cli: &Cli) -> anyhow::Result<()> {
-    // Its keys are gone when it ends, as those of a device that is thrown away.
-    let storage = Arc::new(MemoryStorage::default());
+    match (&cli.command, &cli.activation) {
+        (Some(Command::Enroll(one)), _) => people::enroll(one).await,
+        (Some(Command::Enter(one)), _) => people::enter(one).await,
+        (None, Some(activation)) => activate(activation).await,
+        (None, None) => bail!("give --picture or --code, and --zip"),
+    }
+}
+
+async fn activate(cli: &Activation) -> anyhow::Result<()> {
+    let storage: Arc<dyn Storage> = match &cli.state_dir {
+        Some(directory) => Arc::new(DirectoryStorage::open(directory)?),
+        // Its keys are gone when it ends, as those of a device that is thrown away.
+        None => Arc::new(MemoryStorage::default()),
+    };
     let mut device = Device::new(cli.asset_tag.clone(), storage, Network::new(Timeouts::default()), rand::random());
     device.power_on().await?;
     match (&cli.picture, &cli.code) {
@@ -76,7 +122,10 @@ async fn play(cli: &Cli) -> anyhow::Result<()> {
     }
     let site = device.look_up(&cli.zip).await?;
     println!("{}", shown(&site));
-    if !cli.yes && !is_confirmed()? {
+    if !cli.yes {
+        print!("Is this your site? ");
+    }
+    if !cli.yes && !agrees()? {
         bail!("not confirmed: nothing was activated, and the code is still good");
     }
     device.confirm().await?;
@@ -97,8 +146,9 @@ fn shown(site: &LookupResponse) -> String {
     format!("{} at {}, {}", site.device_instance_name, site.site_name, place.join(", "))
 }
 
-fn is_confirmed() -> io::Result<bool> {
-    print!("Is this your site? [y/N] ");
+/// Whether who plays the device says yes to what was asked.
+fn agrees() -> io::Result<bool> {
+    print!("[y/N] ");
     io::stdout().flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
@@ -112,7 +162,22 @@ mod tests {
 
     #[test]
     fn help_names_every_option() {
-        insta::assert_snapshot!(Cli::command().render_help());
+        let mut program = Cli::command();
+        let of = |program: &mut clap::Command| program.render_help().to_string();
+        let whole = of(&mut program);
+        let commands =
+            program.get_subcommands_mut().map(|command| format!("{}\n{}", command.get_name().to_owned(), of(command)));
+        insta::assert_snapshot!(std::iter::once(whole).chain(commands).collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn people_come_to_a_device_that_has_a_disk() {
+        let parse = |arguments: &[&str]| Cli::try_parse_from(["fleetform-device"].iter().chain(arguments));
+        assert!(parse(&["enroll", "--state-dir", "desk", "--person", "ada", "--badge", "4711"]).is_ok());
+        assert!(parse(&["enter", "--state-dir", "door", "--person", "ada"]).is_ok());
+        assert!(parse(&["enter", "--person", "ada"]).is_err());
+        assert!(parse(&["enroll", "--state-dir", "desk", "--person", "ada", "--badge", "12a"]).is_err());
+        assert!(parse(&["--zip", "98104", "--code", "x", "enter", "--state-dir", "d", "--person", "ada"]).is_err());
     }
 
     #[test]

@@ -1,0 +1,133 @@
+//! An enrollment at the device: its steps, and the word of the gateway at its end.
+
+use std::time::Instant;
+
+use fleetform_domain::configuration::{DEFAULT_CONSENT_VERSION, OperationMode};
+use fleetform_domain::people::EnrollmentFailure;
+use fleetform_domain::wire::{EnrollmentOutcome, EnrollmentRequest};
+
+use super::enrollment::{Enrollment, EnrollmentStep};
+use super::tell::{Told, never_arrived};
+use crate::device::{Device, DeviceError, EnrollmentScreen, Screen};
+use crate::storage::Untold;
+
+const WHAT: &str = "enroll anybody";
+
+impl Device {
+    /// Somebody touches "Get started". Whoever was there before has gone away.
+    pub async fn get_started(&mut self) -> Result<EnrollmentScreen, DeviceError> {
+        let configuration = self.ready_for(OperationMode::Enrollment, WHAT).await?;
+        if let Some(ongoing) = self.people.enrollment.take() {
+            let (mut ongoing, _) = *ongoing;
+            self.end_enrollment(ongoing.fail(EnrollmentFailure::TimedOut)).await?;
+        }
+        let version = configuration.consent_version.unwrap_or_else(|| DEFAULT_CONSENT_VERSION.to_owned());
+        let enrollment = Enrollment::new(version);
+        let screen = enrollment.screen();
+        self.people.shown = None;
+        self.people.enrollment = Some(Box::new((enrollment, Instant::now())));
+        Ok(screen)
+    }
+
+    /// Somebody takes a step of an enrollment. What the device shows then: the next step, or how the enrollment ended.
+    pub async fn enroll(&mut self, step: EnrollmentStep) -> Result<EnrollmentScreen, DeviceError> {
+        self.ready_for(OperationMode::Enrollment, WHAT).await?;
+        if let Some(ended) = self.mind_enrollment().await? {
+            return Ok(ended);
+        }
+        let now = self.time();
+        let is_scan = matches!(step, EnrollmentStep::Badge(_));
+        let Some(ongoing) = self.people.enrollment.as_deref_mut() else { return Err(self.out_of_turn(WHAT)) };
+        let (enrollment, since) = ongoing;
+        let taken = if is_scan && self.quirks.no_badge_scanner {
+            Ok(Some(enrollment.fail(EnrollmentFailure::BadgeNotReadable)))
+        } else {
+            enrollment.take(step, now)
+        };
+        *since = Instant::now();
+        let screen = enrollment.screen();
+        if is_scan {
+            self.people.has_no_scanner = self.quirks.no_badge_scanner;
+        }
+        match taken {
+            Err(_) => Err(self.out_of_turn("take this step")),
+            Ok(None) => Ok(screen),
+            Ok(Some(outcome)) => self.end_enrollment(outcome).await,
+        }
+    }
+
+    /// Ends an enrollment that nobody goes on with. What is shown then, if there was one.
+    pub(in crate::device) async fn mind_enrollment(&mut self) -> Result<Option<EnrollmentScreen>, DeviceError> {
+        let Some(ongoing) = self.people.enrollment.as_deref_mut() else { return Ok(None) };
+        let (enrollment, since) = ongoing;
+        enrollment.wait(std::mem::replace(since, Instant::now()).elapsed());
+        match enrollment.timed_out() {
+            Some(outcome) => self.end_enrollment(outcome).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Keeps how it ended, tells the gateway, and shows what came of it.
+    async fn end_enrollment(&mut self, outcome: EnrollmentOutcome) -> Result<EnrollmentScreen, DeviceError> {
+        self.people.enrollment = None;
+        let (time, failed) = (self.time(), failure(&outcome));
+        let kept = self.keep(|sequence| Untold::Enrollment(EnrollmentRequest { sequence, time, outcome })).await;
+        let screen = match kept {
+            Ok(kept) => self.conclude(kept, failed).await?,
+            Err(DeviceError::Storage(_)) => EnrollmentScreen::Failed(EnrollmentFailure::SystemError),
+            Err(error) => return Err(error),
+        };
+        self.people.shown = Some(Screen::Enrollment(screen));
+        Ok(screen)
+    }
+
+    async fn conclude(
+        &mut self,
+        kept: Untold,
+        failed: Option<EnrollmentFailure>,
+    ) -> Result<EnrollmentScreen, DeviceError> {
+        let told = self.tell(&kept).await;
+        self.line = None;
+        match (told, failed) {
+            (Err(error @ DeviceError::AssociationEnded), _) => Err(error),
+            (Ok(Told { acknowledged, enrollment }), failed) => {
+                if acknowledged {
+                    self.settle_untold(&[kept.sequence()]).await?;
+                }
+                let refused = enrollment.as_ref().and_then(|answer| answer.refused);
+                let is_enrolled = enrollment.is_some_and(|answer| answer.user.is_some());
+                Ok(match failed.or(refused) {
+                    Some(reason) => EnrollmentScreen::Failed(reason),
+                    None if is_enrolled => EnrollmentScreen::Enrolled,
+                    None => EnrollmentScreen::Pending,
+                })
+            }
+            (Err(_), Some(reason)) => Ok(EnrollmentScreen::Failed(reason)),
+            (Err(error), None) if never_arrived(&error) => {
+                // Nobody has heard of it, so it ends here: the palms do not stay on the disk.
+                self.forget_palms(kept).await?;
+                Ok(EnrollmentScreen::Failed(EnrollmentFailure::GatewayUnreachable))
+            }
+            // The gateway may have enrolled the person already: only a repeat tells.
+            (Err(_), None) => Ok(EnrollmentScreen::Pending),
+        }
+    }
+
+    /// What was completed failed, as the gateway cannot be asked.
+    async fn forget_palms(&mut self, kept: Untold) -> Result<(), DeviceError> {
+        let Untold::Enrollment(EnrollmentRequest { sequence, time, outcome }) = kept else { return Ok(()) };
+        let badge_number = match outcome {
+            EnrollmentOutcome::Completed { badge_number, .. } => Some(badge_number),
+            EnrollmentOutcome::Failed { badge_number, .. } => badge_number,
+        };
+        let outcome = EnrollmentOutcome::Failed { reason: EnrollmentFailure::GatewayUnreachable, badge_number };
+        self.amend_untold(Untold::Enrollment(EnrollmentRequest { sequence, time, outcome })).await
+    }
+}
+
+fn failure(outcome: &EnrollmentOutcome) -> Option<EnrollmentFailure> {
+    match outcome {
+        EnrollmentOutcome::Completed { .. } => None,
+        EnrollmentOutcome::Failed { reason, .. } => Some(*reason),
+    }
+}

@@ -1,0 +1,165 @@
+//! The list of enrolled users on the device's disk: sealed, brought up to date when the gateway says that there is another one, and
+//! forgotten when it says that there is none.
+
+use fleetform_domain::wire::{CheckInResponse, DeviceText, MAX_USERS_PER_PAGE, USER_LIST_PATH, UserList};
+
+use super::own_list::{Draft, OwnList};
+use super::vault;
+use crate::device::{Device, DeviceError};
+use crate::storage::{PeopleRecord, Record, Stage};
+use crate::transport::{Question, TransportError};
+
+/// Largest page of the list, in bytes: two palms of 344 characters and a name and a number for each person, generously.
+const LARGEST_PAGE: usize = MAX_USERS_PER_PAGE * 2 * 1024;
+
+/// Most pages of a list: two million people.
+const MOST_PAGES: usize = 10_000;
+
+impl Device {
+    /// The revision of the list of enrolled users that it holds.
+    pub fn enrolled_users_revision(&self) -> Option<&DeviceText> {
+        self.association().and_then(|association| association.users_revision.as_deref())
+    }
+
+    /// Does as the gateway says about the list. One that it does not get now it asks for with the next answer.
+    pub(in crate::device) async fn follow_users(&mut self, answer: &CheckInResponse) -> Result<(), DeviceError> {
+        let wanted = answer.enrolled_users_revision.as_ref();
+        if self.enrolled_users_revision() == wanted {
+            return Ok(());
+        }
+        if wanted.is_none() {
+            return self.forget_users().await;
+        }
+        match self.fetch_users().await {
+            Ok(()) => Ok(()),
+            Err(error @ DeviceError::AssociationEnded) => Err(error),
+            Err(error @ DeviceError::Storage(_)) => {
+                // One that cannot be brought up to date may hold somebody who is to be forgotten. To remove it takes no room.
+                tracing::debug!(device = %self.asset_tag, %error, "the list of enrolled users cannot be kept");
+                self.drop_users().await
+            }
+            Err(error) => {
+                tracing::debug!(device = %self.asset_tag, %error, "the list of enrolled users was not fetched");
+                Ok(())
+            }
+        }
+    }
+
+    async fn fetch_users(&mut self) -> Result<(), DeviceError> {
+        let held = self.own_list().await?;
+        let since = held.as_ref().map(|held| held.revision.clone());
+        let (mut draft, mut after) = (Draft::of(held), None);
+        for number in 0..MOST_PAGES {
+            let page: UserList = self.ask(&question(since.as_ref(), after.as_ref())).await?;
+            after = page.next.clone();
+            if let Some(list) = draft.take(&page, number == 0) {
+                self.hold_users(list).await?;
+            }
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+        Err(TransportError::Malformed("the list of enrolled users does not end".into()).into())
+    }
+
+    /// Keeps the list, first itself and then which one it is.
+    async fn hold_users(&mut self, list: OwnList) -> Result<(), DeviceError> {
+        let Some(association) = self.association() else { return Err(self.out_of_turn("keep a list")) };
+        let revision = list.revision.clone();
+        let (key, id) = (association.key.clone(), association.id.clone());
+        if self.quirks.disk_full {
+            return Err(self.full_disk().into());
+        }
+        let seal = move || {
+            let json = serde_json::to_vec(&list).expect("a list is plain data");
+            vault::seal(&key, &id, &json)
+        };
+        let sealed = tokio::task::spawn_blocking(seal).await.ok().flatten().ok_or(DeviceError::Crypto("a seal"))?;
+        self.disk(move |disk, tag| disk.save_users(tag, &sealed)).await?;
+        self.note_users(Some(revision)).await
+    }
+
+    /// The list that it holds, read from the disk; none when there is none that it can open.
+    pub(super) async fn own_list(&mut self) -> Result<Option<OwnList>, DeviceError> {
+        let Some(association) = self.association() else { return Ok(None) };
+        let (key, id) = (association.key.clone(), association.id.clone());
+        let read = self.disk(move |disk, tag| {
+            let sealed = disk.load_users(tag)?;
+            let opened = sealed.and_then(|sealed| vault::open(&key, &id, &sealed));
+            Ok(opened.and_then(|json| serde_json::from_slice(&json).ok()))
+        });
+        let list = read.await?;
+        if list.is_none() && self.enrolled_users_revision().is_some() {
+            // It is lost: the next check-in says so, and the gateway gives another one.
+            self.note_users(None).await?;
+        }
+        Ok(list)
+    }
+
+    /// Forgets the list.
+    async fn forget_users(&mut self) -> Result<(), DeviceError> {
+        self.disk(|disk, tag| disk.remove_users(tag)).await?;
+        self.note_users(None).await
+    }
+
+    /// Forgets the list, also when the disk takes nothing any more.
+    async fn drop_users(&mut self) -> Result<(), DeviceError> {
+        match self.forget_users().await {
+            Err(DeviceError::Storage(_)) => {
+                self.set_users_revision(None);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    async fn note_users(&mut self, revision: Option<DeviceText>) -> Result<(), DeviceError> {
+        let stored = revision.clone();
+        self.rewrite(move |committed| committed.people.users_revision = stored).await?;
+        self.set_users_revision(revision);
+        Ok(())
+    }
+
+    fn set_users_revision(&mut self, revision: Option<DeviceText>) {
+        if let Some(association) = self.association_mut() {
+            association.users_revision = revision.map(Box::new);
+        }
+    }
+
+    /// What its disk holds of people.
+    pub(super) async fn people_record(&self) -> Result<PeopleRecord, DeviceError> {
+        Ok(match self.disk(|disk, tag| disk.load(tag)).await? {
+            Some(Record { stage: Stage::Active(committed), .. }) => committed.people,
+            _ => PeopleRecord::default(),
+        })
+    }
+}
+
+fn question(since: Option<&DeviceText>, after: Option<&DeviceText>) -> Question {
+    // Texts of devices need no escapes.
+    let query: Vec<String> = [("since", since), ("after", after)]
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", value?)))
+        .collect();
+    let mark = if query.is_empty() { "" } else { "?" };
+    Question::get(format!("{USER_LIST_PATH}{mark}{}", query.join("&"))).limited_to(LARGEST_PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_stands_in_the_query() {
+        let text = |text: &str| DeviceText::try_from(text).unwrap();
+        let (since, after) = (text("r-7"), text("u_9"));
+        for (since, after, expected) in [
+            (None, None, "GET /v1/users"),
+            (Some(&since), None, "GET /v1/users?since=r-7"),
+            (None, Some(&after), "GET /v1/users?after=u_9"),
+            (Some(&since), Some(&after), "GET /v1/users?since=r-7&after=u_9"),
+        ] {
+            assert_eq!(format!("{:?}", question(since, after)), expected);
+        }
+    }
+}

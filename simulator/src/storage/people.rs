@@ -1,0 +1,114 @@
+//! Pure: what a device keeps of people until its gateway has acknowledged it.
+
+use std::collections::VecDeque;
+
+use fleetform_domain::wire::{DeviceText, EnrollmentRequest, RecognitionRequest};
+use serde::{Deserialize, Serialize};
+
+/// Most that a device keeps for its gateway. When more comes, the oldest is lost.
+pub const MAX_UNTOLD: usize = 64;
+
+/// What a device keeps of people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PeopleRecord {
+    /// The sequence that was given to something last. None is given twice in the life of an association.
+    pub sequence: u64,
+    /// What is to be told yet, the oldest first.
+    pub untold: VecDeque<Untold>,
+    /// How much was lost since all was told last.
+    pub lost: u64,
+    /// The revision of the list of enrolled users that it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users_revision: Option<DeviceText>,
+}
+
+/// Something that the gateway is to be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Untold {
+    /// How an enrollment ended.
+    Enrollment(EnrollmentRequest),
+    /// How a recognition ended.
+    Recognition(RecognitionRequest),
+}
+
+impl Untold {
+    /// Its sequence.
+    pub fn sequence(&self) -> u64 {
+        match self {
+            Self::Enrollment(enrollment) => enrollment.sequence,
+            Self::Recognition(recognition) => recognition.sequence,
+        }
+    }
+}
+
+impl PeopleRecord {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Keeps something new, made with its sequence.
+    pub fn keep(&mut self, make: impl FnOnce(u64) -> Untold) -> &Untold {
+        self.sequence += 1;
+        if self.untold.len() >= MAX_UNTOLD {
+            self.untold.pop_front();
+            self.lost += 1;
+        }
+        self.untold.push_back(make(self.sequence));
+        &self.untold[self.untold.len() - 1]
+    }
+
+    /// What is kept with this sequence turned out otherwise.
+    pub fn amend(&mut self, now: Untold) {
+        if let Some(kept) = self.untold.iter_mut().find(|kept| kept.sequence() == now.sequence()) {
+            *kept = now;
+        }
+    }
+
+    /// The gateway has acknowledged it.
+    pub fn settle(&mut self, sequence: u64) {
+        self.untold.retain(|kept| kept.sequence() != sequence);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetform_domain::people::RecognitionFailure;
+    use fleetform_domain::wire::PalmPresented;
+
+    use super::*;
+
+    fn told(sequence: u64, reason: RecognitionFailure) -> Untold {
+        let palm = PalmPresented::NotRecognized { reason };
+        Untold::Recognition(RecognitionRequest { sequence, time: "2026-01-01T00:00:00Z".parse().unwrap(), palm })
+    }
+
+    #[test]
+    fn sequences_go_on_whatever_is_settled_and_a_record_reads_back() {
+        let mut record = PeopleRecord::default();
+        assert!(record.is_empty());
+        for expected in 1..=3 {
+            assert_eq!(record.keep(|sequence| told(sequence, RecognitionFailure::SystemError)).sequence(), expected);
+        }
+        record.settle(3);
+        record.settle(3);
+        record.amend(told(2, RecognitionFailure::Ambiguous));
+        record.amend(told(3, RecognitionFailure::Ambiguous));
+        let json = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<PeopleRecord>(&json).unwrap(), record);
+        assert_eq!(record.untold, [told(1, RecognitionFailure::SystemError), told(2, RecognitionFailure::Ambiguous)]);
+        assert_eq!(record.keep(|sequence| told(sequence, RecognitionFailure::SystemError)).sequence(), 4);
+        assert_eq!(record.lost, 0);
+    }
+
+    #[test]
+    fn when_it_is_full_the_oldest_is_lost_and_that_is_counted() {
+        let mut record = PeopleRecord::default();
+        for _ in 0..MAX_UNTOLD + 3 {
+            record.keep(|sequence| told(sequence, RecognitionFailure::SystemError));
+        }
+        assert_eq!((record.untold.len(), record.lost), (MAX_UNTOLD, 3));
+        assert_eq!(record.untold[0].sequence(), 4);
+    }
+}
