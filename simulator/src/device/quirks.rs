@@ -5,10 +5,11 @@ use std::num::NonZeroU64;
 
 use fleetform_domain::configuration::RefusalReason;
 
+use crate::machine::Floor;
 use crate::transport::Clock;
 
 /// What is wrong with a device, or around it. Nothing is, unless it is said here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Quirks {
     /// There is no network at all: no cable, and no Wi-Fi.
     pub no_network: bool,
@@ -24,4 +25,6 @@ pub struct Quirks {
     pub damaged_downloads: u32,
     /// Its clock.
     pub clock: Clock,
+    /// The machines and sensors around a gateway; nothing is wrong with them, when this is none.
+    pub floor: Option<Box<Floor>>,
 }
