@@ -136,6 +136,7 @@ impl Device {
             software: self.software.as_deref().cloned(),
             lock: None,
             completed: None,
+            sensors: None,
         };
         let state = self.associated(key.clone(), committed.clone())?;
         self.save(Record { private_key: key, stage: Stage::Active(Box::new(committed)) }).await?;

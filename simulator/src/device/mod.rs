@@ -12,6 +12,7 @@ mod operate;
 mod quirks;
 mod renew;
 mod screen;
+mod sensors;
 mod update;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use sha2::{Digest as _, Sha256};
 pub use error::{ActivationError, DeviceError};
 pub use quirks::Quirks;
 pub use screen::{Next, Screen, after};
+pub use sensors::{BUFFER_CHECK, Delivered, MAX_BUFFERED};
 
 use crate::storage::{Committed, Der, Installed, MemoryStorage, Pending, Record, Stage, Storage, StorageError};
 use crate::transport::{Answer, Connection, Network, Question, TransportError, Trust};
@@ -92,6 +94,8 @@ struct Association {
     on_trial: bool,
     /// It went back to the network before, and has yet to hear from the gateway in it.
     went_back: bool,
+    /// Of a gateway.
+    sensors: Option<Box<sensors::Sensors>>,
 }
 
 impl fmt::Debug for Device {
@@ -287,6 +291,11 @@ impl Device {
             lock: committed.lock.map(Box::new),
             completed: committed.completed,
             out_of_service: false,
+            sensors: committed
+                .configuration
+                .as_ref()
+                .is_some_and(operate::is_of_gateway)
+                .then(|| Box::new(sensors::Sensors::restored(committed.sensors.unwrap_or_default(), Instant::now()))),
             wifi: committed.configuration.and_then(|configuration| configuration.wifi).map(Box::new),
             refused: committed.refused,
             on_trial: committed.trial.is_some(),

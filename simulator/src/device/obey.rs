@@ -30,6 +30,7 @@ impl Device {
     pub fn pass(&mut self, time: Duration) {
         self.passed = self.passed.saturating_add(time);
         self.pass_update(time);
+        self.pass_for_sensors(time);
     }
 
     /// Locks the device when it was without its gateway for longer than its configuration lets it.
@@ -121,7 +122,7 @@ impl Device {
         Ok(())
     }
 
-    fn association(&self) -> Option<&Association> {
+    pub(super) fn association(&self) -> Option<&Association> {
         if let State::Active(association) = &self.state { Some(association) } else { None }
     }
 

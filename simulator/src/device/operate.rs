@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use fleetform_domain::problem::ProblemCode;
-use fleetform_domain::wire::{CHECK_IN_PATH, CheckInRequest, CheckInResponse, DeviceConfiguration};
+use fleetform_domain::wire::{
+    CHECK_IN_PATH, CheckInRequest, CheckInResponse, DeviceConfiguration, DeviceLock, DeviceText,
+    MAX_FAILED_HEALTH_CHECKS,
+};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::de::DeserializeOwned;
 
@@ -44,8 +47,13 @@ impl Device {
         if seconds == 0 || self.lock().is_some() || self.has_tried(settled.desired_configuration_version) {
             return Ok(settled);
         }
+        let before = self.sensors_revision();
         let answer = self.report(seconds).await?;
-        if self.is_settled(answer.desired_configuration_version) { Ok(answer) } else { self.settle().await }
+        if self.is_settled(answer.desired_configuration_version) && self.sensors_revision() == before {
+            Ok(answer)
+        } else {
+            self.settle().await
+        }
     }
 
     async fn settle(&mut self) -> Result<CheckInResponse, DeviceError> {
@@ -71,7 +79,7 @@ impl Device {
             tried = self.has_tried(wanted).then_some(wanted);
         }
         for _ in 0..ROUNDS {
-            let before = (self.starts, self.lock().cloned());
+            let before = self.told();
             let answer = match self.report(0).await {
                 Err(DeviceError::Transport(_)) if self.fail_trial().await? => continue,
                 answer => answer?,
@@ -81,7 +89,7 @@ impl Device {
                 self.update = None;
             }
             // What was asked changed the device: that is said at once.
-            let changed = (self.starts, self.lock().cloned()) != before;
+            let changed = self.told() != before;
             let wanted = answer.desired_configuration_version;
             // What was tried in vain is tried again at the next check-in that is due.
             let settled = self.is_settled(wanted) || tried == Some(wanted);
@@ -94,6 +102,11 @@ impl Device {
             }
         }
         Err(DeviceError::Unsettled)
+    }
+
+    /// What changes when it does what it is asked, beside the configuration.
+    fn told(&self) -> (u32, Option<DeviceLock>, Option<DeviceText>) {
+        (self.starts, self.lock().cloned(), self.sensors_revision())
     }
 
     /// Sends its last report once more, as a line or somebody on it may do.
@@ -111,7 +124,7 @@ impl Device {
             counter: self.counter,
             software_version: self.software_version(),
             applied_configuration_version: self.applied_configuration_version(),
-            failed_health_checks: self.failed_health_checks.clone(),
+            failed_health_checks: self.failing(),
             lock: self.lock().cloned(),
             completed_command: match &self.state {
                 State::Active(association) => association.completed.clone(),
@@ -121,13 +134,20 @@ impl Device {
             software_update: self.software_update(),
             trusted_authorities: self.trusted_authorities(),
             enrolled_users_revision: None,
-            sensors: None,
+            sensors: self.sensors_report(),
             wait_seconds,
         }
     }
 
+    /// The health checks that fail now.
+    fn failing(&self) -> Vec<DeviceText> {
+        let all = self.failed_health_checks.iter().cloned().chain(self.failed_buffer_check());
+        all.take(MAX_FAILED_HEALTH_CHECKS).collect()
+    }
+
     async fn report(&mut self, wait_seconds: u32) -> Result<CheckInResponse, DeviceError> {
         self.mind_absence().await?;
+        self.pair_missing_sensors().await?;
         // Counted before it is sent: whether a lost one arrived is not known, and no number may come twice.
         self.counter += 1;
         let message = self.state_report(wait_seconds);
@@ -137,6 +157,7 @@ impl Device {
         self.note_contact();
         self.pass_trial().await?;
         self.obey(&answer).await?;
+        self.follow_sensors(&answer).await?;
         self.follow_authorities(&answer).await?;
         Ok(answer)
     }
@@ -175,6 +196,11 @@ impl Device {
 /// How long a device with this configuration may be without its gateway.
 pub(super) fn maximum_offline(configuration: &DeviceConfiguration) -> Duration {
     Duration::from_mins(configuration.maximum_offline_minutes.into())
+}
+
+/// Whether this is the configuration of a gateway: readers have an operation mode.
+pub(super) const fn is_of_gateway(configuration: &DeviceConfiguration) -> bool {
+    configuration.operation_mode.is_none()
 }
 
 impl Association {

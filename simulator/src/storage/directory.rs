@@ -152,6 +152,7 @@ mod tests {
             software: None,
             lock: None,
             completed: None,
+            sensors: None,
         };
         Record { private_key: Der(vec![7; 8]), stage: Stage::Active(Box::new(committed)) }
     }

@@ -2,6 +2,7 @@
 
 mod directory;
 mod record;
+mod sensors;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 
 pub use directory::DirectoryStorage;
 pub use record::{Committed, Der, Installed, Pending, Record, Stage, Trial};
+pub use sensors::{ListedSensor, SensorList};
 
 /// The disks of devices, one record for each.
 ///

@@ -9,6 +9,8 @@ use fleetform_domain::configuration::{RefusalReason, Software};
 use fleetform_domain::wire::{DeviceConfiguration, DeviceLock, DeviceText, RefusedConfiguration};
 use serde::{Deserialize, Serialize};
 
+use super::SensorList;
+
 /// Binary data, base64 in JSON. Its `Debug` hides it: some of it is keys.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -101,6 +103,9 @@ pub struct Committed {
     /// The command that it has carried out last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed: Option<DeviceText>,
+    /// Of a gateway that was told which sensors are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensors: Option<SensorList>,
 }
 
 /// Software that a device runs.
@@ -204,6 +209,7 @@ mod tests {
             software: None,
             lock: None,
             completed: None,
+            sensors: None,
         }
     }
 

@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 
 pub use serve::serve;
 
+use crate::device::Delivered;
 use crate::fleet::{FleetStatus, Stage};
 use crate::transport::Network;
 use throttle::Throttle;
@@ -41,6 +42,7 @@ pub struct Telemetry {
     activations: Family<Label, Counter>,
     check_ins: Family<Label, Counter>,
     lists: Family<Label, Counter>,
+    measurements: Family<Label, Counter>,
     handshakes: Counter<u64, AtomicU64>,
     is_listed: AtomicBool,
     troubles: Mutex<HashMap<(&'static str, &'static str), Throttle>>,
@@ -65,6 +67,12 @@ impl Telemetry {
         registry.register("check_ins", "Check-ins by outcome, configuration included", check_ins.clone());
         let lists = Family::default();
         registry.register("lists", "Lists of devices read from the portal, by outcome", lists.clone());
+        let measurements = Family::default();
+        registry.register(
+            "measurements",
+            "Measurements of sensors that were sent, by what became of them",
+            measurements.clone(),
+        );
         let handshakes = Counter::default();
         registry.register("handshakes", "TLS handshakes with portal and gateway", handshakes.clone());
         let telemetry = Self {
@@ -74,6 +82,7 @@ impl Telemetry {
             activations,
             check_ins,
             lists,
+            measurements,
             handshakes,
             is_listed: AtomicBool::new(false),
             troubles: Mutex::default(),
@@ -119,6 +128,16 @@ impl Telemetry {
         self.lists.get_or_create(&[("outcome", outcome)]).inc();
     }
 
+    pub(crate) fn measurements(&self, delivered: &Delivered) {
+        let Delivered { sent, taken, refused } = *delivered;
+        let known = sent.saturating_sub(taken + refused);
+        for (outcome, count) in [("taken", taken), ("refused", refused), ("known", known)] {
+            if count > 0 {
+                self.measurements.get_or_create(&[("outcome", outcome)]).inc_by(count as u64);
+            }
+        }
+    }
+
     /// Says in the log what went wrong: at once the first time, and then with how often it happened meanwhile.
     pub(crate) fn trouble(&self, what: &'static str, kind: &'static str, example: &dyn fmt::Display) {
         let admitted = self.troubles.lock().entry((what, kind)).or_default().admit(Instant::now(), QUIET);
@@ -148,6 +167,7 @@ mod tests {
         telemetry.activation("activated");
         telemetry.check_in("ok");
         telemetry.list("ok");
+        telemetry.measurements(&Delivered { sent: 6, taken: 3, refused: 2 });
         // Families are hash maps: only the order of lines within one differs.
         let text = telemetry.metrics();
         let mut lines: Vec<_> = text.lines().collect();

@@ -1,5 +1,6 @@
 //! What a device does when its gateway, its network or its server of releases behave as real ones cannot easily be made to.
 
 mod activation;
+mod sensors;
 mod software;
 mod support;
