@@ -12,6 +12,7 @@ pub mod device;
 pub mod faults;
 pub mod fleet;
 pub mod installer;
+pub mod machine;
 pub mod panel;
 pub mod people;
 pub mod picture;

@@ -137,6 +137,7 @@ impl Device {
             lock: None,
             completed: None,
             people: PeopleRecord::default(),
+            sensors: None,
         };
         let state = self.associated(key.clone(), committed.clone())?;
         self.save(Record { private_key: key, stage: Stage::Active(Box::new(committed)) }).await?;

@@ -6,7 +6,7 @@
 use fleetform_domain::configuration::RefusalReason;
 use fleetform_domain::wire::{CONFIGURATION_PATH, DeviceConfiguration, RefusedConfiguration, WifiCredentials};
 
-use super::operate::maximum_offline;
+use super::operate::{is_of_gateway, maximum_offline};
 use super::update::Arrival;
 use super::{Device, DeviceError, State};
 use crate::storage::Trial;
@@ -29,6 +29,7 @@ impl Device {
             return Err(self.out_of_turn("apply a configuration"));
         }
         let (version, limit) = (configuration.version, maximum_offline(&configuration));
+        let is_gateway = is_of_gateway(&configuration);
         let wifi = configuration.wifi.clone().map(Box::new);
         let moves = association.wifi != wifi;
         self.rewrite(move |committed| {
@@ -44,6 +45,7 @@ impl Device {
         if let State::Active(association) = &mut self.state {
             association.applied = Some(version);
             association.maximum_offline = Some(limit);
+            association.sensors = is_gateway.then(|| association.sensors.take().unwrap_or_default());
             association.wifi = wifi;
             association.refused = None;
             association.on_trial |= moves;

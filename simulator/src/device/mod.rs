@@ -13,6 +13,7 @@ pub mod people;
 mod quirks;
 mod renew;
 mod screen;
+mod sensors;
 mod update;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use sha2::{Digest as _, Sha256};
 pub use error::{ActivationError, DeviceError};
 pub use quirks::Quirks;
 pub use screen::{EnrollmentScreen, EntryScreen, Next, Screen, after};
+pub use sensors::{BUFFER_CHECK, Delivered, MAX_BUFFERED};
 
 use crate::storage::{Committed, Der, Installed, MemoryStorage, Pending, Record, Stage, Storage, StorageError};
 use crate::transport::{Answer, Connection, Network, Question, TransportError, Trust};
@@ -96,6 +98,8 @@ struct Association {
     on_trial: bool,
     /// It went back to the network before, and has yet to hear from the gateway in it.
     went_back: bool,
+    /// Of a gateway.
+    sensors: Option<Box<sensors::Sensors>>,
 }
 
 impl fmt::Debug for Device {
@@ -299,6 +303,11 @@ impl Device {
             lock: committed.lock.map(Box::new),
             completed: committed.completed,
             out_of_service: false,
+            sensors: committed
+                .configuration
+                .as_ref()
+                .is_some_and(operate::is_of_gateway)
+                .then(|| Box::new(sensors::Sensors::restored(committed.sensors.unwrap_or_default(), Instant::now()))),
             wifi: committed.configuration.and_then(|configuration| configuration.wifi).map(Box::new),
             refused: committed.refused,
             users_revision: committed.people.users_revision.map(Box::new),

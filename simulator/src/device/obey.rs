@@ -31,6 +31,7 @@ impl Device {
         self.passed = self.passed.saturating_add(time);
         self.pass_update(time);
         self.people.pass(time);
+        self.pass_for_sensors(time);
     }
 
     /// Locks the device when it was without its gateway for longer than its configuration lets it.

@@ -48,8 +48,13 @@ impl Device {
         if seconds == 0 || self.lock().is_some() || self.has_tried(settled.desired_configuration_version) {
             return Ok(settled);
         }
+        let before = self.sensors_revision();
         let answer = self.report(seconds).await?;
-        if self.is_settled(answer.desired_configuration_version) { Ok(answer) } else { self.settle().await }
+        if self.is_settled(answer.desired_configuration_version) && self.sensors_revision() == before {
+            Ok(answer)
+        } else {
+            self.settle().await
+        }
     }
 
     async fn settle(&mut self) -> Result<CheckInResponse, DeviceError> {
@@ -101,15 +106,16 @@ impl Device {
     }
 
     /// What the gateway's answers change besides the configuration.
-    fn what_changes(&self) -> (u32, Option<DeviceLock>, Option<DeviceText>) {
-        (self.starts, self.lock().cloned(), self.enrolled_users_revision().cloned())
+    fn what_changes(&self) -> (u32, Option<DeviceLock>, [Option<DeviceText>; 2]) {
+        let lists = [self.enrolled_users_revision().cloned(), self.sensors_revision()];
+        (self.starts, self.lock().cloned(), lists)
     }
 
     /// The health checks that fail, each once.
     fn failed_checks(&self) -> Vec<DeviceText> {
         let mut checks = self.failed_health_checks.clone();
-        checks
-            .extend(self.people.failed_checks().into_iter().filter(|check| !self.failed_health_checks.contains(check)));
+        let found = self.people.failed_checks().into_iter().chain(self.failed_buffer_check());
+        checks.extend(found.filter(|check| !self.failed_health_checks.contains(check)));
         checks.truncate(MAX_FAILED_HEALTH_CHECKS);
         checks
     }
@@ -139,7 +145,7 @@ impl Device {
             software_update: self.software_update(),
             trusted_authorities: self.trusted_authorities(),
             enrolled_users_revision: self.enrolled_users_revision().cloned(),
-            sensors: None,
+            sensors: self.sensors_report(),
             wait_seconds,
         }
     }
@@ -148,6 +154,7 @@ impl Device {
         self.mind_absence().await?;
         self.people.clear();
         self.mind_enrollment().await?;
+        self.pair_missing_sensors().await?;
         // Counted before it is sent: whether a lost one arrived is not known, and no number may come twice.
         self.counter += 1;
         let message = self.state_report(wait_seconds);
@@ -158,6 +165,7 @@ impl Device {
         self.people.note_reported();
         self.pass_trial().await?;
         self.obey(&answer).await?;
+        self.follow_sensors(&answer).await?;
         self.follow_authorities(&answer).await?;
         self.follow_users(&answer).await?;
         Ok(answer)
@@ -197,6 +205,11 @@ impl Device {
 /// How long a device with this configuration may be without its gateway.
 pub(super) fn maximum_offline(configuration: &DeviceConfiguration) -> Duration {
     Duration::from_mins(configuration.maximum_offline_minutes.into())
+}
+
+/// Whether this is the configuration of a gateway: readers have an operation mode.
+pub(super) const fn is_of_gateway(configuration: &DeviceConfiguration) -> bool {
+    configuration.operation_mode.is_none()
 }
 
 impl Association {

@@ -5,11 +5,12 @@ use std::num::NonZeroU64;
 
 use fleetform_domain::configuration::RefusalReason;
 
+use crate::machine::Floor;
 use crate::panel::PanelQuirks;
 use crate::transport::Clock;
 
 /// What is wrong with a device, or around it. Nothing is, unless it is said here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Quirks {
     /// There is no network at all: no cable, and no Wi-Fi.
     pub no_network: bool,
@@ -29,4 +30,6 @@ pub struct Quirks {
     pub no_badge_scanner: bool,
     /// What is wrong with the control panel that it is wired to; it fits, when this is none. Of Entry devices.
     pub panel: Option<Box<PanelQuirks>>,
+    /// The machines and sensors around a gateway; nothing is wrong with them, when this is none.
+    pub floor: Option<Box<Floor>>,
 }

@@ -54,7 +54,7 @@ impl Crew {
                 let Ticket { name, asset_tag, entry, work } = self.tickets.remove(&error.id())?;
                 tracing::error!(device = ?name, "the task of a device broke down: the device is started anew");
                 let device = Box::new(maker.make(asset_tag, rand::random()));
-                Some(Done { name, device, outcome: Outcome::Failed, work, cue: None, entry })
+                Some(Done { name, device, outcome: Outcome::Failed, work, cue: None, measures: None, entry })
             }
         }
     }

@@ -15,6 +15,8 @@ pub(super) enum Work {
     Activation,
     /// To check in.
     CheckIn,
+    /// To hear what its sensors have measured, before the next check-in is due.
+    Measurement,
 }
 
 impl Work {
@@ -44,6 +46,8 @@ pub(super) enum Outcome {
         /// The next check-in is due within so many seconds.
         next_seconds: u32,
     },
+    /// It heard its sensors. Its check-in comes when it is due.
+    Measured,
     /// The association was over; the device is blank.
     Wiped,
     /// There was nothing to do.
@@ -61,6 +65,8 @@ pub(super) struct Done {
     pub(super) work: Work,
     /// Something about the device changes in so much time: it is to be looked at then.
     pub(super) cue: Option<Duration>,
+    /// One of its sensors measures in so much time.
+    pub(super) measures: Option<Duration>,
     /// As it was when the work was begun.
     pub(super) entry: Entry,
 }

@@ -38,8 +38,8 @@ struct Slot {
     /// The appointment or place in a queue that counts: all with another number were overtaken.
     turn: u64,
     is_away: bool,
-    /// Something about the device changes in so much time.
-    cue: Option<Duration>,
+    /// When its next check-in is due, while its sensors measure before that.
+    check_in_at: Option<Instant>,
     /// The list changed while the device was away.
     has_news: bool,
     stage: Stage,
@@ -58,6 +58,19 @@ impl Slot {
     }
 }
 
+/// When a device is to be looked at again.
+#[derive(Clone, Copy, Default)]
+struct Next {
+    /// To check in, if that need not be now.
+    pause: Duration,
+    /// Because something about it changes.
+    cue: Option<Duration>,
+    /// Because one of its sensors measures.
+    measures: Option<Duration>,
+    /// Its check-in is due when it was due before.
+    keeps_appointment: bool,
+}
+
 /// A device that is not to be played now. It is kept for a while, should its instance come back.
 struct Shelved {
     device: Box<Device>,
@@ -74,8 +87,8 @@ pub(super) struct Population {
     /// Asset tags of devices that are at work.
     away: HashSet<DeviceText>,
     agenda: Agenda<Instant, Arc<DeviceName>>,
-    queues: [VecDeque<(u64, Arc<DeviceName>)>; 2],
-    working: [usize; 2],
+    queues: [VecDeque<(u64, Arc<DeviceName>)>; 3],
+    working: [usize; 3],
     turns: u64,
     status: FleetStatus,
     rng: StdRng,
@@ -94,7 +107,7 @@ impl Population {
             away: HashSet::new(),
             agenda: Agenda::default(),
             queues: Default::default(),
-            working: [0; 2],
+            working: [0; 3],
             turns: 0,
             status: FleetStatus::default(),
         }
@@ -151,7 +164,7 @@ impl Population {
             }
             slot.failures = 0;
             let name = Arc::new(device.id);
-            return self.plan(&name, now, Duration::ZERO, true);
+            return self.plan(&name, now, Next::default(), true);
         }
         let name = Arc::new(device.id);
         let slot = Slot {
@@ -162,7 +175,7 @@ impl Population {
             failures: 0,
             turn: 0,
             is_away: self.away.contains(&asset_tag),
-            cue: None,
+            check_in_at: None,
             has_news: false,
             stage: Stage::Waiting,
             asset_tag,
@@ -170,7 +183,7 @@ impl Population {
         self.slots.insert(name.clone(), slot);
         *self.status.count(Stage::Waiting) += 1;
         let pause = spread.mul_f64(self.rng.random());
-        self.plan(&name, now, pause, true);
+        self.plan(&name, now, Next { pause, ..Next::default() }, true);
     }
 
     fn site(&mut self, name: &str) -> Arc<str> {
@@ -204,14 +217,15 @@ impl Population {
         self.shelf.extract_if(|_, shelved| is_over(shelved)).map(|(tag, _)| tag).collect()
     }
 
-    /// Decides what comes next for an instance. `pause` is for check-ins that need not be now.
-    fn plan(&mut self, name: &Arc<DeviceName>, now: Instant, pause: Duration, heed_list: bool) {
+    /// Decides what comes next for an instance.
+    fn plan(&mut self, name: &Arc<DeviceName>, now: Instant, next: Next, heed_list: bool) {
         let Some(slot) = self.slots.get_mut(name) else { return };
         if slot.is_away {
             return;
         }
         self.turns += 1;
         slot.turn = self.turns;
+        let appointment = slot.check_in_at.take().filter(|_| next.keeps_appointment);
         let action = decide(slot.hardware(), &slot.entry);
         let stage = Stage::after(action, slot.failures);
         *self.status.count(slot.stage) -= 1;
@@ -224,19 +238,23 @@ impl Population {
         };
         let backoff = match work {
             Work::Activation => self.options.activation_backoff,
-            Work::CheckIn => self.options.check_in_backoff,
+            Work::CheckIn | Work::Measurement => self.options.check_in_backoff,
         };
-        let wait = match (slot.failures, action) {
-            (0, Action::Activate) => Duration::ZERO,
-            (0, Action::CheckInNow) if heed_list => Duration::ZERO,
-            (0, _) => pause,
-            (failures, _) => backoff.delay(failures, self.rng.random()),
+        let wait = match (slot.failures, action, appointment) {
+            (0, Action::Activate, _) => Duration::ZERO,
+            (0, Action::CheckInNow, _) if heed_list => Duration::ZERO,
+            (_, _, Some(at)) => at.saturating_duration_since(now),
+            (0, _, None) => next.pause,
+            (failures, _, None) => backoff.delay(failures, self.rng.random()),
         };
-        let wait = slot.cue.take().map_or(wait, |cue| wait.min(cue));
-        if wait.is_zero() {
-            self.queues[work as usize].push_back((slot.turn, name.clone()));
-        } else {
-            self.agenda.add(now + wait, slot.turn, name.clone());
+        let wait = next.cue.map_or(wait, |cue| wait.min(cue));
+        match next.measures.filter(|measures| work == Work::CheckIn && *measures < wait) {
+            Some(measures) => {
+                slot.check_in_at = Some(now + wait);
+                self.agenda.add(now + measures, slot.turn, name.clone());
+            }
+            None if wait.is_zero() => self.queues[work as usize].push_back((slot.turn, name.clone())),
+            None => self.agenda.add(now + wait, slot.turn, name.clone()),
         }
     }
 
@@ -244,11 +262,11 @@ impl Population {
     pub(super) fn next_order(&mut self, now: Instant) -> Option<Order> {
         while let Some((turn, name)) = self.agenda.take_due(now) {
             if let Some(slot) = self.slots.get(&name).filter(|slot| slot.turn == turn && !slot.is_away) {
-                let work = Work::of(slot.hardware());
+                let work = if slot.check_in_at.is_some() { Work::Measurement } else { Work::of(slot.hardware()) };
                 self.queues[work as usize].push_back((turn, name));
             }
         }
-        self.take_from_queue(Work::CheckIn).or_else(|| self.take_from_queue(Work::Activation))
+        [Work::CheckIn, Work::Measurement, Work::Activation].into_iter().find_map(|work| self.take_from_queue(work))
     }
 
     fn take_from_queue(&mut self, work: Work) -> Option<Order> {
@@ -256,7 +274,7 @@ impl Population {
             Work::Activation => self.options.max_concurrent_activations,
             // Those that wait are at no work.
             Work::CheckIn if self.options.check_in_wait_seconds > 0 => usize::MAX,
-            Work::CheckIn => self.options.max_concurrent_check_ins,
+            Work::CheckIn | Work::Measurement => self.options.max_concurrent_check_ins,
         };
         while self.working[work as usize] < most.max(1) {
             let (turn, name) = self.queues[work as usize].pop_front()?;
@@ -277,14 +295,14 @@ impl Population {
 
     /// A device is back from work.
     pub(super) fn finish(&mut self, done: Done, now: Instant) {
-        let Done { name, device, outcome, work, cue, entry } = done;
+        let Done { name, device, outcome, work, cue, measures, entry } = done;
         self.working[work as usize] -= 1;
         self.away.remove(device.asset_tag());
         let slot = self.slots.get_mut(&name).filter(|slot| slot.asset_tag == *device.asset_tag());
         let Some(slot) = slot else { return self.shelve(device, now) };
         slot.is_away = false;
-        slot.cue = cue;
         let heed_list = std::mem::take(&mut slot.has_news);
+        let keeps_appointment = outcome == Outcome::Measured;
         let mut pause = Duration::ZERO;
         match outcome {
             Outcome::CheckedIn { next_seconds } => {
@@ -294,6 +312,7 @@ impl Population {
                 }
                 pause = until_check_in(next_seconds, self.rng.random());
             }
+            Outcome::Measured => {}
             Outcome::Wiped | Outcome::Nothing => {
                 // An association that ends as soon as it is made is no reason to make the next one at once.
                 slot.failures =
@@ -309,7 +328,7 @@ impl Population {
         }
         // One that is blank costs nothing when it is not there.
         slot.device = (device.screen() != Screen::Scan).then_some(device);
-        self.plan(&name, now, pause, heed_list);
+        self.plan(&name, now, Next { pause, cue, measures, keeps_appointment }, heed_list);
     }
 }
 

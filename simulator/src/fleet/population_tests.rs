@@ -33,6 +33,7 @@ fn active(maker: &Maker, uid: &str) -> Device {
         lock: None,
         completed: None,
         people: PeopleRecord::default(),
+        sensors: None,
     };
     let mut device = maker.make(asset_tag(uid), 0);
     device
@@ -75,7 +76,7 @@ impl Town {
 
     fn finish(&mut self, order: Order, device: Box<Device>, outcome: Outcome) {
         let Order { name, entry, work, .. } = order;
-        self.population.finish(Done { name, device, outcome, work, cue: None, entry }, self.now);
+        self.population.finish(Done { name, device, outcome, work, cue: None, measures: None, entry }, self.now);
     }
 
     /// The order is carried out, and the device is active.
@@ -210,7 +211,8 @@ fn what_goes_is_switched_off_and_comes_back_as_it_was_until_it_is_forgotten() {
     let gone = DeviceList { removed: vec![entry(1, Phase::Active, 1).id], ..DeviceList::default() };
     town.population.admit(gone, town.now);
     let Order { name, entry, device, work, .. } = order;
-    town.population.finish(Done { name, device, outcome: Outcome::Failed, work, cue: None, entry }, town.now);
+    town.population
+        .finish(Done { name, device, outcome: Outcome::Failed, work, cue: None, measures: None, entry }, town.now);
     town.now += 601 * SECOND;
     assert_eq!(town.population.forget(town.now), [asset_tag("uid-1")]);
     assert!(town.population.forget(town.now).is_empty());
@@ -249,4 +251,87 @@ fn a_device_that_is_away_when_its_instance_goes_and_comes_is_not_made_twice() {
     assert!(town.order().is_none());
     town.activated(order);
     assert_eq!(town.devices(Stage::Active), 1);
+}
+
+impl Town {
+    /// The order is carried out in so much time, by a gateway one of whose sensors measures in so much more.
+    fn measured(&mut self, order: Order, took: Duration, measures: Duration, outcome: Outcome) {
+        self.now += took;
+        let device = Box::new(active(&self.population.maker.clone(), &format!("uid-{}", &order.name.name[5..])));
+        let Order { name, entry, work, .. } = order;
+        let outcome = if work == Work::Measurement { Outcome::Measured } else { outcome };
+        let done = Done { name, device, outcome, work, cue: None, measures: Some(measures), entry };
+        self.population.finish(done, self.now);
+    }
+
+    /// What it goes to do in so much time, and when, if all its check-ins end like this.
+    fn course(&mut self, until: Duration, took: Duration, measures: Duration, outcome: Outcome) -> Vec<(Work, u64)> {
+        let begin = self.now;
+        let mut course = Vec::new();
+        while self.now - begin < until {
+            match self.order() {
+                Some(order) => {
+                    course.push((order.work, (self.now - begin).as_secs()));
+                    self.measured(order, took, measures, outcome);
+                }
+                None => self.now = self.population.next_due().unwrap().max(self.now),
+            }
+        }
+        course
+    }
+}
+
+fn check_ins(course: &[(Work, u64)]) -> Vec<u64> {
+    course.iter().filter(|(work, _)| *work == Work::CheckIn).map(|(_, at)| *at).collect()
+}
+
+#[test]
+fn a_gateway_hears_its_sensors_between_its_check_ins_and_checks_in_as_often_as_before() {
+    let mut town = Town::new(Vec::new(), maker());
+    town.list(true, vec![ready(1)]);
+    let course = town.course(300 * SECOND, Duration::ZERO, SECOND, Outcome::CheckedIn { next_seconds: 60 });
+    assert_eq!(course[0], (Work::Activation, 0));
+    let measured = course.iter().filter(|(work, _)| *work == Work::Measurement).count();
+    assert!((280..=300).contains(&measured), "{measured} in five minutes are one each second");
+    let check_ins = check_ins(&course);
+    assert!((5..=7).contains(&check_ins.len()), "one a minute: {check_ins:?}");
+}
+
+#[test]
+fn sensors_that_measure_seldom_are_heard_when_they_are_due() {
+    let mut town = Town::new(Vec::new(), maker());
+    town.list(true, vec![ready(1)]);
+    let order = town.order().unwrap();
+    town.measured(order, Duration::ZERO, 3_600 * SECOND, Outcome::CheckedIn { next_seconds: 60 });
+    town.now += 60 * SECOND;
+    assert_eq!(town.order().unwrap().work, Work::CheckIn, "their time is not waited for");
+}
+
+#[test]
+fn a_gateway_without_answers_goes_on_checking_in_however_long_its_measurements_take() {
+    let maker = maker();
+    let mut town = Town::new(vec![active(&maker, "uid-1")], maker);
+    town.list(true, vec![entry(1, Phase::Active, 1)]);
+    town.now += SECOND;
+    let order = town.order().unwrap();
+    town.measured(order, Duration::ZERO, Duration::ZERO, Outcome::Failed);
+    let course = town.course(600 * SECOND, 5 * SECOND, Duration::ZERO, Outcome::Failed);
+    let check_ins = check_ins(&course);
+    assert!(check_ins.len() >= 10, "{course:?}");
+    assert_eq!(town.devices(Stage::Unanswered), 1);
+}
+
+#[test]
+fn a_gateway_between_measurements_hears_of_its_deactivation() {
+    let mut town = Town::new(Vec::new(), maker());
+    town.list(true, vec![ready(1)]);
+    let order = town.order().unwrap();
+    town.measured(order, Duration::ZERO, SECOND, Outcome::CheckedIn { next_seconds: 60 });
+    town.list(false, vec![entry(1, Phase::Active, 1)]);
+    town.now += SECOND;
+    let order = town.order().unwrap();
+    assert_eq!(order.work, Work::Measurement);
+    town.list(false, vec![entry(1, Phase::ReadyForActivation, 2)]);
+    town.measured(order, Duration::ZERO, SECOND, Outcome::Failed);
+    assert_eq!(town.order().unwrap().work, Work::CheckIn);
 }

@@ -24,15 +24,15 @@ use crate::{faults, picture};
 /// A ZIP code that no site has.
 const WRONG_ZIP: &str = "00000";
 
-/// Longest that a device which has its gateway wait keeps silent about a download, in seconds.
-const DOWNLOADING: u32 = 5;
+/// Longest that a device which has its gateway wait keeps silent while it is busy with something else, in seconds.
+const BUSY: u32 = 5;
 
 /// Within how many seconds a device checks in again that was told `named`. One that has its gateway wait calls again at once; but
 /// not while it has to wait for something itself, or it would call without a pause.
-fn next_seconds(named: u32, waits: bool, downloads: bool, has_tried: bool) -> u32 {
-    match (waits, downloads, has_tried) {
+fn next_seconds(named: u32, waits: bool, is_busy: bool, has_tried: bool) -> u32 {
+    match (waits, is_busy, has_tried) {
         (false, ..) | (true, false, true) => named,
-        (true, true, _) => named.min(DOWNLOADING),
+        (true, true, _) => named.min(BUSY),
         (true, false, false) => 0,
     }
 }
@@ -95,11 +95,47 @@ impl Tools {
             cue = role.leave(&mut order.device).await;
             director.put_back(&order.device, role);
         }
+        let measures = order.device.until_measurement();
         let Order { name, entry, device, work, .. } = order;
-        Done { name, device, outcome, work, cue, entry }
+        Done { name, device, outcome, work, cue, measures, entry }
     }
 
     async fn play(&self, order: &mut Order, role: Option<&mut Role>) -> Outcome {
+        let outcome = match order.work {
+            Work::Measurement => Outcome::Measured,
+            Work::Activation | Work::CheckIn => self.call(order, role).await,
+        };
+        match self.hear_sensors(&mut order.device, outcome != Outcome::Failed).await {
+            Err(DeviceError::AssociationEnded) => self.wiped(order),
+            _ => outcome,
+        }
+    }
+
+    /// Hears what the device's sensors have measured, if it is a gateway, and sends what waits, also from before.
+    async fn hear_sensors(&self, device: &mut Device, is_reachable: bool) -> Result<(), DeviceError> {
+        if let Err(error) = device.measure().await {
+            self.telemetry.trouble("measurements cannot be saved", error.kind(), &error);
+        }
+        if !is_reachable || device.unsent_measurements() == 0 {
+            return Ok(());
+        }
+        let sent = device.deliver_measurements().await;
+        match &sent {
+            Ok(delivered) => self.telemetry.measurements(delivered),
+            Err(DeviceError::AssociationEnded) => {}
+            Err(error) => self.telemetry.trouble("measurements cannot be sent", error.kind(), error),
+        }
+        sent.map(drop)
+    }
+
+    fn wiped(&self, order: &Order) -> Outcome {
+        self.telemetry.check_in("association-ended");
+        tracing::debug!(device = ?order.name, "the association has ended: the device has wiped itself");
+        Outcome::Wiped
+    }
+
+    /// Sees that the device is associated, and lets it check in.
+    async fn call(&self, order: &mut Order, role: Option<&mut Role>) -> Outcome {
         if !order.device.is_associated() {
             match self.bring_up(order, role).await {
                 Ok(true) => {}
@@ -114,21 +150,21 @@ impl Tools {
         }
         // Who activates devices goes on to the next one.
         let wait = if order.work == Work::CheckIn { self.check_in_wait_seconds } else { 0 };
+        // Nor does a gateway wait when its sensors measure.
+        let free = order.device.until_measurement().map_or(wait, |free| u32::try_from(free.as_secs()).unwrap_or(wait));
+        let wait = wait.min(free);
         match order.device.synchronise_waiting(wait).await {
             Ok(answer) => {
                 self.telemetry.check_in("ok");
                 let waits = self.check_in_wait_seconds > 0;
-                let (downloads, wanted) = (order.device.is_downloading(), answer.desired_configuration_version);
+                let wanted = answer.desired_configuration_version;
+                let is_busy = order.device.is_downloading() || (order.work == Work::CheckIn && free == 0);
                 // One that is locked hears of its answer when it is due.
                 let has_tried = order.device.has_tried(wanted) || order.device.lock().is_some();
-                let next_seconds = next_seconds(answer.next_check_in_seconds, waits, downloads, has_tried);
+                let next_seconds = next_seconds(answer.next_check_in_seconds, waits, is_busy, has_tried);
                 Outcome::CheckedIn { next_seconds }
             }
-            Err(DeviceError::AssociationEnded) => {
-                self.telemetry.check_in("association-ended");
-                tracing::debug!(device = ?order.name, "the association has ended: the device has wiped itself");
-                Outcome::Wiped
-            }
+            Err(DeviceError::AssociationEnded) => self.wiped(order),
             Err(error) => {
                 self.telemetry.check_in(error.kind());
                 self.telemetry.trouble("a device cannot check in", error.kind(), &error);
@@ -289,7 +325,7 @@ mod tests {
 
     #[test]
     fn who_has_the_gateway_wait_calls_again_at_once_unless_it_waits_itself() {
-        for (named, waits, downloads, has_tried, expected) in [
+        for (named, waits, is_busy, has_tried, expected) in [
             (60, false, false, false, 60),
             (60, false, true, true, 60),
             (60, true, false, false, 0),
@@ -297,7 +333,7 @@ mod tests {
             (2, true, true, true, 2),
             (60, true, false, true, 60),
         ] {
-            assert_eq!(next_seconds(named, waits, downloads, has_tried), expected);
+            assert_eq!(next_seconds(named, waits, is_busy, has_tried), expected);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Scenarios: files that say what goes wrong with which devices, and when. The same file and the same seed make the same things go
 //! wrong with the same devices.
 
+mod draw;
+mod machines;
 mod people;
 mod script;
 
@@ -12,6 +14,8 @@ use fleetform_domain::wire::{DeviceText, MAX_FAILED_HEALTH_CHECKS};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use draw::{lot, matches};
+pub use machines::{Drifts, Fails, Grinds, Repairs, Shakes, Wears};
 pub use people::{Enrolls, Enters, PanelFault, PanelTrouble};
 pub use script::{Once, Part, Setting};
 
@@ -34,7 +38,7 @@ const SHORTEST_FLAP: SignedDuration = SignedDuration::from_millis(1);
 const MOST_SKEW: SignedDuration = SignedDuration::from_hours(100 * YEAR);
 
 /// What goes wrong with which devices, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Scenario {
     /// What it plays, for people.
@@ -47,7 +51,7 @@ pub struct Scenario {
 }
 
 /// Something that goes wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Act {
     /// With which devices; with all, when it is left out.
@@ -84,7 +88,7 @@ impl Default for Cast {
 }
 
 /// What goes wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Deed {
     /// The installer types a wrong ZIP code so many times.
@@ -135,6 +139,24 @@ pub enum Deed {
     NoBadgeScanner(Span),
     /// The control panel does not fit the device.
     Panel(PanelTrouble),
+    /// At a gateway: a machine wears out.
+    Wear(Wears),
+    /// At a gateway: a bearing is damaged.
+    BearingFault(Grinds),
+    /// At a gateway: a rotor is out of balance.
+    Imbalance(Shakes),
+    /// At a gateway: what was wrong with machines is repaired.
+    Repair(Repairs),
+    /// At a gateway: what sensors measure is off by more and more.
+    SensorDrift(Drifts),
+    /// At a gateway: sensors say the same value over and over.
+    SensorSticks(Fails),
+    /// At a gateway: sensors are no longer heard.
+    SensorDies(Fails),
+    /// At a gateway: sensors say each measurement twice.
+    SensorRepeats(Fails),
+    /// At a gateway: measurements arrive in another order.
+    SensorOutOfOrder(Fails),
 }
 
 /// So many times.
@@ -281,6 +303,7 @@ impl Deed {
             Self::Panel(trouble) => trouble.check()?,
             _ => {}
         }
+        self.check_floor()?;
         match self {
             // Its span is that of all times together.
             Self::FlappingNetwork(_) => Ok(()),
@@ -329,6 +352,15 @@ impl Deed {
             | Self::ReplayRequests(_)
             | Self::Enroll(_)
             | Self::Enter(_) => None,
+            Self::Wear(_)
+            | Self::BearingFault(_)
+            | Self::Imbalance(_)
+            | Self::Repair(_)
+            | Self::SensorDrift(_)
+            | Self::SensorSticks(_)
+            | Self::SensorDies(_)
+            | Self::SensorRepeats(_)
+            | Self::SensorOutOfOrder(_) => self.on_floor().and_then(|on_floor| on_floor.span),
         }
     }
 }
@@ -343,6 +375,10 @@ mod tests {
         assert!(with("{ after: 30s, do: tamper }").is_ok());
         assert!(with("{ devices: { names: ['door-*'], sharePercent: 5 }, do: { networkLoss: { for: 2m } } }").is_ok());
         assert!(with("{ do: { networkLoss: {} } }").is_ok());
+        assert!(
+            with("{ do: { wear: { over: 72h, to: 9.5, faster: 1440, sensors: { assetTags: ['S-*'] } } } }").is_ok()
+        );
+        assert!(with("{ do: { repair: {} } }").is_ok());
         for (act, complaint) in [
             ("{ do: explode }", "explode"),
             ("{ do: tamper, whenever: now }", "whenever"),
@@ -372,6 +408,17 @@ mod tests {
             ("{ do: { panel: { is: { address: 127 } } } }", "acts[0]: do: is: address: 0 to 126"),
             ("{ do: { panel: { is: { baudRate: 300 } } } }", "baudRate 300: must be"),
             ("{ do: { panel: { is: lost, for: -1s } } }", "acts[0]: do: for: 0 to 10 years"),
+            ("{ do: { wear: { over: 0s, to: 9 } } }", "acts[0]: do: over: 1 ms to 10 years"),
+            ("{ do: { wear: { over: 72h, to: 0 } } }", "acts[0]: do: to: above 0 and up to 1,000 mm/s"),
+            ("{ do: { wear: { over: 72h, to: .nan } } }", "acts[0]: do: to: above 0 and up to 1,000 mm/s"),
+            ("{ do: { wear: { over: 72h, to: 9, faster: 0 } } }", "acts[0]: do: faster: 1 to 100,000"),
+            ("{ do: { wear: { over: 72h, to: 9, for: -1s } } }", "acts[0]: do: for: 0 to 10 years"),
+            ("{ do: { imbalance: { to: 1001 } } }", "acts[0]: do: to: above 0 and up to 1,000 mm/s"),
+            ("{ do: { bearingFault: { faster: 100001 } } }", "acts[0]: do: faster: 1 to 100,000"),
+            ("{ do: { repair: { for: 1s } } }", "for"),
+            ("{ do: { sensorDrift: { over: 1h, by: -1001 } } }", "acts[0]: do: by: -1,000 to 1,000 mm/s"),
+            ("{ do: { sensorDrift: { over: 87661h, by: 1 } } }", "acts[0]: do: over: 1 ms to 10 years"),
+            ("{ do: { sensorDies: { sensors: { sharePercent: 0 } } } }", "acts[0]: do: sensors.sharePercent: 1 to 100"),
             (
                 "{ do: { flappingNetwork: { down: 1s, up: 2562047788015215h, times: 1 } } }",
                 "acts[0]: do: up: 1 ms to 10",
@@ -392,6 +439,6 @@ mod tests {
             .collect();
         let deed = |act: &Act| format!("{:?}", act.deed).split(['(', ' ']).next().unwrap_or_default().to_owned();
         let shown: std::collections::BTreeSet<String> = read.iter().flat_map(|one| &one.acts).map(deed).collect();
-        assert_eq!(shown.len(), 24, "each deed has an example: {shown:?}");
+        assert_eq!(shown.len(), 33, "each deed has an example: {shown:?}");
     }
 }

@@ -5,28 +5,32 @@ use std::time::Duration;
 
 use fleetform_domain::wire::{DeviceName, DeviceText};
 use jiff::SignedDuration;
-use sha2::{Digest as _, Sha256};
 
+use super::draw::{lot, matches};
+use super::machines::OnFloor;
 use super::{Act, Cast, Deed, Enrolls, Enters, Scenario};
 use crate::device::Quirks;
+use crate::machine::Trouble;
 
 /// What a scenario has in store for one device.
 #[derive(Clone, Debug)]
 pub struct Part {
-    acts: Vec<Pending>,
-    /// Of the scenario: it makes the people.
+    /// Of the scenario: it makes the people and the machines.
     seed: u64,
+    acts: Vec<Pending>,
 }
 
 #[derive(Clone, Debug)]
 struct Pending {
+    /// Its place in the scenario.
+    number: usize,
     act: Act,
     /// How often it is still to happen, of what does not last.
     left: u32,
 }
 
 /// What is so with a device at a time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Setting {
     /// What is wrong with it, or around it.
     pub quirks: Quirks,
@@ -87,45 +91,19 @@ impl Once {
 impl Scenario {
     /// The part of a device; none when nothing is in store for it.
     pub fn part(&self, device: &DeviceName) -> Option<Part> {
-        let of_it = |(number, act): (usize, &Act)| act.devices.includes(self.seed, number, device).then(|| act.clone());
-        let acts: Vec<_> = self.acts.iter().enumerate().filter_map(of_it).map(Pending::new).collect();
-        (!acts.is_empty()).then_some(Part { acts, seed: self.seed })
+        let of_it = |(number, act): (usize, &Act)| {
+            act.devices.includes(self.seed, number, device).then(|| Pending::new(number, act.clone()))
+        };
+        let acts: Vec<_> = self.acts.iter().enumerate().filter_map(of_it).collect();
+        (!acts.is_empty()).then_some(Part { seed: self.seed, acts })
     }
 }
 
 impl Cast {
     fn includes(&self, seed: u64, act: usize, device: &DeviceName) -> bool {
         let named = self.names.is_empty() || self.names.iter().any(|pattern| matches(pattern, &device.name));
-        named && lot(seed, act, device) < self.share_percent
+        named && lot(seed, act, &[&device.project, &device.name]) < self.share_percent
     }
-}
-
-/// 0 to 99, the same for the same device each time.
-fn lot(seed: u64, act: usize, device: &DeviceName) -> u8 {
-    let mut hash = Sha256::new();
-    hash.update(seed.to_be_bytes());
-    hash.update((act as u64).to_be_bytes());
-    hash.update(device.project.as_bytes());
-    hash.update([0]);
-    hash.update(device.name.as_bytes());
-    let drawn = u64::from_be_bytes(hash.finalize()[..8].try_into().expect("a SHA-256 has 32 bytes"));
-    u8::try_from(drawn % 100).expect("less than a hundred")
-}
-
-/// Whether a name is as the pattern says; `*` stands for any characters.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut pieces = pattern.split('*');
-    let first = pieces.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
-    let mut pieces: Vec<&str> = pieces.collect();
-    let Some(last) = pieces.pop() else { return rest.is_empty() };
-    for piece in pieces {
-        match rest.find(piece) {
-            Some(at) => rest = &rest[at + piece.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 fn since(elapsed: Duration, after: SignedDuration) -> SignedDuration {
@@ -133,9 +111,9 @@ fn since(elapsed: Duration, after: SignedDuration) -> SignedDuration {
 }
 
 impl Pending {
-    fn new(act: Act) -> Self {
+    fn new(number: usize, act: Act) -> Self {
         let left = act.deed.times().unwrap_or(1);
-        Self { act, left }
+        Self { number, act, left }
     }
 
     /// Whether it is so at `elapsed`, and in how much time that changes.
@@ -158,6 +136,13 @@ impl Pending {
             }
             (_, span) => (true, span.map(|span| span - since)),
         }
+    }
+
+    /// What it is at machines or with sensors.
+    fn trouble(&self, on_floor: &OnFloor<'_>, elapsed: Duration) -> Trouble {
+        let OnFloor { what, sensors, faster, .. } = *on_floor;
+        let since = Duration::try_from(since(elapsed, self.act.after)).unwrap_or_default();
+        Trouble { what, sensors: sensors.clone(), number: self.number, since, faster }
     }
 
     fn once(&self) -> Option<Once> {
@@ -194,6 +179,12 @@ impl Part {
             }
             if now && !is_once {
                 setting.add(pending, self.seed);
+            }
+            if let Some(on_floor) = pending.act.deed.on_floor() {
+                // Machines are those of the scenario's seed also while nothing is wrong with them.
+                let floor = setting.quirks.floor.get_or_insert_default();
+                floor.seed = self.seed;
+                floor.troubles.extend(now.then(|| pending.trouble(&on_floor, elapsed)));
             }
         }
         setting
@@ -254,7 +245,17 @@ impl Setting {
             | Deed::Absence(_)
             | Deed::ReplayRequests(_)
             | Deed::Enroll(_)
-            | Deed::Enter(_) => {}
+            | Deed::Enter(_)
+            // These are on the floor.
+            | Deed::Wear(_)
+            | Deed::BearingFault(_)
+            | Deed::Imbalance(_)
+            | Deed::Repair(_)
+            | Deed::SensorDrift(_)
+            | Deed::SensorSticks(_)
+            | Deed::SensorDies(_)
+            | Deed::SensorRepeats(_)
+            | Deed::SensorOutOfOrder(_) => {}
         }
     }
 }
@@ -262,6 +263,7 @@ impl Setting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::{MachineFault, SensorCast, SensorFault, What};
 
     fn device(name: &str) -> DeviceName {
         DeviceName { project: "library".into(), name: name.into() }
@@ -274,23 +276,6 @@ mod tests {
 
     const fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn names_are_matched_with_stars() {
-        for (pattern, name, expected) in [
-            ("door", "door", true),
-            ("door", "door-1", false),
-            ("door-*", "door-1", true),
-            ("*-door", "side-door", true),
-            ("*oo*", "door", true),
-            ("d*r", "d", false),
-            ("d*d", "d", false),
-            ("*", "", true),
-            ("a*b*c", "a-b-b-c", true),
-        ] {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
-        }
     }
 
     #[test]
@@ -376,6 +361,30 @@ mod tests {
         assert_eq!(part.take(at(0), false), [enter]);
         assert_eq!(part.take(at(10), false), [Once::Enroll(Enrolls { people: 2, first: 0, fails: None })]);
         assert_eq!(part.take(at(11), false), []);
+    }
+
+    #[test]
+    fn a_machine_wears_out_and_is_repaired_in_its_time() {
+        let part = part(
+            "{ after: 10s, do: { wear: { over: 72h, to: 9, faster: 1440 } } }, { after: 40s, do: { repair: {} } }, \
+             { after: 20s, do: { sensorDies: { for: 5s, sensors: { assetTags: ['S-*'] } } } }",
+        );
+        let troubles = |second| part.setting(at(second)).quirks.floor.unwrap().troubles;
+        assert_eq!(troubles(9), []);
+        let wear = MachineFault::Wear { over: Duration::from_hours(72), to: 9.0 };
+        let worn = |since| Trouble {
+            what: What::Machine(wear),
+            sensors: SensorCast::default(),
+            number: 0,
+            since: at(since),
+            faster: 1440,
+        };
+        assert_eq!(troubles(10), [worn(0)]);
+        let [first, dead] = <[Trouble; 2]>::try_from(troubles(22)).unwrap();
+        assert_eq!((first, dead.what, dead.since), (worn(12), What::Sensor(SensorFault::Dead), at(2)));
+        assert_eq!(troubles(25), [worn(15)]);
+        assert_eq!(troubles(42).iter().map(|trouble| trouble.what).collect::<Vec<_>>(), [worn(0).what, What::Repair]);
+        assert_eq!(part.setting(at(19)).next, Some(at(1)));
     }
 
     #[test]

@@ -179,6 +179,7 @@ mod tests {
             lock: None,
             completed: None,
             people: PeopleRecord::default(),
+            sensors: None,
         };
         Record { private_key: Der(vec![7; 8]), stage: Stage::Active(Box::new(committed)) }
     }

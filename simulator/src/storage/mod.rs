@@ -3,6 +3,7 @@
 mod directory;
 mod people;
 mod record;
+mod sensors;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 pub use directory::DirectoryStorage;
 pub use people::{MAX_UNTOLD, PeopleRecord, Untold};
 pub use record::{Committed, Der, Installed, Pending, Record, Stage, Trial};
+pub use sensors::{ListedSensor, SensorList};
 
 /// The disks of devices: one record for each, and a list of enrolled users beside it, sealed by the device.
 ///

@@ -9,7 +9,7 @@ use fleetform_domain::configuration::{RefusalReason, Software};
 use fleetform_domain::wire::{DeviceConfiguration, DeviceLock, DeviceText, RefusedConfiguration};
 use serde::{Deserialize, Serialize};
 
-use super::PeopleRecord;
+use super::{PeopleRecord, SensorList};
 
 /// Binary data, base64 in JSON. Its `Debug` hides it: some of it is keys.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +106,9 @@ pub struct Committed {
     /// What it keeps of people.
     #[serde(default, skip_serializing_if = "PeopleRecord::is_empty")]
     pub people: PeopleRecord,
+    /// Of a gateway that was told which sensors are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensors: Option<SensorList>,
 }
 
 /// Software that a device runs.
@@ -210,6 +213,7 @@ mod tests {
             lock: None,
             completed: None,
             people: PeopleRecord::default(),
+            sensors: None,
         }
     }
 

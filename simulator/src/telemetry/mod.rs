@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 
 pub use serve::serve;
 
+use crate::device::Delivered;
 use crate::fleet::{FleetStatus, Stage};
 use crate::transport::Network;
 use throttle::Throttle;
@@ -43,6 +44,7 @@ pub struct Telemetry {
     lists: Family<Label, Counter>,
     enrollments: Family<Label, Counter>,
     entries: Family<Label, Counter>,
+    measurements: Family<Label, Counter>,
     handshakes: Counter<u64, AtomicU64>,
     is_listed: AtomicBool,
     troubles: Mutex<HashMap<(&'static str, &'static str), Throttle>>,
@@ -75,6 +77,12 @@ impl Telemetry {
             "Palms that simulated people presented at doors, by what came of it",
             entries.clone(),
         );
+        let measurements = Family::default();
+        registry.register(
+            "measurements",
+            "Measurements of sensors that were sent, by what became of them",
+            measurements.clone(),
+        );
         let handshakes = Counter::default();
         registry.register("handshakes", "TLS handshakes with portal and gateway", handshakes.clone());
         let telemetry = Self {
@@ -86,6 +94,7 @@ impl Telemetry {
             lists,
             enrollments,
             entries,
+            measurements,
             handshakes,
             is_listed: AtomicBool::new(false),
             troubles: Mutex::default(),
@@ -139,6 +148,16 @@ impl Telemetry {
         self.entries.get_or_create(&[("outcome", outcome)]).inc();
     }
 
+    pub(crate) fn measurements(&self, delivered: &Delivered) {
+        let Delivered { sent, taken, refused } = *delivered;
+        let known = sent.saturating_sub(taken + refused);
+        for (outcome, count) in [("taken", taken), ("refused", refused), ("known", known)] {
+            if count > 0 {
+                self.measurements.get_or_create(&[("outcome", outcome)]).inc_by(count as u64);
+            }
+        }
+    }
+
     /// Says in the log what went wrong: at once the first time, and then with how often it happened meanwhile.
     pub(crate) fn trouble(&self, what: &'static str, kind: &'static str, example: &dyn fmt::Display) {
         let admitted = self.troubles.lock().entry((what, kind)).or_default().admit(Instant::now(), QUIET);
@@ -170,6 +189,7 @@ mod tests {
         telemetry.list("ok");
         telemetry.enrollment("enrolled");
         telemetry.entry("granted");
+        telemetry.measurements(&Delivered { sent: 6, taken: 3, refused: 2 });
         // Families are hash maps: only the order of lines within one differs.
         let text = telemetry.metrics();
         let mut lines: Vec<_> = text.lines().collect();

@@ -2,5 +2,6 @@
 
 mod activation;
 mod people;
+mod sensors;
 mod software;
 mod support;

@@ -3,6 +3,7 @@
 pub(crate) mod disk;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -120,12 +121,18 @@ pub(crate) fn refuse(code: ProblemCode) -> Reply {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Server {
     /// The paths that were asked for, in order.
     pub(crate) fn paths(&self) -> Vec<String> {
         self.seen.lock().unwrap().iter().map(|seen| seen.path.clone()).collect()
+    }
+
+    /// How many connections were made.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// A code that leads here, pinned to this authority.
@@ -159,9 +166,11 @@ pub(crate) async fn serve(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let (behave, log) = (Arc::new(behave), seen.clone());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (behave, log, counted) = (Arc::new(behave), seen.clone(), connections.clone());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
             let (acceptor, behave, log) = (acceptor.clone(), behave.clone(), log.clone());
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
@@ -182,7 +191,7 @@ pub(crate) async fn serve(
             });
         }
     });
-    Server { address, seen }
+    Server { address, seen, connections }
 }
 
 async fn answer(reply: Reply) -> Result<Response<Full<Bytes>>, std::io::Error> {
