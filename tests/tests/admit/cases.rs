@@ -21,12 +21,13 @@ struct Folder {
     member: Option<[&'static str; 2]>,
 }
 
-const FOLDERS: [Folder; 6] = [
+const FOLDERS: [Folder; 7] = [
     Folder { name: "project", kinds: &[Kind::Project], member: None },
     Folder { name: "site", kinds: &[Kind::Site], member: None },
     Folder { name: "configtemplate", kinds: &[Kind::ConfigTemplate], member: None },
     Folder { name: "deviceinstance", kinds: &[Kind::DeviceInstance], member: None },
-    Folder { name: "any", kinds: &Kind::ALL, member: None },
+    Folder { name: "enrolleduser", kinds: &[Kind::EnrolledUser], member: None },
+    Folder { name: "any", kinds: &Kind::NAMED, member: None },
     Folder {
         name: "configuration",
         kinds: &[Kind::ConfigTemplate, Kind::DeviceInstance],

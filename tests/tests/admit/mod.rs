@@ -1,4 +1,4 @@
-//! What the parts of `admit_rules` share: a control plane, the four kinds, and waiting for policies.
+//! What the parts of `admit_rules` share: a control plane, the kinds, and waiting for policies.
 
 pub(crate) mod cases;
 pub(crate) mod coverage;
@@ -16,7 +16,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use fleetform_crds::{ConfigTemplate, DeviceInstance, Project, Site};
+use fleetform_crds::{ConfigTemplate, DeviceInstance, EnrolledUser, Project, Site};
 use fleetform_e2e::control_plane::Options;
 use fleetform_e2e::wait::{self, Look};
 use fleetform_e2e::{ControlPlane, namespace, tools};
@@ -40,10 +40,15 @@ pub(crate) enum Kind {
     Site,
     ConfigTemplate,
     DeviceInstance,
+    EnrolledUser,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Project, Self::Site, Self::ConfigTemplate, Self::DeviceInstance];
+    /// Those that people make and give names and tags to.
+    pub(crate) const NAMED: [Self; 4] = [Self::Project, Self::Site, Self::ConfigTemplate, Self::DeviceInstance];
+
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Project, Self::Site, Self::ConfigTemplate, Self::DeviceInstance, Self::EnrolledUser];
 
     /// Its name in the API.
     pub(crate) fn name(self) -> String {
@@ -62,6 +67,7 @@ impl Kind {
             Self::Site => ApiResource::erase::<Site>(&()),
             Self::ConfigTemplate => ApiResource::erase::<ConfigTemplate>(&()),
             Self::DeviceInstance => ApiResource::erase::<DeviceInstance>(&()),
+            Self::EnrolledUser => ApiResource::erase::<EnrolledUser>(&()),
         }
     }
 }
@@ -169,12 +175,23 @@ impl Cluster {
 
     /// Stores an object, then its status, if it has one, as the operator writes it.
     pub(crate) async fn store(&self, kind: Kind, namespace: &str, object: &Value) -> kube::Result<DynamicObject> {
-        let api = self.api(kind, namespace);
+        // What the operator alone may make, it makes here too.
+        let api = if kind == Kind::EnrolledUser {
+            kind.api(&self.operator().await?, namespace)
+        } else {
+            self.api(kind, namespace)
+        };
         let stored = api.create(&PostParams::default(), &dynamic(object)).await?;
         match object.get("status") {
             None => Ok(stored),
             Some(status) => self.set_status(kind, namespace, text(object, "/metadata/name"), status).await,
         }
+    }
+
+    /// The operator's own client.
+    pub(crate) async fn operator(&self) -> kube::Result<Client> {
+        let client = self.plane.client_for_service_account(render::NAMESPACE, "fleetform-operator").await;
+        client.map_err(|error| kube::Error::Service(error.into()))
     }
 
     /// Merges into the status of an object.
