@@ -21,13 +21,14 @@ struct Folder {
     member: Option<[&'static str; 2]>,
 }
 
-const FOLDERS: [Folder; 8] = [
+const FOLDERS: [Folder; 9] = [
     Folder { name: "project", kinds: &[Kind::Project], member: None },
     Folder { name: "site", kinds: &[Kind::Site], member: None },
     Folder { name: "configtemplate", kinds: &[Kind::ConfigTemplate], member: None },
     Folder { name: "deviceinstance", kinds: &[Kind::DeviceInstance], member: None },
     Folder { name: "asset", kinds: &[Kind::Asset], member: None },
     Folder { name: "alert", kinds: &[Kind::Alert], member: None },
+    Folder { name: "enrolleduser", kinds: &[Kind::EnrolledUser], member: None },
     Folder { name: "any", kinds: &Kind::DECLARED, member: None },
     Folder {
         name: "configuration",

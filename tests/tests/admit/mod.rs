@@ -1,4 +1,4 @@
-//! What the parts of `admit_rules` share: a control plane, the four kinds, and waiting for policies.
+//! What the parts of `admit_rules` share: a control plane, the kinds, and waiting for policies.
 
 pub(crate) mod cases;
 pub(crate) mod coverage;
@@ -16,7 +16,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use fleetform_crds::{Alert, Asset, ConfigTemplate, DeviceInstance, Project, Site};
+use fleetform_crds::{Alert, Asset, ConfigTemplate, DeviceInstance, EnrolledUser, Project, Site};
 use fleetform_e2e::control_plane::Options;
 use fleetform_e2e::wait::{self, Look};
 use fleetform_e2e::{ControlPlane, namespace, tools};
@@ -43,11 +43,19 @@ pub(crate) enum Kind {
     DeviceInstance,
     Asset,
     Alert,
+    EnrolledUser,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Project, Self::Site, Self::ConfigTemplate, Self::DeviceInstance, Self::Asset, Self::Alert];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Project,
+        Self::Site,
+        Self::ConfigTemplate,
+        Self::DeviceInstance,
+        Self::Asset,
+        Self::Alert,
+        Self::EnrolledUser,
+    ];
 
     /// Those that people declare, each with a name to read and tags.
     pub(crate) const DECLARED: [Self; 5] =
@@ -72,6 +80,7 @@ impl Kind {
             Self::DeviceInstance => ApiResource::erase::<DeviceInstance>(&()),
             Self::Asset => ApiResource::erase::<Asset>(&()),
             Self::Alert => ApiResource::erase::<Alert>(&()),
+            Self::EnrolledUser => ApiResource::erase::<EnrolledUser>(&()),
         }
     }
 }
@@ -194,10 +203,13 @@ impl Cluster {
         self.operator.get_or_try_init(connect).await
     }
 
-    /// Stores an object, then its status, if it has one, as the operator writes it. Alerts are the operator's own.
+    /// Stores an object, then its status, if it has one, as the operator writes it. What the operator alone may make, it makes here
+    /// too.
     pub(crate) async fn store(&self, kind: Kind, namespace: &str, object: &Value) -> kube::Result<DynamicObject> {
         let api = match kind {
-            Kind::Alert => kind.api(self.operator().await.expect("the operator has an account"), namespace),
+            Kind::Alert | Kind::EnrolledUser => {
+                kind.api(self.operator().await.expect("the operator has an account"), namespace)
+            }
             _ => self.api(kind, namespace),
         };
         let stored = api.create(&PostParams::default(), &dynamic(object)).await?;

@@ -32,6 +32,7 @@ pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, r
         the_operator_makes_no_other_secrets(cluster, refusals),
         an_address_in_a_secret_stays(cluster, refusals),
         what_is_done_to_a_device_takes_a_right_of_its_own(cluster, refusals),
+        people_are_enrolled_and_released_by_the_operator_alone(cluster, refusals),
     )?;
     Ok(())
 }
@@ -361,6 +362,41 @@ async fn who_may_deactivate_does_not_therefore_unlock(
     cluster.set_status(device, ns, "example", &json!({ "lock": null })).await?;
     api.patch("example", &PatchParams::default(), &deactivate).await?;
     Ok(())
+}
+
+/// Nobody makes a person up, or ends a removal before devices have forgotten somebody; everybody with the right may delete one.
+async fn people_are_enrolled_and_released_by_the_operator_alone(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
+    let ns = cluster.namespace("people", json!({})).await?;
+    let (kind, api) = (Kind::EnrolledUser, cluster.api(Kind::EnrolledUser, &ns));
+    let person = super::dynamic(&example(kind)?);
+    let status = refused("a person whom somebody makes up", async |dry_run| {
+        api.create(&PostParams { dry_run, ..PostParams::default() }, &person).await
+    })
+    .await?;
+    refusals.by_policy("create an EnrolledUser", &status);
+    cluster.store(kind, &ns, &example(kind)?).await?;
+    // Labels and other annotations are anybody's who may write.
+    let noted = json!({ "metadata": { "labels": { "team": "library" }, "annotations": { "note": "asked to go" } } });
+    merge(cluster, kind, &ns, "example", noted).await?;
+    let take_off = json!({ "metadata": { "finalizers": null } });
+    let status = refusal("a finalizer taken off", merge(cluster, kind, &ns, "example", take_off.clone()).await)?;
+    refusals.by_policy("take the finalizer off an EnrolledUser", &status);
+    let editor = kind.api(&cluster.editor(&ns).await?, &ns);
+    let abandon = Patch::Merge(json!({ "metadata": { "annotations": { "fleetform.dev/abandon": "it burned down" } } }));
+    let mut status = refused("giving up without the right to", async |dry_run| {
+        editor.patch("example", &PatchParams { dry_run, ..PatchParams::default() }, &abandon).await
+    })
+    .await?;
+    status.message = status.message.replace(&ns, "<namespace>");
+    refusals.by_policy("give up on an un-enrollment without the right to", &status);
+    api.patch("example", &PatchParams::default(), &abandon).await?;
+    api.delete("example", &DeleteParams::default()).await?;
+    ensure!(api.get("example").await?.metadata.deletion_timestamp.is_some(), "the finalizer holds it");
+    refusal("a finalizer taken off what was deleted", merge(cluster, kind, &ns, "example", take_off).await)?;
+    let operator = kind.api(cluster.operator().await?, &ns);
+    let release = json!([{ "op": "remove", "path": "/metadata/finalizers/0" }]);
+    operator.patch("example", &PatchParams::default(), &Patch::Json::<()>(serde_json::from_value(release)?)).await?;
+    cluster.gone("the released person", &api, "example").await
 }
 
 fn secret(name: &str, type_: &str, owners: &Value) -> Result<Secret> {

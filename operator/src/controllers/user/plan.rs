@@ -9,6 +9,7 @@ use fleetform_crds::enrolled_user::{
 };
 use jiff::{SignedDuration, Timestamp};
 
+use crate::cache::Name;
 use crate::controllers::Obstacle;
 use crate::people::Unreadable;
 use crate::reconcile::plan::{Action, Plan};
@@ -99,7 +100,7 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
     }
     plan.look_again_in(facts.check_in.clamp(LOOKS.0, LOOKS.1));
     let due = (deleted + GRACE).max(facts.written.map_or(Timestamp::MIN, |written| written + BETWEEN_WRITES));
-    if let Some(patch) = write(user, Some(&pending), &waiting(&pending).statements(), facts.now) {
+    if let Some(patch) = write(user, Some(&pending), &waiting(user, &pending).statements(), facts.now) {
         if facts.now >= due {
             plan.actions.push(patch);
         } else {
@@ -120,7 +121,8 @@ fn pending<'a>(user: &EnrolledUser, holders: &'a [Holder]) -> Vec<&'a str> {
     names
 }
 
-fn waiting(pending: &[&str]) -> Obstacle {
+fn waiting(user: &EnrolledUser, pending: &[&str]) -> Obstacle {
+    let name = Name::of(user);
     let devices = if pending.len() == 1 { "1 device".to_owned() } else { format!("{} devices", pending.len()) };
     let more = match pending.len().saturating_sub(NAMED) {
         0 => String::new(),
@@ -132,7 +134,8 @@ fn waiting(pending: &[&str]) -> Obstacle {
         format!(
             "the person is recognised no more by the gateway; {devices} may still do so while offline, and will forget the person when \
              back: {named}{more}. Deactivate one that does not come back (raise spec.activation.epoch); to give up, run: kubectl annotate \
-             enrolledusers {ABANDON_ANNOTATION}=<why>"
+             enrolleduser {} --namespace {} '{ABANDON_ANNOTATION}=<why>'",
+            name.name, name.namespace
         ),
     )
 }
