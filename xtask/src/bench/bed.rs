@@ -13,6 +13,9 @@ use tokio::time::{Instant, sleep};
 use super::Settings;
 use super::usage::Cpu;
 
+/// Time between two check-ins where nothing else is said, in seconds: longer than a benchmark takes.
+const CHECK_IN_SECONDS: u32 = 1_200;
+
 /// Between two looks at what the API server uses.
 const CALM_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -35,6 +38,11 @@ impl Bed {
         Self::start_with(settings, simulator.then_some(options)).await
     }
 
+    /// Starts one without a simulator.
+    pub(super) async fn start_alone() -> Result<Self> {
+        Self::start_in(None, CHECK_IN_SECONDS).await
+    }
+
     /// Starts one whose devices wait in their check-ins for something to do.
     pub(super) async fn start_waiting(settings: &Settings) -> Result<Self> {
         let args = vec![format!("--check-in-wait-seconds={}", MAX_WAIT_SECONDS.min(settings.check_in_seconds))];
@@ -43,9 +51,13 @@ impl Bed {
     }
 
     async fn start_with(settings: &Settings, simulator: Option<SimulatorOptions>) -> Result<Self> {
+        Self::start_in(simulator, settings.check_in_seconds).await
+    }
+
+    async fn start_in(simulator: Option<SimulatorOptions>, check_in_seconds: u32) -> Result<Self> {
         let plane = ControlPlane::start(control_plane::Options::default()).await?;
         let mut options = installation::Options::in_dir(plane.dir().join("fleetform"));
-        options.check_in_seconds = settings.check_in_seconds;
+        options.check_in_seconds = check_in_seconds;
         options.simulator = simulator;
         let installation = Installation::start(Cluster::of(&plane)?, options).await?;
         Ok(Self { installation, plane })

@@ -11,6 +11,7 @@ mod bed;
 mod convergence;
 mod device;
 mod fleet;
+mod ingest;
 mod objects;
 mod profile;
 mod raw;
@@ -52,12 +53,32 @@ enum Benchmark {
     /// How long a change of a template takes to be applied by every device of an active fleet whose devices wait for it, and how
     /// much of that the API server's own limit explains. At most 16,000 devices: each holds a connection.
     Rollout(Options),
+    /// How many measurements in a second the gateway takes from a site of 2,000 sensors, keeps and judges, held against a bare HTTP
+    /// server that reads the same requests over the same mutual TLS.
+    Ingest(IngestOptions),
+    /// The bare HTTP server of `ingest`, in a process of its own.
+    #[command(hide = true)]
+    BareServer(ingest::Files),
+}
+
+#[derive(clap::Args)]
+struct IngestOptions {
+    #[command(flatten)]
+    settings: ingest::Settings,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(clap::Args)]
 struct Options {
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(clap::Args)]
+struct Output {
     /// File to write the figures to, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -115,8 +136,14 @@ impl Settings {
 
 /// Measures, prints one table, and writes the JSON file.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let (Benchmark::Convergence(options) | Benchmark::Rollout(options)) = &args.benchmark;
-    options.profile.enter()?;
+    let output = match &args.benchmark {
+        Benchmark::Convergence(options) | Benchmark::Rollout(options) => &options.output,
+        Benchmark::Ingest(options) => &options.output,
+        Benchmark::BareServer(files) => {
+            return tokio::runtime::Runtime::new().context("start the async runtime")?.block_on(ingest::serve(files));
+        }
+    };
+    output.profile.enter()?;
     // Before signals are ours, so that Ctrl-C also ends a build.
     assets::locate()?;
     tools::kubectl()?;
@@ -132,7 +159,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     })?;
     println!("{}", figures.table);
-    if let Some(path) = &options.json {
+    if let Some(path) = &output.json {
         fs::write(path, figures.json).with_context(|| format!("write the figures to {}", path.display()))?;
     }
     Ok(())
@@ -152,8 +179,13 @@ async fn measure(benchmark: &Benchmark) -> Result<Figures> {
         }
         Benchmark::Rollout(options) => {
             let figures = rollout::measure(&options.settings).await?;
-            Figures { table: table::of_rollout(&figures), json: figures.to_json() }
+            Figures { table: table::of_rows(figures.rows(), figures.optimised), json: figures.to_json() }
         }
+        Benchmark::Ingest(options) => {
+            let figures = ingest::measure(&options.settings).await?;
+            Figures { table: table::of_rows(figures.rows(), figures.is_optimised()), json: figures.to_json() }
+        }
+        Benchmark::BareServer(_) => bail!("it measures nothing"),
     })
 }
 

@@ -4,7 +4,6 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::audit::Counts;
 use super::report::{MEMORY_TARGET, RATIO_TARGET, RAW_WRITES, Report, STEADY_TARGET, WRITES_TARGET, float, per, total};
-use super::rollout;
 
 /// The table, and under it what makes the comparison unfair, if anything does.
 pub(super) fn of(report: &Report) -> String {
@@ -24,16 +23,16 @@ pub(super) fn of(report: &Report) -> String {
     text
 }
 
-/// The table of a rollout, and under it what makes the comparison unfair.
-pub(super) fn of_rollout(figures: &rollout::Figures) -> String {
+/// The table of these rows, and under it what makes the comparison unfair.
+pub(super) fn of_rows(rows: Vec<[String; 3]>, optimised: bool) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header(["", "measured", "target"]);
-    table.add_rows(figures.rows());
+    table.add_rows(rows);
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let mut text = table.trim_fmt();
-    if !figures.optimised {
+    if !optimised {
         text.push_str("\nThe programs were not optimised: times and ratio mean nothing.");
     }
     text
