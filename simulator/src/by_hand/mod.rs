@@ -6,14 +6,15 @@ mod people;
 use std::io::{self, BufRead as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use fleetform_domain::wire::{DeviceText, LookupResponse};
 use tokio::time::sleep;
 
-use crate::device::Device;
+use crate::device::{Delivered, Device};
+use crate::machine::{Floor, MAX_VELOCITY, MachineFault, SensorCast, Trouble, What};
 use crate::storage::{DirectoryStorage, MemoryStorage, Storage};
 use crate::transport::{Network, Timeouts};
 
@@ -73,9 +74,30 @@ pub struct Activation {
     #[arg(long)]
     pub yes: bool,
 
-    /// End after the first check-in: the device falls silent then
+    /// What the sensors of a gateway measure, instead of what is normal: vibration velocity, RMS, in mm/s, above 0 and up to 1000
+    #[arg(long, value_name = "MM_PER_S", value_parser = vibration)]
+    pub vibration: Option<f64>,
+
+    /// End after the first check-in, and the first measurements of a gateway: the device falls silent then
     #[arg(long)]
     pub once: bool,
+}
+
+fn vibration(text: &str) -> Result<f64, String> {
+    let velocity: f64 = text.parse().map_err(|_| "it takes a number of mm/s, such as 7.5".to_owned())?;
+    if velocity > 0.0 && velocity <= MAX_VELOCITY { Ok(velocity) } else { Err("above 0 and up to 1000 mm/s".into()) }
+}
+
+/// A floor where all machines shake like this.
+fn shaking(velocity: f64) -> Floor {
+    let trouble = Trouble {
+        what: What::Machine(MachineFault::Imbalance { to: velocity }),
+        sensors: SensorCast::default(),
+        number: 0,
+        since: Duration::ZERO,
+        faster: 1,
+    };
+    Floor { seed: 0, troubles: vec![trouble] }
 }
 
 fn asset_tag(text: &str) -> Result<DeviceText, String> {
@@ -111,6 +133,7 @@ async fn activate(cli: &Activation) -> anyhow::Result<()> {
         None => Arc::new(MemoryStorage::default()),
     };
     let mut device = Device::new(cli.asset_tag.clone(), storage, Network::new(Timeouts::default()), rand::random());
+    device.quirks().floor = cli.vibration.map(shaking).map(Box::new);
     device.power_on().await?;
     match (&cli.picture, &cli.code) {
         (Some(file), _) => {
@@ -129,15 +152,31 @@ async fn activate(cli: &Activation) -> anyhow::Result<()> {
         bail!("not confirmed: nothing was activated, and the code is still good");
     }
     device.confirm().await?;
+    let mut due = Instant::now();
     loop {
-        let answer = device.synchronise().await?;
-        let version = device.applied_configuration_version().unwrap_or_default();
-        println!("active as {}, configuration version {version}", cli.asset_tag);
+        if due <= Instant::now() {
+            let answer = device.synchronise().await?;
+            let version = device.applied_configuration_version().unwrap_or_default();
+            println!("active as {}, configuration version {version}{}", cli.asset_tag, paired(&device));
+            due = Instant::now() + Duration::from_secs(answer.next_check_in_seconds.into());
+        }
+        if device.measure().await? > 0 {
+            let Delivered { sent, refused, .. } = device.deliver_measurements().await?;
+            println!("{sent} measurements sent, {refused} of them refused");
+        }
         if cli.once {
             return Ok(());
         }
-        sleep(Duration::from_secs(answer.next_check_in_seconds.into())).await;
+        let next = due.saturating_duration_since(Instant::now());
+        sleep(device.until_measurement().map_or(next, |measures| measures.min(next))).await;
     }
+}
+
+/// The sensors of a gateway that has some.
+fn paired(device: &Device) -> String {
+    let sensors = device.sensors_report().map(|report| report.sensors).unwrap_or_default();
+    let tags: Vec<&str> = sensors.iter().map(|sensor| sensor.asset_tag_id.as_str()).collect();
+    if tags.is_empty() { String::new() } else { format!(", paired with {}", tags.join(", ")) }
 }
 
 fn shown(site: &LookupResponse) -> String {
@@ -181,13 +220,17 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_is_scanned() {
+    fn what_cannot_be_is_refused() {
         let parse =
             |arguments: &[&str]| Cli::try_parse_from(["fleetform-device", "--zip", "98104"].iter().chain(arguments));
         assert!(parse(&["--code", "x"]).is_ok());
         assert!(parse(&[]).is_err());
         assert!(parse(&["--code", "x", "--picture", "y"]).is_err());
         assert!(parse(&["--code", "x", "--asset-tag", "no spaces"]).is_err());
+        assert!(parse(&["--code", "x", "--vibration", "7.5"]).is_ok());
+        for velocity in ["0", "-1", "1000.1", "NaN", "much"] {
+            assert!(parse(&["--code", "x", "--vibration", velocity]).is_err(), "{velocity}");
+        }
     }
 
     #[test]

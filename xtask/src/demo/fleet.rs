@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use fleetform_crds::{DeviceInstance, Site};
 use fleetform_domain::activation::Phase;
-use fleetform_domain::event::{DeviceChange, Event};
+use fleetform_domain::event::{DeviceChange, Event, PersonData, Source};
 use fleetform_domain::transition::{Connectivity, Health};
 use fleetform_e2e::Cluster;
 use kube::api::{Api, ListParams};
@@ -107,7 +107,10 @@ impl Fleet {
 
 /// An event as one line.
 pub(super) fn in_words(event: &Event) -> String {
-    let Some(detail) = event.device() else { return format!("{}  {}", event.time, event.detail_type) };
+    if let Some(detail) = event.person() {
+        return format!("{}  {}", event.time, about_person(&event.detail_type, &detail.data));
+    }
+    let Some(detail) = event.device() else { return format!("{}  {}", event.time, about(event)) };
     let data = &detail.data;
     let change = match data.change {
         DeviceChange::Connectivity { current_connectivity: Connectivity::Connected, .. } => "online",
@@ -117,4 +120,71 @@ pub(super) fn in_words(event: &Event) -> String {
     };
     let (device, site) = (&data.device_instance_name, &detail.metadata.site_name);
     format!("{}  {change:<8}  {device}, {site} (asset tag {})", event.time, data.asset_tag_id)
+}
+
+/// Of a person it says where and what, and nothing of who.
+fn about_person(detail_type: &str, data: &PersonData) -> String {
+    let what = match detail_type {
+        "New Successful Enrollment" => "enrolled",
+        "Unsuccessful Enrollment" => "not enrolled",
+        "New Successful Un-enrollment" => "forgotten",
+        "Unsuccessful Un-enrollment" => "not forgotten",
+        "Successful Recognition" => "recognised",
+        "Unsuccessful Recognition" => "not recognised",
+        other => other,
+    };
+    let (Source::Enrollment { enrollment_source: place, .. } | Source::Request { request_source: place, .. }) =
+        &data.source;
+    let reason = data.reason.as_deref().map(|reason| format!(": {}", reason.replace('_', " ").to_lowercase()));
+    format!("{what:<8}  a person, by {place}{}", reason.unwrap_or_default())
+}
+
+/// What happened, and the kind and id of what it happened to.
+fn about(event: &Event) -> String {
+    let whom = event.resources.first().map(ToString::to_string).unwrap_or_default();
+    let whom = whom.rsplit(':').next().unwrap_or_default().replacen('/', " ", 1);
+    format!("{}  {whom}", event.detail_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetform_domain::event::{Occasion, Person, person_event, person_event_id};
+    use fleetform_domain::id::{Installation, ResourceId};
+    use fleetform_domain::people::{BadgeNumber, RecognitionFailure};
+
+    use super::*;
+
+    fn here() -> Installation {
+        Installation::new("aws", "us-east-1", "123456789012").unwrap()
+    }
+
+    fn event(occasion: Occasion) -> Event {
+        let badge = BadgeNumber::try_from("1111358294500".to_owned()).unwrap();
+        let source = ResourceId::of("front-desk");
+        let time = "2026-03-01T09:00:00Z".parse().unwrap();
+        let person = Person { id: person_event_id("a", 1), time, source: &source, badge: Some(&badge) };
+        person_event(&here(), &person, occasion)
+    }
+
+    #[test]
+    fn people_are_not_named() {
+        let place = ResourceId::of("front-desk");
+        for (occasion, expected) in [
+            (Occasion::Enrolled, "enrolled  a person, by "),
+            (Occasion::UnEnrolled, "forgotten  a person, by "),
+            (Occasion::NotRecognized(RecognitionFailure::PalmNotReadable), "not recognised  a person, by "),
+        ] {
+            let words = in_words(&event(occasion));
+            assert!(words.starts_with(&format!("2026-03-01T09:00:00Z  {expected}{place}")), "{words}");
+            assert!(!words.contains("4500"), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_as_it_is_called() {
+        let mut other = event(Occasion::Enrolled);
+        other.detail_type = "Asset State Changed To Alarm".into();
+        other.resources = vec![here().asset_arn(&ResourceId::of("pump"))];
+        assert_eq!(about(&other), format!("Asset State Changed To Alarm  asset {}", ResourceId::of("pump")));
+    }
 }
