@@ -20,7 +20,11 @@ pub(crate) async fn definitions_and_objects_outlive_the_release(cluster: &Cluste
     cluster.store(Kind::Project, &ns, &example(Kind::Project)?).await?;
     uninstall(cluster)?;
     let definitions = Api::<CustomResourceDefinition>::all(cluster.client.clone()).list(&ListParams::default()).await?;
-    ensure!(definitions.items.len() == fleetform_crds::definition::all().len(), "{} definitions are left", definitions.items.len());
+    ensure!(
+        definitions.items.len() == fleetform_crds::definition::all().len(),
+        "{} definitions are left",
+        definitions.items.len()
+    );
     cluster.api(Kind::Project, &ns).get("project").await?;
     let policies = Api::<ValidatingAdmissionPolicy>::all(cluster.client.clone()).list(&ListParams::default()).await?;
     ensure!(policies.items.is_empty(), "policies of nobody are left: they refuse what nothing remedies");
