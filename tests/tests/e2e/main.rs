@@ -21,6 +21,7 @@ mod machines;
 mod network;
 mod operation;
 mod patches;
+mod people;
 mod presence;
 mod project;
 mod quota;
@@ -33,6 +34,7 @@ mod software;
 mod stage;
 mod upgrade;
 mod waiting;
+mod wire;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -159,6 +161,13 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_silent_gateway_hides_its_sensors,
             charts_are_for_who_may_see_them,
         }
+        people {
+            a_person_enrolls_and_is_recognised_and_nothing_gives_them_away,
+            what_fails_at_a_desk_or_a_door_is_told_once_and_by_its_reason,
+            somebody_who_is_deleted_is_forgotten_by_every_device,
+            a_device_that_stays_away_is_deactivated_or_given_up_on,
+            who_may_read_profiles_sees_the_whole_badge_and_nobody_else,
+        }
         hostile {
             bad_requests_get_problem_bodies,
             slow_and_many_clients_do_not_hurt_others,
@@ -171,6 +180,9 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
     tests! { theatre, Company::Alone,
         upgrade {
             an_object_that_does_not_read_stops_only_itself,
+        }
+        people {
+            people_outlive_the_operator,
         }
         rollout {
             a_rollout_outlives_the_operator,
