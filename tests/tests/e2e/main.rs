@@ -13,6 +13,7 @@ mod deletion;
 mod devices;
 mod docs;
 mod failures;
+mod floor;
 mod hostile;
 mod library;
 mod network;

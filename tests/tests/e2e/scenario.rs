@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::floor;
 use super::project::{LIMIT, Project, condition, reason};
 use super::releases::{Releases, wanted};
 use super::software::refused;
@@ -119,6 +120,9 @@ async fn change(project: &Project, releases: &Releases, name: &str) -> Result<()
 
 /// Watches the instance of a scenario until it has shown all that it should.
 async fn play(project: &Project, releases: &Releases, name: &str) -> Result<()> {
+    if floor::is_at_machine(name) {
+        return floor::play(project, name).await;
+    }
     if name == "slow-installer" {
         project.until_ready_for_activation(name).await?;
         sleep(Duration::from_secs(5)).await;
@@ -153,7 +157,11 @@ pub(crate) async fn every_scenario_shows_what_it_says(stage: Arc<Stage>) -> Resu
     let stop = CancellationToken::new();
     let played = tokio::spawn(fleet.run(stop.clone()));
     for name in &names {
-        project.device(name).await?;
+        if floor::is_at_machine(name) {
+            floor::build(&project, name).await?;
+        } else {
+            project.device(name).await?;
+        }
     }
     try_join_all(names.iter().map(|name| play(&project, &releases, name))).await?;
     let counted = [
@@ -182,6 +190,7 @@ pub(crate) async fn every_scenario_shows_what_it_says(stage: Arc<Stage>) -> Resu
     let replayed = project.api::<DeviceInstance>().get("replay").await?;
     ensure!(condition(&replayed, C::Ready) && condition(&replayed, C::Connected), "{replayed:#?}");
     ensure!(!condition(&replayed, C::Locked), "what is said twice makes no copy: {replayed:#?}");
+    floor::ensure_each_fault_is_one_alert(&project).await?;
     stop.cancel();
     played.await??;
     Ok(())
