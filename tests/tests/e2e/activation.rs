@@ -88,6 +88,18 @@ impl Storage for FailsOnce {
         self.disk.remove(asset_tag)
     }
 
+    fn load_users(&self, asset_tag: &DeviceText) -> Result<Option<Vec<u8>>, StorageError> {
+        self.disk.load_users(asset_tag)
+    }
+
+    fn save_users(&self, asset_tag: &DeviceText, sealed: &[u8]) -> Result<(), StorageError> {
+        self.disk.save_users(asset_tag, sealed)
+    }
+
+    fn remove_users(&self, asset_tag: &DeviceText) -> Result<(), StorageError> {
+        self.disk.remove_users(asset_tag)
+    }
+
     fn list(&self) -> Result<Vec<DeviceText>, StorageError> {
         self.disk.list()
     }
