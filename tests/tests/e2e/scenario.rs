@@ -41,7 +41,7 @@ fn together() -> Result<(Vec<String>, Scenario)> {
         whole.acts.extend(scenario.acts.into_iter().map(|mut act| {
             act.devices.names = match &act.devices.names[..] {
                 [] => vec![name.to_owned()],
-                named => named.iter().map(|device| format!("{name}-{device}")).collect(),
+                own => own.iter().map(|device| format!("{name}-{device}")).collect(),
             };
             names.extend(act.devices.names.iter().cloned());
             act
