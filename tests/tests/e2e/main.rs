@@ -62,6 +62,7 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             the_page_on_operations_works_as_it_stands,
             the_page_on_rollouts_works_as_it_stands,
             the_page_on_configuration_works_as_it_stands,
+            the_page_on_devices_works_as_it_stands,
             what_the_pages_declare_is_accepted,
         }
         activation {

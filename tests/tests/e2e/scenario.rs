@@ -190,13 +190,16 @@ pub(crate) async fn every_scenario_shows_what_it_says(stage: Arc<Stage>) -> Resu
         ("activations", "gateway-timed-out", 1),
         ("activations", "system-error", 2),
         ("activations", "device-instance-does-not-exist", 1),
+        ("enrollments", "enrolled", 4),
         ("enrollments", "badge-not-readable", 2),
         ("enrollments", "terms-declined", 1),
         ("enrollments", "consent-declined", 1),
         ("enrollments", "palm-not-readable", 1),
         ("enrollments", "palms-differ", 1),
         ("enrollments", "timed-out", 1),
+        ("entries", "granted", 3),
         ("entries", "palm-not-readable", 1),
+        ("entries", "palm-not-recognized", 1),
     ];
     wait::until("each failure to be counted", LIMIT, async || {
         let metrics = telemetry.metrics();
