@@ -60,7 +60,9 @@ fn hash(what: &str, numbers: &[u64], text: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(what);
     hash.update([0]);
-    numbers.iter().for_each(|number| hash.update(number.to_be_bytes()));
+    for number in numbers {
+        hash.update(number.to_be_bytes());
+    }
     hash.update(text);
     hash.finalize().into()
 }

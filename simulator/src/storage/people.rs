@@ -66,9 +66,9 @@ impl PeopleRecord {
         }
     }
 
-    /// The gateway has acknowledged it.
-    pub fn settle(&mut self, sequence: u64) {
-        self.untold.retain(|kept| kept.sequence() != sequence);
+    /// The gateway has acknowledged what has these sequences.
+    pub fn settle(&mut self, sequences: &[u64]) {
+        self.untold.retain(|kept| !sequences.contains(&kept.sequence()));
     }
 }
 
@@ -91,8 +91,8 @@ mod tests {
         for expected in 1..=3 {
             assert_eq!(record.keep(|sequence| told(sequence, RecognitionFailure::SystemError)).sequence(), expected);
         }
-        record.settle(3);
-        record.settle(3);
+        record.settle(&[3]);
+        record.settle(&[3]);
         record.amend(told(2, RecognitionFailure::Ambiguous));
         record.amend(told(3, RecognitionFailure::Ambiguous));
         let json = serde_json::to_string(&record).unwrap();

@@ -15,7 +15,7 @@ use fleetform_simulator::scenario::Scenario;
 
 use super::devices::activated;
 use super::gateway::Gateway;
-use super::project::{INSTALLER, LIMIT, Project, SITE};
+use super::project::{INSTALLER, LIMIT, Project, SITE, reader};
 use super::releases::Releases;
 use super::stage::Stage;
 
@@ -167,6 +167,27 @@ pub(crate) async fn the_page_on_machines_works_as_it_stands(stage: Arc<Stage>) -
         "\"velocityRmsMmPerS\":[3.1,3.4,3.2]",
         "asset.fleetform.dev \"pump-1\" deleted",
     ] {
+        ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
+    }
+    Ok(())
+}
+
+/// The page's commands, on a desk and a door that a person plays.
+pub(crate) async fn the_page_on_devices_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "devices").await?;
+    let commands = page("devices.md", &project)?;
+    ensure!(commands.len() > 6, "the page has commands: {commands:?}");
+    // Who has fetched codes before.
+    project.installer().await?;
+    let mut desk = reader("Front desk");
+    desk["configuration"]["operationMode"] = "Enrollment".into();
+    project.create::<DeviceInstance>(serde_json::json!({ "metadata": { "name": "front-desk" }, "spec": desk })).await?;
+    project.device("main-entrance").await?;
+    for name in ["front-desk", "main-entrance"] {
+        project.until_ready_for_activation(name).await?;
+    }
+    let said = session(&stage, commands, &mut []).await?;
+    for line in ["Do you accept the terms?", "You are enrolled", "Access granted"] {
         ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! Every scenario of `examples/scenarios`, played by a fleet: one device for each, named like its file.
+//! Every scenario of `examples/scenarios`, played by a fleet: one device for each, named like its file, or as many as it names, each after
+//! its file.
 
 use std::fs;
 use std::path::Path;
@@ -11,6 +12,7 @@ use fleetform_crds::condition::ConditionType as C;
 use fleetform_domain::activation::Phase;
 use fleetform_domain::configuration::RefusalReason;
 use fleetform_e2e::wait::{self, Look};
+use fleetform_simulator::device::people::{BADGE_FORMAT_CHECK, BADGE_SCANNER_CHECK, CONTROL_PANEL_CHECK};
 use fleetform_simulator::fleet::{Fleet, FleetOptions};
 use fleetform_simulator::scenario::Scenario;
 use fleetform_simulator::storage::MemoryStorage;
@@ -23,12 +25,12 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::floor;
-use super::project::{LIMIT, Project, condition, reason};
+use super::project::{LIMIT, Project, condition, reader, reason};
 use super::releases::{Releases, wanted};
 use super::software::refused;
 use super::stage::Stage;
 
-/// All scenarios in one, each with the device that has its name.
+/// All scenarios in one, each with the devices that are its own; and these.
 fn together() -> Result<(Vec<String>, Scenario)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")?.join("examples/scenarios");
     let mut whole = Scenario { description: "All of them".into(), seed: 0, acts: Vec::new() };
@@ -38,17 +40,30 @@ fn together() -> Result<(Vec<String>, Scenario)> {
         let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".yaml")) else { continue };
         let scenario = Scenario::read(&path)?;
         whole.acts.extend(scenario.acts.into_iter().map(|mut act| {
-            act.devices.names = vec![name.to_owned()];
+            act.devices.names = match &act.devices.names[..] {
+                [] => vec![name.to_owned()],
+                own => own.iter().map(|device| format!("{name}-{device}")).collect(),
+            };
+            names.extend(act.devices.names.iter().cloned());
             act
         }));
-        names.push(name.to_owned());
     }
     names.sort();
+    names.dedup();
     Ok((names, whole))
 }
 
 /// Something that an instance shows, and how that is called.
 type Shown = (&'static str, fn(&DeviceInstance) -> bool);
+
+/// Creates the instance of a scenario: a door, or a desk.
+async fn create(project: &Project, name: &str) -> Result<()> {
+    let mut spec = reader(name);
+    if matches!(name, "enrollment-desk" | "failed-enrollments") {
+        spec["configuration"]["operationMode"] = "Enrollment".into();
+    }
+    project.create::<DeviceInstance>(json!({ "metadata": { "name": name }, "spec": spec })).await.map(drop)
+}
 
 /// What the instance of a scenario shows one after the other.
 fn shows(name: &str) -> Vec<Shown> {
@@ -78,6 +93,13 @@ fn shows(name: &str) -> Vec<Shown> {
         "slow-update" => vec![active, ("half way", half_way), ("done", runs_software)],
         "corrupt-download" => {
             vec![active, ("refused", |door| refused(RefusalReason::DigestMismatch)(door)), ("done", runs_software)]
+        }
+        "panel-lost" | "panel-address" => {
+            vec![active, ("lost its panel", |door| fails(door, CONTROL_PANEL_CHECK)), healthy]
+        }
+        "panel-badge-format" => vec![active, ("not understood", |door| fails(door, BADGE_FORMAT_CHECK)), healthy],
+        "failed-enrollments" => {
+            vec![active, ("without a scanner", |desk| fails(desk, BADGE_SCANNER_CHECK)), healthy]
         }
         _ => vec![active],
     }
@@ -112,6 +134,7 @@ async fn change(project: &Project, releases: &Releases, name: &str) -> Result<()
         }
         "slow-update" => wanted(&releases.publish("1.1.0", &[7; 2_000])),
         "corrupt-download" => wanted(&releases.publish("1.2.0", b"the release")),
+        "panel-address" => json!({ "spec": { "configuration": { "controlPanel": { "osdp": { "address": 5 } } } } }),
         "refused-configuration" => json!({ "spec": { "configuration": { "maximumOfflineMinutes": 600 } } }),
         _ => return Ok(()),
     };
@@ -128,9 +151,11 @@ async fn play(project: &Project, releases: &Releases, name: &str) -> Result<()> 
         sleep(Duration::from_secs(5)).await;
         return change(project, releases, name).await;
     }
+    // What repairs something comes once it is seen to be broken.
+    let changes = usize::from(name == "panel-address");
     for (number, (what, holds)) in shows(name).into_iter().enumerate() {
         project.until(name, what, holds).await.with_context(|| format!("scenario {name}"))?;
-        if number == 0 {
+        if number == changes {
             if name == "refused-configuration" {
                 // What is refused is the next one.
                 project.until(name, "set", |door| condition(door, C::Ready)).await?;
@@ -160,26 +185,36 @@ pub(crate) async fn every_scenario_shows_what_it_says(stage: Arc<Stage>) -> Resu
         if floor::is_at_machine(name) {
             floor::build(&project, name).await?;
         } else {
-            project.device(name).await?;
+            create(&project, name).await?;
         }
     }
     try_join_all(names.iter().map(|name| play(&project, &releases, name))).await?;
     let counted = [
-        ("zip-code-does-not-match", 2),
-        ("unable-to-read-qr", 1),
-        ("multiple-qr-codes", 1),
-        ("qr-not-recognized", 1),
-        ("unable-to-configure-device", 1),
-        ("gateway-timed-out", 1),
-        ("system-error", 2),
-        ("device-instance-does-not-exist", 1),
+        ("activations", "zip-code-does-not-match", 2),
+        ("activations", "unable-to-read-qr", 1),
+        ("activations", "multiple-qr-codes", 1),
+        ("activations", "qr-not-recognized", 1),
+        ("activations", "unable-to-configure-device", 1),
+        ("activations", "gateway-timed-out", 1),
+        ("activations", "system-error", 2),
+        ("activations", "device-instance-does-not-exist", 1),
+        ("enrollments", "enrolled", 4),
+        ("enrollments", "badge-not-readable", 2),
+        ("enrollments", "terms-declined", 1),
+        ("enrollments", "consent-declined", 1),
+        ("enrollments", "palm-not-readable", 1),
+        ("enrollments", "palms-differ", 1),
+        ("enrollments", "timed-out", 1),
+        ("entries", "granted", 3),
+        ("entries", "palm-not-readable", 1),
+        ("entries", "palm-not-recognized", 1),
     ];
     wait::until("each failure to be counted", LIMIT, async || {
         let metrics = telemetry.metrics();
         let missing: Vec<_> = counted
             .iter()
-            .filter(|(outcome, times)| {
-                let line = format!("fleetform_simulator_activations_total{{outcome=\"{outcome}\"}} ");
+            .filter(|(what, outcome, times)| {
+                let line = format!("fleetform_simulator_{what}_total{{outcome=\"{outcome}\"}} ");
                 let count = metrics.lines().find_map(|text| text.strip_prefix(line.as_str())?.parse::<u32>().ok());
                 count.unwrap_or_default() < *times
             })

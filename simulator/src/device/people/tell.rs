@@ -71,7 +71,7 @@ impl Device {
     pub(super) async fn settle_untold(&mut self, sequences: &[u64]) -> Result<(), DeviceError> {
         let mut left = 0;
         self.rewrite(|committed| {
-            sequences.iter().for_each(|sequence| committed.people.settle(*sequence));
+            committed.people.settle(sequences);
             left = committed.people.untold.len();
         })
         .await?;
