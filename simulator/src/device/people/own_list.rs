@@ -3,12 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use fleetform_domain::people::matching::identify;
 use fleetform_domain::people::{Palm, RecognitionFailure};
 use fleetform_domain::wire::{DeviceText, ListedUser, RecognizedUser, UserList};
 use serde::{Deserialize, Serialize};
-
-/// Most bits of 2,048 in which a palm may differ from an enrolled one: 0.32 of them.
-const NEAR: u32 = 655;
 
 /// The people whom a device knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,20 +25,11 @@ pub(super) struct Draft {
 }
 
 impl OwnList {
-    /// Whose palm it is.
+    /// Whose palm it is, by the rule of the gateway.
     pub(super) fn recognise(&self, palm: &Palm) -> Result<RecognizedUser, RecognitionFailure> {
-        let distance = |user: &ListedUser| {
-            let same_hand = user.palms.iter().filter(|known| known.hand == palm.hand);
-            same_hand.map(|known| known.code.distance(&palm.code)).min().filter(|distance| *distance <= NEAR)
-        };
-        let mut near: Vec<(u32, &ListedUser)> =
-            self.users.values().filter_map(|user| Some((distance(user)?, user))).collect();
-        near.sort_by_key(|(distance, _)| *distance);
-        match near[..] {
-            [] => Err(RecognitionFailure::PalmNotRecognized),
-            [(_, user)] => Ok(RecognizedUser { user: user.user.clone(), badge_number: user.badge_number.clone() }),
-            _ => Err(RecognitionFailure::Ambiguous),
-        }
+        let people = self.users.values().map(|user| (user, user.palms.as_slice()));
+        let user = identify(palm, people)?;
+        Ok(RecognizedUser { user: user.user.clone(), badge_number: user.badge_number.clone() })
     }
 }
 
