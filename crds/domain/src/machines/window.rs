@@ -53,6 +53,8 @@ impl Window {
             return Taken::Repeated;
         }
         if self.0.len() < KEPT_READINGS {
+            // Once and for all: growing leaves as much behind in pieces that fit nothing.
+            self.0.reserve_exact(KEPT_READINGS - self.0.len());
             self.0.insert(place, reading);
         } else if place == 0 {
             return Taken::TooOld;

@@ -1,4 +1,5 @@
-//! The bare HTTP server: axum over mutual TLS, which reads a body and answers. A process of its own, as the operator is.
+//! The bare HTTP server: axum over mutual TLS, which reads a body and answers; or one that also reads the JSON in it, and does nothing
+//! with it. A process of its own, as the operator is.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,7 +12,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
-use fleetform_domain::wire::MEASUREMENTS_PATH;
+use fleetform_domain::wire::{MEASUREMENTS_PATH, MeasurementsRequest};
 use fleetform_simulator::transport::{Address, Network, Timeouts, Trust};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -43,13 +44,15 @@ impl Drop for BareServer {
 }
 
 impl BareServer {
-    /// Starts one that takes clients with certificates of this authority (PEM), with its files in `dir`.
-    pub(super) fn start(clients: &str, dir: &Path) -> Result<Self> {
+    /// Starts one that takes clients with certificates of this authority (PEM), with its files in `dir`. `reads_json` says whether it
+    /// reads more than bytes.
+    pub(super) fn start(clients: &str, dir: &Path, reads_json: bool) -> Result<Self> {
         let authority = make_certificate(clients, dir)?;
         let own = std::env::current_exe().context("find the running program")?;
         let mut process = Command::new(own)
             .args(["bench", "bare-server"])
             .arg(dir)
+            .args(reads_json.then_some("--reads-json"))
             .stdout(Stdio::piped())
             .spawn()
             .context("start the bare server")?;
@@ -92,6 +95,9 @@ fn make_certificate(clients: &str, dir: &Path) -> Result<CertificateDer<'static>
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::bench) struct Files {
     dir: PathBuf,
+    /// Reads the JSON in a body, too.
+    #[arg(long)]
+    reads_json: bool,
 }
 
 /// Serves until it is killed. Says where on standard output.
@@ -99,7 +105,9 @@ pub(in crate::bench) async fn serve(files: &Files) -> Result<()> {
     let acceptor = TlsAcceptor::from(Arc::new(tls(&files.dir)?));
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     println!("https://{}", listener.local_addr()?);
-    let router = Router::new().route(MEASUREMENTS_PATH, post(async |body: Bytes| format!("{}\n", body.len())));
+    let reads_json = files.reads_json;
+    let answer = post(move |body: Bytes| async move { if reads_json { read(&body) } else { body.len() }.to_string() });
+    let router = Router::new().route(MEASUREMENTS_PATH, answer);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
@@ -110,6 +118,11 @@ pub(in crate::bench) async fn serve(files: &Files) -> Result<()> {
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
+}
+
+/// How many measurements there are in a body.
+fn read(body: &[u8]) -> usize {
+    serde_json::from_slice::<MeasurementsRequest>(body).map_or(0, |request| request.measurements.len())
 }
 
 fn tls(dir: &Path) -> Result<ServerConfig> {

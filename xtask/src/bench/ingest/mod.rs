@@ -3,7 +3,7 @@
 //! The same requests go over the same mutual TLS from the same client, alternately in one run: to the gateway, which reads and checks
 //! each measurement, finds its sensor, keeps it and judges it; and to a bare server, which reads the body and answers. A gateway may
 //! send so many requests at once and then only so many in a second, so each round is such a burst of many gateways, and between two
-//! rounds they rest.
+//! rounds they rest. A third server reads the JSON and does nothing with it: what lies between that and the gateway is our own.
 
 mod bare;
 mod room;
@@ -75,10 +75,14 @@ pub(super) struct Figures {
     measurements_per_round: usize,
     ingest_per_second: f64,
     bare_per_second: f64,
+    reading_per_second: f64,
     /// Of the gateway's speed to the bare server's.
     ratio: f64,
+    /// Of the gateway's speed to that of the server that reads JSON.
+    ratio_to_reading: f64,
     ingest_cpu_microseconds: f64,
     bare_cpu_microseconds: f64,
+    reading_cpu_microseconds: f64,
     /// Writes of the operator while it took measurements.
     writes: u64,
     memory_kib_per_sensor: f64,
@@ -96,18 +100,13 @@ impl Figures {
             row("declared to commissioned", format!("{:.1} s", self.commissioning_seconds), ""),
             row("measurements in a round", self.measurements_per_round.to_string(), ""),
             row("a: bare HTTP server", format!("{:.0}/s", self.bare_per_second), ""),
-            row("b: gateway, kept and judged", format!("{:.0}/s", self.ingest_per_second), ""),
-            row("ratio b/a", format!("{:.2}", self.ratio), ""),
-            row(
-                "processor time of the bare server per measurement",
-                format!("{:.2} µs", self.bare_cpu_microseconds),
-                "",
-            ),
-            row(
-                "processor time of the operator per measurement",
-                format!("{:.2} µs", self.ingest_cpu_microseconds),
-                "",
-            ),
+            row("b: the same, and the JSON read", format!("{:.0}/s", self.reading_per_second), ""),
+            row("c: gateway, kept and judged", format!("{:.0}/s", self.ingest_per_second), ""),
+            row("ratio c/a", format!("{:.2}", self.ratio), ""),
+            row("ratio c/b", format!("{:.2}", self.ratio_to_reading), ""),
+            row("processor time per measurement, a", format!("{:.2} µs", self.bare_cpu_microseconds), ""),
+            row("processor time per measurement, b", format!("{:.2} µs", self.reading_cpu_microseconds), ""),
+            row("processor time per measurement, c", format!("{:.2} µs", self.ingest_cpu_microseconds), ""),
             row("operator's writes meanwhile", self.writes.to_string(), "0"),
             row("operator's memory for them per sensor", format!("{:.1} KiB", self.memory_kib_per_sensor), ""),
         ]
@@ -142,18 +141,22 @@ pub(super) async fn measure(settings: &Settings) -> Result<Figures> {
     let room = Arc::new(Room::commission(&bed, settings).await?);
     let commissioning_seconds = begun.elapsed().as_secs_f64();
     bed.calm_down().await?;
-    let server = BareServer::start(&bed.installation.authority().await?, bed.plane.dir())?;
+    let clients = bed.installation.authority().await?;
+    let server = |reads_json: bool| BareServer::start(&clients, bed.plane.dir(), reads_json);
+    let servers = [server(false)?, server(true)?];
     let memory = bed.installation.operator_rss_kib()?;
     first_states(&bed, &room, settings).await?;
     let writes = writes(&bed).await?;
-    let (mut bare, mut ingest) = (Rounds::default(), Rounds::default());
+    let (mut bare, mut ingest) = (<[Rounds; 2]>::default(), Rounds::default());
     let measurements = settings.gateways.get() * REQUESTS * MAX_MEASUREMENTS;
     for round in 1..=settings.rounds.get() {
         eprintln!("round {round} of {} …", settings.rounds);
         let questions = Arc::new(room.questions(REQUESTS).await);
-        let open = connections(&room, settings, Some(&server)).await?;
-        let used = || Cpu::of(&[("server", server.pid())]).total();
-        send(settings, &questions, open, measurements, &mut bare, &used, false).await?;
+        for (server, rounds) in servers.iter().zip(&mut bare) {
+            let open = connections(&room, settings, Some(server)).await?;
+            let used = || Cpu::of(&[("server", server.pid())]).total();
+            send(settings, &questions, open, measurements, rounds, &used, false).await?;
+        }
         let open = connections(&room, settings, None).await?;
         let operator = bed.installation.operator_pid()?;
         let used = || Cpu::of(&[("server", operator)]).total();
@@ -162,6 +165,7 @@ pub(super) async fn measure(settings: &Settings) -> Result<Figures> {
     }
     let rounds = float(usize::try_from(settings.rounds.get()).unwrap_or(usize::MAX));
     let microseconds = |rounds_of: &Rounds| rounds_of.cpu_seconds * 1e6 / (float(measurements) * rounds);
+    let [bare, reading] = bare;
     let grown = bed.installation.operator_rss_kib()?.saturating_sub(memory);
     Ok(Figures {
         gateways: settings.gateways.get(),
@@ -171,9 +175,12 @@ pub(super) async fn measure(settings: &Settings) -> Result<Figures> {
         measurements_per_round: measurements,
         ingest_per_second: ingest.middle(),
         bare_per_second: bare.middle(),
+        reading_per_second: reading.middle(),
         ratio: ingest.middle() / bare.middle(),
+        ratio_to_reading: ingest.middle() / reading.middle(),
         ingest_cpu_microseconds: microseconds(&ingest),
         bare_cpu_microseconds: microseconds(&bare),
+        reading_cpu_microseconds: microseconds(&reading),
         writes: self::writes(&bed).await? - writes,
         memory_kib_per_sensor: per(grown, settings.sensors()),
     })
