@@ -54,6 +54,7 @@ macro_rules! tests {
 }
 
 /// Those that share the stage.
+#[allow(clippy::too_many_lines, reason = "one line for each test")]
 fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
     tests! { theatre, Company::Welcome,
         library {
@@ -64,6 +65,7 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             the_page_on_operations_works_as_it_stands,
             the_page_on_rollouts_works_as_it_stands,
             the_page_on_configuration_works_as_it_stands,
+            the_page_on_people_works_as_it_stands,
             what_the_pages_declare_is_accepted,
         }
         activation {
