@@ -46,7 +46,7 @@ mod tests {
     use crate::controllers::fixtures;
     use serde_json::{Value, json};
 
-    fn door(change: Value) -> DeviceInstance {
+    fn door(change: &Value) -> DeviceInstance {
         let mut device = fixtures::device(&json!({}));
         let version = |number: u32, offline: bool| json!({ "version": number, "digest": "", "createdAt": "2026-01-01T00:00:00Z", "offlineRecognition": offline });
         let mut status = json!({
@@ -56,7 +56,7 @@ mod tests {
             },
             "device": { "assetTagId": "1", "activatedAt": "2026-01-01T12:00:00Z" },
         });
-        json_patch::merge(&mut status, &change);
+        json_patch::merge(&mut status, change);
         device.status = serde_json::from_value(status).unwrap();
         device
     }
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn lists_are_for_doors_whose_configuration_says_so() {
-        assert!(keeps_list(&door(json!({}))), "the desired configuration says so");
+        assert!(keeps_list(&door(&json!({}))), "the desired configuration says so");
         let lock = json!({ "id": "l", "reason": "Tamper", "since": "2026-01-01T00:00:00Z" });
         for change in [
             json!({ "phase": "ReadyForActivation" }),
@@ -76,10 +76,10 @@ mod tests {
             json!({ "configuration": { "history": history(&[false, false]) } }),
             json!({ "lock": lock }),
         ] {
-            assert!(!keeps_list(&door(change.clone())), "{change}");
+            assert!(!keeps_list(&door(&change)), "{change}");
         }
         assert!(
-            keeps_list(&door(json!({ "configuration": { "history": history(&[true, false]) } }))),
+            keeps_list(&door(&json!({ "configuration": { "history": history(&[true, false]) } }))),
             "it still runs it"
         );
     }
@@ -88,16 +88,16 @@ mod tests {
     fn who_ever_kept_a_list_may_still_hold_it() {
         let (before, after) = (fixtures::noon(), fixtures::noon() - jiff::SignedDuration::from_secs(1));
         let kept = json!({ "configuration": { "desired": 3, "history": history(&[true, false, false]) } });
-        assert!(may_hold_list(&door(kept.clone()), before));
-        assert!(!may_hold_list(&door(kept), after), "it was activated after the deletion");
+        assert!(may_hold_list(&door(&kept), before));
+        assert!(!may_hold_list(&door(&kept), after), "it was activated after the deletion");
         let never = json!({ "configuration": { "history": history(&[false, false]) } });
-        assert!(!may_hold_list(&door(never), before));
-        let mut trimmed = door(json!({ "configuration": { "history": history(&[false, false, false]) } }));
+        assert!(!may_hold_list(&door(&never), before));
+        let mut trimmed = door(&json!({ "configuration": { "history": history(&[false, false, false]) } }));
         if let Some(configuration) = trimmed.status.as_mut().and_then(|status| status.configuration.as_mut()) {
             configuration.history.remove(0);
         }
         assert!(may_hold_list(&trimmed, before), "what is no longer remembered may have let it");
         let lock = json!({ "id": "l", "reason": "Tamper", "since": "2026-01-01T00:00:00Z" });
-        assert!(may_hold_list(&door(json!({ "lock": lock })), before), "a locked one did not forget by that");
+        assert!(may_hold_list(&door(&json!({ "lock": lock })), before), "a locked one did not forget by that");
     }
 }

@@ -221,11 +221,11 @@ impl Executor {
         let name = Name::of(user);
         let finalizers = user.metadata.finalizers.as_deref().unwrap_or_default();
         let Some(at) = finalizers.iter().position(|found| found == finalizer) else { return Ok(()) };
-        let path = format!("/metadata/finalizers/{at}");
+        let place = format!("/metadata/finalizers/{at}");
         let patch = body::json_patch(json!([
             { "op": "test", "path": "/metadata/uid", "value": user.metadata.uid },
-            { "op": "test", "path": path, "value": finalizer },
-            { "op": "remove", "path": path },
+            { "op": "test", "path": place, "value": finalizer },
+            { "op": "remove", "path": place },
         ]));
         let api: Api<EnrolledUser> = Api::namespaced(self.client.clone(), &name.namespace);
         let what = format!("take the finalizer off the EnrolledUser {name}");

@@ -55,15 +55,15 @@ fn completed(number: &str, palms: Vec<Palm>) -> Result<EnrollmentOutcome> {
 }
 
 /// A project with a desk and doors.
-struct House {
-    project: Project,
+pub(crate) struct House {
+    pub(crate) project: Project,
     desk: Wire,
     doors: BTreeMap<String, Wire>,
 }
 
 impl House {
     /// One desk, and doors that hold lists of the enrolled users.
-    async fn open(stage: &Arc<Stage>, prefix: &str, doors: &[&str]) -> Result<Self> {
+    pub(crate) async fn open(stage: &Arc<Stage>, prefix: &str, doors: &[&str]) -> Result<Self> {
         let project = Project::new(stage, prefix).await?;
         let installer = project.installer().await?;
         let mut offline = template(0);
@@ -92,7 +92,7 @@ impl House {
     }
 
     /// Enrolls somebody with the right hand; the name.
-    async fn enroll(&mut self, number: &str, person: u8) -> Result<String> {
+    pub(crate) async fn enroll(&mut self, number: &str, person: u8) -> Result<String> {
         let answer = self.desk.enroll(completed(number, vec![palm(person, Hand::Right, 0)])?).await?;
         ensure!(answer.acknowledged && answer.refused.is_none(), "{answer:?}");
         Ok(answer.user.context("the person is enrolled")?.to_string())
@@ -111,7 +111,7 @@ impl House {
     }
 
     /// The door brings its list up to date and says so; the revision that it holds then.
-    async fn catches_up(&mut self, door: &str, holds: Option<&DeviceText>) -> Result<DeviceText> {
+    pub(crate) async fn catches_up(&mut self, door: &str, holds: Option<&DeviceText>) -> Result<DeviceText> {
         let door = self.door(door)?;
         let wanted = door.check_in(holds, 0).await??.enrolled_users_revision.context("it is to hold a list")?;
         if holds == Some(&wanted) {

@@ -10,7 +10,7 @@ use fleetform_domain::wire::{
     UserList,
 };
 use fleetform_simulator::storage::{Der, MemoryStorage, Stage as Stored, Storage};
-use fleetform_simulator::transport::{Address, Clock, Network, Question, Refusal, Timeouts, Trust};
+use fleetform_simulator::transport::{Address, Answer, Clock, Network, Question, Refusal, Timeouts, Trust};
 use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::de::DeserializeOwned;
@@ -74,7 +74,7 @@ impl Wire {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             };
-            match line.ask(&question).await.map(|answer| answer.json()) {
+            match line.ask(&question).await.map(Answer::json) {
                 Ok(Ok(Err(refusal))) if matches!(refusal.status, 429 | 503) => {}
                 Ok(answer) => return Ok(answer?),
                 Err(_) => {}

@@ -56,9 +56,9 @@ impl PalmCode {
     /// In how many of the 2,048 bits the codes differ.
     pub fn distance(&self, other: &Self) -> u32 {
         // Eight bytes at a time: every palm at a door is compared with every enrolled one.
-        let (these, those) = (self.0.as_chunks::<8>().0, other.0.as_chunks::<8>().0);
+        let (ours, theirs) = (self.0.as_chunks::<8>().0, other.0.as_chunks::<8>().0);
         let differ = |(a, b): (&[u8; 8], &[u8; 8])| (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)).count_ones();
-        these.iter().zip(those).map(differ).sum()
+        ours.iter().zip(theirs).map(differ).sum()
     }
 }
 
