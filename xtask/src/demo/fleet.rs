@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use fleetform_crds::{DeviceInstance, Site};
 use fleetform_domain::activation::Phase;
-use fleetform_domain::event::{DeviceChange, Event, PersonData, Source};
+use fleetform_domain::event::{DeviceChange, Event, MachineChange, MachineData, PersonData, Source};
 use fleetform_domain::transition::{Connectivity, Health};
 use fleetform_e2e::Cluster;
 use kube::api::{Api, ListParams};
@@ -110,6 +110,9 @@ pub(super) fn in_words(event: &Event) -> String {
     if let Some(detail) = event.person() {
         return format!("{}  {}", event.time, about_person(&event.detail_type, &detail.data));
     }
+    if let Some(detail) = event.machine() {
+        return format!("{}  {}", event.time, about_machine(&detail.data, &detail.metadata.site_name));
+    }
     let Some(detail) = event.device() else { return format!("{}  {}", event.time, about(event)) };
     let data = &detail.data;
     let change = match data.change {
@@ -139,6 +142,18 @@ fn about_person(detail_type: &str, data: &PersonData) -> String {
     format!("{what:<8}  a person, by {place}{}", reason.unwrap_or_default())
 }
 
+fn about_machine(data: &MachineData, site: &str) -> String {
+    let what = match data.change {
+        MachineChange::State { current_state, .. } => current_state.to_string().to_lowercase(),
+        MachineChange::Phase { current_phase, .. } => format!("{current_phase:?}").to_lowercase(),
+    };
+    let cause = match &data.change {
+        MachineChange::State { cause: Some(cause), .. } => format!(": {cause}"),
+        _ => String::new(),
+    };
+    format!("{what:<8}  {} at {}, {site} (alert {}){cause}", data.position, data.asset_name, data.alert)
+}
+
 /// What happened, and the kind and id of what it happened to.
 fn about(event: &Event) -> String {
     let whom = event.resources.first().map(ToString::to_string).unwrap_or_default();
@@ -148,8 +163,11 @@ fn about(event: &Event) -> String {
 
 #[cfg(test)]
 mod tests {
-    use fleetform_domain::event::{Occasion, Person, person_event, person_event_id};
+    use fleetform_domain::event::{
+        AlertFact, AlertSubject, Occasion, Person, alert_event, person_event, person_event_id,
+    };
     use fleetform_domain::id::{Installation, ResourceId};
+    use fleetform_domain::machines::MachineState;
     use fleetform_domain::people::{BadgeNumber, RecognitionFailure};
 
     use super::*;
@@ -178,6 +196,28 @@ mod tests {
             assert!(words.starts_with(&format!("2026-03-01T09:00:00Z  {expected}{place}")), "{words}");
             assert!(!words.contains("4500"), "{words}");
         }
+    }
+
+    #[test]
+    fn an_alert_is_said_with_what_was_measured() {
+        let id = ResourceId::of("pump");
+        let (asset_arn, site_arn) = (here().asset_arn(&id), here().site_arn(&id));
+        let subject = AlertSubject {
+            uid: "u",
+            name: "pump-1.drive-end.1",
+            asset_arn: &asset_arn,
+            asset_name: "Pump 1",
+            position: "drive-end",
+            sensor: None,
+            site_name: "Boiler house",
+            site_arn: &site_arn,
+        };
+        let at = "2026-03-01T09:00:00Z".parse().unwrap();
+        let raised = AlertFact::Raised { at, level: MachineState::Warning, cause: "above 2.8 mm/s" };
+        assert_eq!(
+            in_words(&alert_event(&here(), &subject, &raised)),
+            "2026-03-01T09:00:00Z  warning   drive-end at Pump 1, Boiler house (alert pump-1.drive-end.1): above 2.8 mm/s"
+        );
     }
 
     #[test]
