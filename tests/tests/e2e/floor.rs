@@ -40,12 +40,9 @@ impl Machine {
         self.asset.status.as_ref().map(|status| status.state).unwrap_or_default()
     }
 
+    /// Whether there is one alert, and this is the worst that it was: that stays when it is over.
     fn is_alerted(&self, state: MachineState) -> bool {
-        self.state() == state && self.alerts.len() == 1 && self.worst() == Some(state)
-    }
-
-    fn worst(&self) -> Option<MachineState> {
-        self.alerts.first()?.status.as_ref()?.worst
+        matches!(&self.alerts[..], [alert] if alert.worst() == state)
     }
 }
 
