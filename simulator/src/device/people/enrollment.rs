@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fleetform_domain::people::matching::is_near;
 use fleetform_domain::people::{BadgeNumber, Consent, EnrollmentFailure, Hand, Palm};
 use fleetform_domain::wire::EnrollmentOutcome;
 use jiff::Timestamp;
@@ -13,9 +14,6 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often a badge or a palm may be held so that it cannot be read, in a row.
 pub const TRIES: u8 = 3;
-
-/// Most bits of 2,048 in which two looks at one palm may differ: 0.32 of them, as for a recognition.
-const NEAR: u32 = 655;
 
 /// What somebody does at an Enrollment device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +122,7 @@ impl Enrollment {
 
     /// The second look at a palm. What the first one saw is kept.
     fn compare(&mut self, hand: Hand, second: &Palm) -> Option<EnrollmentOutcome> {
-        let same = |first: &Palm| first.hand == second.hand && first.code.distance(&second.code) <= NEAR;
+        let same = |first: &Palm| is_near(second, std::slice::from_ref(first));
         let Some(first) = self.first_look.take().filter(same) else {
             return Some(self.fail(EnrollmentFailure::PalmsDiffer));
         };
