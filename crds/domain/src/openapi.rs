@@ -104,12 +104,12 @@ fn device(generator: &mut SchemaGenerator) -> Operations {
         .by("deviceCertificate")
         .takes::<wire::EnrollmentRequest>(generator)
         .answers::<wire::EnrollmentResponse>(generator)
-        .fails(&with(&device, &[P::MalformedRequest]));
+        .fails(&with(&device, &[P::MalformedRequest, P::SystemError]));
     let recognition = Operation::new("recognize", "Whose palm is at an Entry device, or what it decided by itself.")
         .by("deviceCertificate")
         .takes::<wire::RecognitionRequest>(generator)
         .answers::<wire::RecognitionResponse>(generator)
-        .fails(&with(&device, &[P::MalformedRequest]));
+        .fails(&with(&device, &[P::MalformedRequest, P::NotFound]));
     let users =
         Operation::new("listUsers", "Who is enrolled, for devices that recognise people while they are offline.")
             .by("deviceCertificate")

@@ -51,7 +51,7 @@ pub(super) struct Gone {
     pub(super) step: u64,
     /// The object is still there, until devices have forgotten them.
     there: bool,
-    /// Who they were, if that was known.
+    /// Who they were, while the object is there and if that was known.
     pub(super) profile: Option<Arc<Profile>>,
 }
 
@@ -109,10 +109,10 @@ impl Roll {
             }
             Some((uid, Standing::Leaving)) => {
                 self.unreadable.remove(name);
+                let is_known = self.people.get(name).is_some_and(|known| known.uid == uid);
+                let profile = self.remove(name).filter(|_| is_known);
                 // One that is not known was deleted before this process began, and is on no list that it gave out.
-                if self.remove(name) || self.gone.get(name).is_none_or(|known| known.uid != uid) {
-                    let profile =
-                        self.gone.remove(name).filter(|known| known.uid == uid).and_then(|known| known.profile);
+                if profile.is_some() || self.gone.get(name).is_none_or(|known| known.uid != uid) {
                     let gone = Gone { uid: uid.to_owned(), step: self.step, there: true, profile };
                     self.gone.insert(name.to_owned(), gone);
                 }
@@ -125,7 +125,8 @@ impl Roll {
                 self.unreadable.remove(name);
                 self.remove(name);
                 if let Some(gone) = self.gone.get_mut(name) {
-                    gone.there = false;
+                    // Nothing of them is kept but that they were here.
+                    (gone.there, gone.profile) = (false, None);
                 }
             }
         }
@@ -133,13 +134,12 @@ impl Roll {
         self.step != before
     }
 
-    /// Takes a person off the list, if they are on it.
-    fn remove(&mut self, name: &str) -> bool {
-        let Some(person) = self.people.remove(name) else { return false };
-        self.go_on(mark(name, &person.uid), false);
-        let profile = Some(person.profile);
-        self.gone.insert(name.to_owned(), Gone { uid: person.uid, step: self.step, there: false, profile });
-        true
+    /// Takes a person off the list, if they are on it; who they were.
+    fn remove(&mut self, name: &str) -> Option<Arc<Profile>> {
+        let Person { uid, profile, .. } = self.people.remove(name)?;
+        self.go_on(mark(name, &uid), false);
+        self.gone.insert(name.to_owned(), Gone { uid, step: self.step, there: false, profile: None });
+        Some(profile)
     }
 
     fn go_on(&mut self, mark: u128, comes: bool) {

@@ -331,6 +331,8 @@ fn memory_is_bounded_and_who_is_waited_for_is_not_forgotten() {
     }
     assert!(roll.gone.len() <= KEPT_REVISIONS && roll.len() == 0);
     assert_eq!(roll.leaving().collect::<Vec<_>>(), ["eu-0000"]);
+    assert!(roll.profile("eu-0000", "uid-0").is_some(), "whom the event of the end names");
+    assert!(roll.gone.values().all(|gone| gone.profile.is_none() || gone.step == 2), "nothing else is kept of anybody");
     let has = |held: Option<&DeviceText>, heard| roll.has_forgotten("eu-0000", "uid-0", held, heard);
     assert_eq!(has(Some(&first), roll.step), Some(false));
     assert_eq!(has(Some(&roll.revision()), roll.step), Some(true));

@@ -317,7 +317,7 @@ impl Metrics {
         self.certificates_renewed.inc();
     }
 
-    /// An enrollment ended: `enrolled`, `repeated` or why it failed.
+    /// An enrollment ended: `enrolled`, or why it failed.
     pub fn enrollment(&self, outcome: &'static str) {
         self.enrollments.get_or_create(&Outcome { outcome }).inc();
     }
