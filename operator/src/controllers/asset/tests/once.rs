@@ -92,11 +92,13 @@ proptest! {
             let position = scene.asset.position(POSITION).cloned();
             if let Some(position) = &position {
                 if position.closed_alerts > closed {
-                    let last = scene.alerts.iter().max_by_key(|alert| alert.spec.raised_at.0);
-                    match last.and_then(|alert| alert.spec.resolution.as_ref()).map(|r| r.alert_was_right) {
-                        Some(true) => faults = Faults { since: Some(scene.sequence), muted: None },
-                        Some(false) => faults.muted = position.muted,
-                        None => {}
+                    let name = format!("pump.{POSITION}.{}", position.closed_alerts);
+                    let last = scene.alerts.iter().find(|alert| alert.metadata.name.as_ref() == Some(&name));
+                    let right = last.and_then(|alert| alert.spec.resolution.as_ref()).map(|r| r.alert_was_right);
+                    match (right, last) {
+                        (Some(true), _) => faults = Faults { since: Some(scene.sequence), muted: None },
+                        (Some(false), Some(alert)) => faults.muted = Some(alert.worst()),
+                        (Some(false) | None, _) => {}
                     }
                 }
                 if position.state == MachineState::Healthy {
