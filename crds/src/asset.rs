@@ -156,6 +156,12 @@ pub struct PositionStatus {
 }
 
 impl Asset {
+    /// What its status says of a position, as far as it was said of this sensor; `Unknown` otherwise.
+    pub fn known_of(&self, position: &str, sensor: &str) -> MachineState {
+        let known = self.position(position).filter(|known| known.sensor.as_deref() == Some(sensor));
+        known.map(|known| known.state).unwrap_or_default()
+    }
+
     /// What is normal for it.
     pub fn limits(&self) -> Limits {
         let temperature = self.spec.temperature_limits.as_ref();

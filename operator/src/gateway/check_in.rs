@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Gateway;
 use super::report::Report;
-use super::sensors;
+use super::sensors::{self, Heard};
 use super::table::Trust;
 use super::trust::holds;
 use crate::cache::{Kind, Name, World};
@@ -184,6 +184,10 @@ impl Gateway {
     fn note_sensors(&self, association: &str, report: &Report, sensors: &[SensorReport]) {
         let check_in = (&report.boot_id, report.counter);
         for id in self.context.table.take_sensors(association, check_in, sensors, report.seen) {
+            if self.context.table.sensor(association, &id, report.seen) == Heard::NotPaired {
+                // When it is paired again it counts from 1.
+                self.context.measurements.forget(&id);
+            }
             if let Some(sensor) = self.context.world.machines.sensor(&id) {
                 self.context.queue.add_urgent(Key::new(Kind::DeviceInstance, sensor));
             }
@@ -194,7 +198,8 @@ impl Gateway {
     fn answer(&self, device: &DeviceInstance, said: &Said) -> Result<CheckInResponse, Refusal> {
         let list = || self.context.people.revision(&Name::of(device).namespace);
         let answer = answer(device, &said.report, list, self.context.settings.gateway.check_in_seconds)?;
-        if device.spec.device_type != DeviceType::Gateway {
+        // A locked one leaves its list as it is, so it is not told over and over.
+        if device.spec.device_type != DeviceType::Gateway || is_locked(device) {
             return Ok(answer);
         }
         let wanted = sensors::wanted(&self.context.world, device);

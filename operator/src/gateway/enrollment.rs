@@ -11,9 +11,10 @@ use fleetform_crds::enrolled_user::{EnrolledUserSpec, EnrollmentSource, UN_ENROL
 use fleetform_domain::configuration::OperationMode;
 use fleetform_domain::event::Occasion;
 use fleetform_domain::people::{BadgeNumber, Consent, EnrollmentFailure, Palm};
+use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{DeviceText, EnrollmentOutcome, EnrollmentRequest, EnrollmentResponse, MAX_PALMS};
 
-use super::people::{Teller, serves};
+use super::people::{Teller, is_reader, serves};
 use super::{Gateway, live};
 use crate::cache::{Found, Name};
 use crate::error::{Class, Error};
@@ -56,6 +57,9 @@ impl Gateway {
         let now = self.context.clock.now();
         let teller = Teller::new(&device, &identity, request.sequence, request.time, now)?;
         let (badge, decision) = match request.outcome {
+            EnrollmentOutcome::Failed { .. } if !is_reader(&device, OperationMode::Enrollment) => {
+                return Err(Refusal::new(ProblemCode::NotFound, "people enroll at Enrollment devices"));
+            }
             EnrollmentOutcome::Failed { reason, badge_number } => (badge_number, Err((reason, false))),
             EnrollmentOutcome::Completed { badge_number, consent, palms } => {
                 checked(&consent, &palms)?;

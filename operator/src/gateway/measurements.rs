@@ -7,11 +7,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json as Answer};
 use fleetform_crds::DeviceInstance;
+use fleetform_domain::activation::Phase;
 use fleetform_domain::id::ResourceId;
-use fleetform_domain::machines::{Reading, Taken};
+use fleetform_domain::machines::{MachineState, Reading, Taken, Verdict};
 use fleetform_domain::wire::{
     MAX_MEASUREMENTS, Measurement, MeasurementRefusal, MeasurementsRequest, MeasurementsResponse, RefusedMeasurement,
 };
+
+use jiff::Timestamp;
 
 use super::Gateway;
 use super::sensors::Heard;
@@ -19,6 +22,7 @@ use crate::cache::{Found, Kind, Name};
 use crate::controllers::sensor::plan::is_paired_as_declared;
 use crate::crypto::DeviceIdentity;
 use crate::measurements::Pairing;
+use crate::people::holders::is_locked;
 use crate::queue::Key;
 use crate::server::{Json, Peer, Refusal};
 
@@ -31,14 +35,14 @@ pub(super) async fn measurements(
     gateway.measurements(&peer, &request.measurements).await.map(Answer)
 }
 
-/// The measurement as it is kept, if there is such a measurement.
-fn reading(measurement: &Measurement) -> Option<Reading> {
+/// The measurement as it is kept, if there is such a measurement. A time that lies ahead is taken as now.
+fn reading(measurement: &Measurement, now: Timestamp) -> Option<Reading> {
     let (velocity, temperature) = (measurement.velocity_rms_mm_per_s, measurement.temperature_celsius);
     let possible = (0.0..=1_000.0).contains(&velocity) && (-100.0..=300.0).contains(&temperature);
     #[expect(clippy::cast_possible_truncation, reason = "no sensor measures as precisely as even an f32 is")]
     possible.then(|| Reading {
         sequence: measurement.sequence,
-        millisecond: measurement.time.as_millisecond(),
+        millisecond: measurement.time.min(now).as_millisecond(),
         velocity: velocity as f32,
         temperature: temperature as f32,
     })
@@ -51,10 +55,15 @@ impl Gateway {
             return Err(Refusal::malformed(format!("measurements: at most {MAX_MEASUREMENTS}")));
         }
         let gateway = self.trusted(&identity).await?;
+        if is_locked(&gateway) {
+            let detail = "the gateway is locked: what it measures is not believed; keep it until the lock is answered";
+            return Err(Refusal::unavailable(detail));
+        }
+        let now = self.context.clock.now();
         let mut outcome = Outcome::default();
         let mut by_sensor: HashMap<&ResourceId, Vec<(u32, Reading)>> = HashMap::new();
         for (measurement, index) in measurements.iter().zip(0..) {
-            match reading(measurement) {
+            match reading(measurement, now) {
                 Some(reading) => by_sensor.entry(&measurement.device_instance_id).or_default().push((index, reading)),
                 None => outcome.refuse(index, MeasurementRefusal::OutOfRange),
             }
@@ -95,7 +104,10 @@ impl Gateway {
         let place = sensor.spec.configuration.as_ref().and_then(|configuration| configuration.sensor.as_ref());
         let carrier = place.map(|place| Name::new(&name.namespace, &place.gateway_ref.name));
         let (expected, epoch) = (sensor.spec.activation.expected_asset_tag_id.clone(), sensor.spec.activation.epoch);
-        let (Some(asset_tag), true) = (expected, carrier == Some(Name::of(gateway))) else { return Ok(None) };
+        // One that something stands in the way of is not on the gateway's list.
+        let listed = matches!(sensor.phase(), Phase::ReadyForActivation | Phase::Active);
+        let here = listed && carrier == Some(Name::of(gateway));
+        let (Some(asset_tag), true) = (expected, here) else { return Ok(None) };
         let association = &identity.bond.association;
         let is_paired = match self.context.table.sensor(association, id, self.context.clock.now()) {
             Heard::Paired(report) => report.asset_tag_id.as_str() == asset_tag && report.epoch == epoch,
@@ -139,8 +151,15 @@ impl Gateway {
         let Some(asset) = self.context.world.assets.get(&name) else { return };
         let position = asset.position(&place.position);
         let after = position.and_then(|position| position.judged_from.as_ref()).map(|time| time.0);
-        let verdict = self.context.measurements.judge(id, &asset.limits(), after);
-        if verdict.is_some_and(|verdict| position.map(|position| position.state) != Some(verdict.state)) {
+        let known = asset.known_of(&place.position, &Name::of(sensor).name);
+        let verdict = self.context.measurements.judge(id, &asset.limits(), after, known);
+        let is_news = |verdict: &Verdict| {
+            let Some(position) = position else { return true };
+            // Somebody may have deleted the alert that was open.
+            let unsaid = verdict.state >= MachineState::Warning && position.alert.is_none() && position.muted.is_none();
+            position.state != verdict.state || unsaid
+        };
+        if verdict.as_ref().is_some_and(is_news) {
             self.context.queue.add(Key::new(Kind::Asset, name));
         }
     }
@@ -181,7 +200,7 @@ mod tests {
                 velocity_rms_mm_per_s: velocity,
                 temperature_celsius: temperature,
             };
-            reading(&measurement).is_some()
+            reading(&measurement, jiff::Timestamp::UNIX_EPOCH).is_some()
         };
         assert!(is_one(0.0, -100.0) && is_one(1_000.0, 300.0));
         for (velocity, temperature) in

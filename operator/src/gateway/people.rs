@@ -52,13 +52,16 @@ impl<'a> Teller<'a> {
     }
 }
 
-/// Whether the device serves people in this mode: it is a reader of that mode, neither locked nor withdrawn.
-pub(super) fn serves(device: &DeviceInstance, mode: OperationMode) -> bool {
+/// Whether the device is a reader of this mode.
+pub(super) fn is_reader(device: &DeviceInstance, mode: OperationMode) -> bool {
     let configuration = device.status.as_ref().and_then(|status| status.configuration.as_ref());
     device.spec.device_type == DeviceType::Reader
         && configuration.and_then(|configuration| configuration.operation_mode) == Some(mode)
-        && !device.spec.out_of_service
-        && !is_locked(device)
+}
+
+/// Whether the device serves people in this mode: it is a reader of that mode, neither locked nor withdrawn.
+pub(super) fn serves(device: &DeviceInstance, mode: OperationMode) -> bool {
+    is_reader(device, mode) && !device.spec.out_of_service && !is_locked(device)
 }
 
 impl Gateway {

@@ -11,7 +11,7 @@ use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{DeviceText, PalmPresented, RecognitionRequest, RecognitionResponse, RecognizedUser};
 
 use super::Gateway;
-use super::people::{Teller, serves};
+use super::people::{Teller, is_reader, serves};
 use crate::cache::Name;
 use crate::server::{Json, Peer, Refusal};
 
@@ -39,6 +39,9 @@ impl Gateway {
                     return Err(Refusal::new(ProblemCode::NotFound, detail));
                 }
                 self.identify_palm(&namespace, &palm)
+            }
+            _ if !is_reader(&device, OperationMode::Entry) => {
+                return Err(Refusal::new(ProblemCode::NotFound, "palms are presented at Entry devices"));
             }
             PalmPresented::Recognized { user } => Ok((self.badge_of(&namespace, &user), user)),
             PalmPresented::NotRecognized { reason } => Err(reason),

@@ -11,7 +11,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use fleetform_domain::id::ResourceId;
-use fleetform_domain::machines::{Limits, Reading, Taken, Verdict, judge};
+use fleetform_domain::machines::{Limits, MachineState, Reading, Taken, Verdict, judge};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
@@ -68,10 +68,16 @@ impl Measurements {
         taken
     }
 
-    /// What the measurements of a sensor say, as far as they were taken after `after`.
-    pub fn judge(&self, sensor: &ResourceId, limits: &Limits, after: Option<Timestamp>) -> Option<Verdict> {
+    /// What the measurements of a sensor say, as far as they were taken after `after`, of a position of which this is `known`.
+    pub fn judge(
+        &self,
+        sensor: &ResourceId,
+        limits: &Limits,
+        after: Option<Timestamp>,
+        known: MachineState,
+    ) -> Option<Verdict> {
         let shard = self.shard(sensor).lock();
-        judge(shard.get(sensor)?.readings(), limits, after)
+        judge(shard.get(sensor)?.readings(), limits, after, known)
     }
 
     /// When a sensor was heard last: when a measurement came, whenever it was taken.
@@ -179,9 +185,9 @@ mod tests {
         let measurements = Measurements::default();
         measurements.take(&id(), &pairing(0), &readings(1..=3), at(5));
         let limits = Limits { class: MachineClass::ClassII, temperature: None };
-        assert!(measurements.judge(&id(), &limits, None).is_some());
+        assert!(measurements.judge(&id(), &limits, None, MachineState::Unknown).is_some());
         measurements.start_anew(&id());
-        assert_eq!(measurements.judge(&id(), &limits, None), None);
+        assert_eq!(measurements.judge(&id(), &limits, None, MachineState::Unknown), None);
         assert_eq!(measurements.take(&id(), &pairing(0), &readings(3..=4), at(6)), [Taken::TooOld, Taken::New]);
     }
 

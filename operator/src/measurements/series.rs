@@ -33,11 +33,15 @@ impl Series {
         if self.pairing != *pairing {
             *self = Self::new(pairing.clone());
         }
-        self.heard = now;
         let take = |reading: &Reading| {
             if reading.sequence <= self.floor { Taken::TooOld } else { self.window.take(*reading) }
         };
-        readings.iter().map(take).collect()
+        let taken: Vec<Taken> = readings.iter().map(take).collect();
+        // What it said before, said again, is no sign of life.
+        if taken.contains(&Taken::New) {
+            self.heard = now;
+        }
+        taken
     }
 
     pub(super) fn start_anew(&mut self) {

@@ -125,7 +125,7 @@ pub fn person_event(here: &Installation, person: &Person<'_>, occasion: Occasion
     let (detail_type, user_status, reason) = match occasion {
         Occasion::Enrolled => ("New Successful Enrollment", UserStatus::Active, None),
         Occasion::NotEnrolled(why) => {
-            // Who has the badge or the palm already is and stays enrolled.
+            // Whoever has the badge is and stays enrolled.
             let enrolled = matches!(why, EnrollmentFailure::BadgeAlreadyEnrolled);
             let status = if enrolled { UserStatus::Active } else { UserStatus::Deleted };
             ("Unsuccessful Enrollment", status, Some(why.as_str().to_owned()))

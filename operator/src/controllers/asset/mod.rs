@@ -6,7 +6,7 @@ mod position;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetform_crds::{Asset, DeviceInstance};
+use fleetform_crds::{Alert, Asset, DeviceInstance};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::id::ResourceId;
 use fleetform_domain::transition::Connectivity;
@@ -31,6 +31,11 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let uid = asset.metadata.uid.clone().unwrap_or_default();
     let project = world.project(&name.namespace);
     let alerts = world.machines.alerts.members(name);
+    // Those of an earlier asset of this name are about to be collected.
+    let is_ours = |alert: &Arc<Alert>| {
+        let owners = alert.metadata.owner_references.iter().flatten();
+        owners.into_iter().any(|owner| owner.uid == uid)
+    };
     let facts = Facts {
         installation: &context.settings.installation,
         over_quota: project.here().and_then(|project| Quotas::of(context).asset(project, &asset)),
@@ -39,7 +44,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         sensors: world.machines.sensors_of_asset(name).len(),
         mounted: asset.spec.positions.iter().map(|position| mounted(context, &asset, &position.name, now)).collect(),
         alerts_unreadable: alerts.iter().any(|alert| world.alerts.get(alert).is_none()),
-        alerts: alerts.iter().filter_map(|alert| world.alerts.get(alert)).collect(),
+        alerts: alerts.iter().filter_map(|alert| world.alerts.get(alert)).filter(is_ours).collect(),
         now,
     };
     let AssetPlan { plan, better } = plan::plan(&asset, &facts);
@@ -71,11 +76,12 @@ fn mounted(context: &Context, asset: &Arc<Asset>, position: &str, now: Timestamp
     let id = ResourceId::of(sensor.metadata.uid.as_deref()?);
     let after = asset.position(position).and_then(|position| position.judged_from.as_ref()).map(|time| time.0);
     let uid = asset.metadata.uid.as_deref().unwrap_or_default();
+    let name_of_sensor = Name::of(&*sensor).name;
     Some(Mounted {
-        name: Name::of(&*sensor).name,
         sight: sight(context, &sensor, &placed.gateway, &id, now),
-        verdict: context.measurements.judge(&id, &asset.limits(), after),
+        verdict: context.measurements.judge(&id, &asset.limits(), after, asset.known_of(position, &name_of_sensor)),
         may_get_better: context.measurements.may_get_better(uid, position, now),
+        name: name_of_sensor,
         id,
     })
 }

@@ -86,9 +86,19 @@ impl Position<'_> {
         let sensor = self.mounted.map(|mounted| mounted.name.clone());
         // What another sensor said, or this one elsewhere, is not said of this position.
         let mut known = if status.sensor == sensor { before } else { MachineState::Unknown };
+        if status.sensor != sensor {
+            // Nor is what was wrong about it said of the next one.
+            status.muted = None;
+        }
         status.sensor = sensor;
+        let named = status.alert.clone();
         if self.close(&mut status, now) {
             known = MachineState::Unknown;
+        } else if status.alert != named
+            && let Some((_, alert)) = self.alerts().find(|(_, alert)| alert.metadata.name == status.alert)
+        {
+            // It was raised, and whoever raised it died before the state was stored.
+            known = known.max(alert.worst());
         }
         let verdict = self.mounted.and_then(|mounted| mounted.verdict.as_ref());
         // The verdict was reached by what counted before this look.

@@ -78,9 +78,13 @@ impl Scene {
         self.position().state
     }
 
+    fn known(&self) -> MachineState {
+        self.sensor.map(|sensor| self.asset.known_of(POSITION, sensor)).unwrap_or_default()
+    }
+
     fn verdict(&self) -> Option<MachineState> {
         let after = self.asset.position(POSITION).and_then(|position| position.judged_from.as_ref()).map(|time| time.0);
-        judge(self.window.readings(), &self.asset.limits(), after).map(|verdict| verdict.state)
+        judge(self.window.readings(), &self.asset.limits(), after, self.known()).map(|verdict| verdict.state)
     }
 
     fn plan(&self) -> AssetPlan {
@@ -90,7 +94,7 @@ impl Scene {
             name: sensor.to_owned(),
             id: ResourceId::of(sensor),
             sight: if self.sight { Sight::Clear { until: None } } else { Sight::None },
-            verdict: judge(self.window.readings(), &self.asset.limits(), after),
+            verdict: judge(self.window.readings(), &self.asset.limits(), after, self.known()),
             may_get_better: if self.may_get_better { Ok(()) } else { Err(600) },
         });
         let facts = Facts {

@@ -32,18 +32,19 @@ pub async fn reconcile(context: &Context, name: &Name, sensor: &DeviceInstance) 
         now: context.clock.now(),
     };
     let SensorPlan { plan, past } = plan::plan(sensor, &facts);
-    for action in &plan.actions {
-        match action {
-            Action::PatchStatus(patch) => world.own_device(context.executor.patch_status(sensor, patch).await?),
-            Action::Publish(news) => context.executor.publish(sensor, news).await,
-            other => unreachable!("a sensor's plan has no {other:?}"),
-        }
-    }
+    // Before it is stored: whoever dies or hears no answer in between must not take it for measured here.
     if let Some(id) = sensor.metadata.uid.as_deref().map(ResourceId::of) {
         match past {
             Past::Counts => {}
             Past::WasElsewhere => context.measurements.start_anew(&id),
             Past::IsGone => context.measurements.forget(&id),
+        }
+    }
+    for action in &plan.actions {
+        match action {
+            Action::PatchStatus(patch) => world.own_device(context.executor.patch_status(sensor, patch).await?),
+            Action::Publish(news) => context.executor.publish(sensor, news).await,
+            other => unreachable!("a sensor's plan has no {other:?}"),
         }
     }
     Ok(plan.look_again)

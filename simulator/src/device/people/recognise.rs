@@ -65,6 +65,10 @@ impl Device {
             Err(_) | Ok(Err(DeviceError::Transport(_))) => {
                 (false, self.recognise_by_own_list(&palm, configuration).await)
             }
+            // It is starting or standing by, so it is out of reach like one that is not there.
+            Ok(Err(DeviceError::Refused(refusal))) if refusal.status >= 500 => {
+                (false, self.recognise_by_own_list(&palm, configuration).await)
+            }
             // The gateway is there, and has its reasons.
             Ok(Err(_)) => (false, Err(RecognitionFailure::GatewayUnreachable)),
         };

@@ -102,9 +102,11 @@ impl Device {
         self.note_users(None).await
     }
 
-    /// Forgets the list, also when the disk takes nothing any more.
+    /// Forgets the list. One that cannot be removed is still held, and is said to be.
     async fn drop_users(&mut self) -> Result<(), DeviceError> {
-        match self.forget_users().await {
+        self.disk(|disk, tag| disk.remove_users(tag)).await?;
+        // It is gone, whether or not the record can say so.
+        match self.note_users(None).await {
             Err(DeviceError::Storage(_)) => {
                 self.set_users_revision(None);
                 Ok(())

@@ -111,14 +111,15 @@ async fn what_is_not_acknowledged_is_told_again_with_its_sequence_as_what_came_o
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_there_and_cannot_say_is_no_reason_to_go_by_the_own_list() {
+async fn a_gateway_that_cannot_serve_is_out_of_reach_like_one_that_is_not_there() {
     let (gateway, mut device, _server) = door(wiegand(true)).await;
     *gateway.revision.lock().unwrap() = Some("r1".try_into().unwrap());
     gateway.pages.lock().unwrap().insert(String::new(), whole("r1", &[ADA]));
     device.synchronise().await.unwrap();
     gateway.set(Mood::Unavailable);
-    let unreachable = EntryScreen::NotRecognized(RecognitionFailure::GatewayUnreachable);
-    assert_eq!(present(&mut device, &ADA).await, unreachable);
+    assert_eq!(present(&mut device, &ADA).await, EntryScreen::Granted);
+    let stranger = EntryScreen::NotRecognized(RecognitionFailure::PalmNotRecognized);
+    assert_eq!(present(&mut device, &ADA.stranger()).await, stranger);
 }
 
 #[tokio::test]

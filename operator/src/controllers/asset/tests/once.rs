@@ -64,6 +64,7 @@ proptest! {
         let mut faults = Faults::default();
         for step in steps {
             let (raised, closed) = (scene.raised, scene.asset.position(POSITION).map_or(0, |p| p.closed_alerts));
+            let sensor = scene.asset.position(POSITION).and_then(|position| position.sensor.clone());
             let open_before = scene.open().len();
             match step {
                 Step::Measure(velocity, count) => (0..count).for_each(|_| scene.measure_once(velocity)),
@@ -91,13 +92,18 @@ proptest! {
             prop_assert!(scene.open().len() <= 1, "at no time are two alerts open for one position");
             let position = scene.asset.position(POSITION).cloned();
             if let Some(position) = &position {
+                if position.sensor != sensor {
+                    // What was wrong about one sensor is not said of the next.
+                    faults.muted = None;
+                }
                 if position.closed_alerts > closed {
                     let name = format!("pump.{POSITION}.{}", position.closed_alerts);
                     let last = scene.alerts.iter().find(|alert| alert.metadata.name.as_ref() == Some(&name));
-                    match last.and_then(|alert| alert.spec.resolution.as_ref()).map(|r| r.alert_was_right) {
-                        Some(true) => faults = Faults { since: Some(scene.sequence), muted: None },
-                        Some(false) => faults.muted = position.muted,
-                        None => {}
+                    let right = last.and_then(|alert| alert.spec.resolution.as_ref()).map(|r| r.alert_was_right);
+                    match (right, last) {
+                        (Some(true), _) => faults = Faults { since: Some(scene.sequence), muted: None },
+                        (Some(false), Some(alert)) => faults.muted = Some(alert.worst()),
+                        (Some(false) | None, _) => {}
                     }
                 }
                 if position.state == MachineState::Healthy {
