@@ -57,10 +57,19 @@ impl Gateway {
         let now = self.context.clock.now();
         let teller = Teller::new(&device, &identity, request.sequence, request.time, now)?;
         let (badge, decision) = match request.outcome {
-            EnrollmentOutcome::Failed { .. } if !is_reader(&device, OperationMode::Enrollment) => {
+            EnrollmentOutcome::Failed { .. } | EnrollmentOutcome::Enrolled { .. }
+                if !is_reader(&device, OperationMode::Enrollment) =>
+            {
                 return Err(Refusal::new(ProblemCode::NotFound, "people enroll at Enrollment devices"));
             }
             EnrollmentOutcome::Failed { reason, badge_number } => (badge_number, Err((reason, false))),
+            EnrollmentOutcome::Enrolled { user, badge_number } => {
+                let project = self.project_of(&Name::of(&*device).namespace)?;
+                if user_name(&self.context.activation_key, &project, &badge_number) != user.as_str() {
+                    return Err(Refusal::malformed("outcome.user: it is not the name that was answered for this badge"));
+                }
+                (Some(badge_number), Ok(user.to_string()))
+            }
             EnrollmentOutcome::Completed { badge_number, consent, palms } => {
                 checked(&consent, &palms)?;
                 let consent = Consent { given_at: consent.given_at.min(now), ..consent };
@@ -84,23 +93,37 @@ impl Gateway {
     async fn decide(&self, teller: &Teller<'_>, candidate: Candidate) -> Result<Decision, Refusal> {
         let namespace = Name::of(teller.device).namespace;
         let _alone = self.desks.lock(&namespace).await;
-        if let Some(decided) = self.decided.lock().get(&teller.event) {
-            return Ok(decided.clone());
+        let badge = candidate.profile.badge_number.clone();
+        if let Some((whose, decided)) = self.decided.lock().get(&teller.event) {
+            if *whose == badge {
+                return Ok(decided.clone());
+            }
+            // As a device does whose disk was put back or copied.
+            self.complain(&format!(
+                "{} tells of two people with one sequence: was its disk restored or copied?",
+                Name::of(teller.device)
+            ));
+            return Err(Refusal::malformed("sequence: it was told of somebody else; count on"));
         }
         let decision = self.decide_anew(teller, &namespace, candidate).await?;
-        self.decided.lock().put(teller.event, decision.clone());
+        self.decided.lock().put(teller.event, (badge, decision.clone()));
         Ok(decision)
+    }
+
+    /// UID of the project, which names and seals go by.
+    fn project_of(&self, namespace: &str) -> Result<String, Refusal> {
+        match self.context.world.project(namespace) {
+            Found::Here(project) => Ok(project.metadata.uid.clone().unwrap_or_default()),
+            Found::Unreadable(why) => {
+                Err(self.not_served(&Error::Unreadable { what: format!("the Project of {namespace}"), why }))
+            }
+            Found::Absent => Err(Refusal::unavailable("the device belongs to no project just now; ask again")),
+        }
     }
 
     async fn decide_anew(&self, teller: &Teller<'_>, namespace: &str, new: Candidate) -> Result<Decision, Refusal> {
         let context = &self.context;
-        let project = match context.world.project(namespace) {
-            Found::Here(project) => project.metadata.uid.clone().unwrap_or_default(),
-            Found::Unreadable(why) => {
-                return Err(self.not_served(&Error::Unreadable { what: format!("the Project of {namespace}"), why }));
-            }
-            Found::Absent => return Err(Refusal::unavailable("the device belongs to no project just now; ask again")),
-        };
+        let project = self.project_of(namespace)?;
         let badge = &new.profile.badge_number;
         let name = Name::new(namespace, user_name(&context.activation_key, &project, badge));
         let there = context.world.users.find(&name);

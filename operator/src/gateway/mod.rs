@@ -30,6 +30,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::routing::{get, post};
+use fleetform_domain::people::BadgeNumber;
 use fleetform_domain::wire::{
     ACTIVATION_PATH, CERTIFICATE_PATH, CHECK_IN_PATH, CONFIGURATION_PATH, ENROLLMENT_PATH, LOOKUP_PATH,
     MEASUREMENTS_PATH, RECOGNITION_PATH, USER_LIST_PATH,
@@ -69,7 +70,7 @@ struct Gateway {
     complaints: RateLimiter,
     /// One enrollment at a time in each namespace.
     desks: Shards,
-    decided: Mutex<Recent<Uuid, enrollment::Decision>>,
+    decided: Mutex<Recent<Uuid, (BadgeNumber, enrollment::Decision)>>,
 }
 
 impl Gateway {

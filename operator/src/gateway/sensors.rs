@@ -10,7 +10,7 @@ use fleetform_domain::hex;
 use fleetform_domain::id::ResourceId;
 use fleetform_domain::machines::MAX_SENSORS_PER_GATEWAY;
 use fleetform_domain::wire::{
-    DeviceText, MAX_FAILED_HEALTH_CHECKS, SensorReport, SensorsReport, WantedSensor, WantedSensors,
+    DeviceText, MAX_SENSOR_HEALTH_CHECKS, SensorReport, SensorsReport, WantedSensor, WantedSensors,
 };
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
@@ -90,8 +90,8 @@ pub(super) fn checked(device_type: DeviceType, sensors: Option<&SensorsReport>) 
     if report.sensors.len() > MAX_SENSORS_PER_GATEWAY {
         return Err(Refusal::malformed(format!("sensors.sensors: at most {MAX_SENSORS_PER_GATEWAY}")));
     }
-    if report.sensors.iter().any(|sensor| sensor.failed_health_checks.len() > MAX_FAILED_HEALTH_CHECKS) {
-        let detail = format!("sensors.sensors: failedHealthChecks: at most {MAX_FAILED_HEALTH_CHECKS}");
+    if report.sensors.iter().any(|sensor| sensor.failed_health_checks.len() > MAX_SENSOR_HEALTH_CHECKS) {
+        let detail = format!("sensors.sensors: failedHealthChecks: at most {MAX_SENSOR_HEALTH_CHECKS}");
         return Err(Refusal::malformed(detail));
     }
     Ok(())

@@ -182,7 +182,8 @@ pub(crate) async fn a_person_enrolls_and_is_recognised_and_nothing_gives_them_aw
     let user = house.users().get(&name).await?;
     ensure!(user.spec.consent.version == "2026-01" && user.spec.badge_last_four == "4500", "{user:#?}");
     ensure!(user.status.as_ref().is_some_and(|status| is_true(&status.conditions, ConditionType::Ready)), "{user:#?}");
-    ensure!(user.metadata.generation == Some(1), "it took one write");
+    let written = user.metadata.managed_fields.iter().flatten().map(|entry| &entry.subresource).collect::<Vec<_>>();
+    ensure!(written == [&None], "it took one write, and none of its status: {written:?}");
     let stored = serde_json::to_string(&user)?;
     let log = std::fs::read_to_string(stage.installation.dir().join("operator.log"))?;
     let metrics = stage.installation.metrics().await?;
@@ -197,6 +198,11 @@ pub(crate) async fn a_person_enrolls_and_is_recognised_and_nothing_gives_them_aw
     // The same again is the same, also when somebody else has come to the desk since.
     let again = house.desk.enroll_again(completed(BADGE, both)?).await?;
     ensure!(again.user.is_some_and(|user| user.as_str() == name) && again.acknowledged, "it is told once more");
+    // Or, once the device has heard that it succeeded, without the palms; and for no other badge.
+    let user: DeviceText = name.as_str().try_into()?;
+    let known = |number| anyhow::Ok(EnrollmentOutcome::Enrolled { user: user.clone(), badge_number: badge(number)? });
+    ensure!(house.desk.enroll_again(known(BADGE)?).await?.acknowledged, "it is told once more");
+    ensure!(house.desk.enroll_again(known("78")?).await.is_err(), "nobody of that badge has that name");
     let other = house.enroll("77", 2).await?;
     ensure!(other != name);
 

@@ -13,6 +13,9 @@ pub const MEASUREMENTS_PATH: &str = "/v1/measurements";
 /// Most measurements that one request brings: as many as fit into a body.
 pub const MAX_MEASUREMENTS: usize = 300;
 
+/// Most failed health checks that are said of one sensor: so what a gateway says of all its sensors fits into a body.
+pub const MAX_SENSOR_HEALTH_CHECKS: usize = 4;
+
 /// What a gateway says of its sensors in a check-in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -40,7 +43,7 @@ pub struct SensorReport {
     /// Version of its software.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub software_version: Option<DeviceText>,
-    /// Names of the health checks that fail now, such as `battery`, at most 16.
+    /// Names of the health checks that fail now, such as `battery`, at most [`MAX_SENSOR_HEALTH_CHECKS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_health_checks: Vec<DeviceText>,
 }

@@ -21,7 +21,7 @@ use crate::operation::{CommandKind, LockReason};
 
 pub use authorities::{AuthoritiesDigest, InvalidAuthoritiesDigest};
 pub use machines::{
-    MAX_MEASUREMENTS, MEASUREMENTS_PATH, Measurement, MeasurementRefusal, MeasurementsRequest, MeasurementsResponse,
+    MAX_MEASUREMENTS, MAX_SENSOR_HEALTH_CHECKS, MEASUREMENTS_PATH, Measurement, MeasurementRefusal, MeasurementsRequest, MeasurementsResponse,
     RefusedMeasurement, SensorReport, SensorsReport, WantedSensor, WantedSensors,
 };
 pub use people::{

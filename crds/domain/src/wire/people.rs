@@ -46,7 +46,14 @@ pub enum EnrollmentOutcome {
         /// One or two palms, of different hands.
         palms: Vec<Palm>,
     },
-    /// A step failed.
+    /// The gateway has enrolled the person already and not acknowledged it: so the palms need not stay with the device until it does.
+    Enrolled {
+        /// [`EnrollmentResponse::user`].
+        user: DeviceText,
+        /// The badge that was scanned.
+        badge_number: BadgeNumber,
+    },
+    /// A step failed, or the gateway refused and has not acknowledged it.
     Failed {
         /// Which one, and how.
         reason: EnrollmentFailure,

@@ -156,10 +156,11 @@ fn the_messages_about_people() {
     let badge = || BadgeNumber::try_from("1111358294500").unwrap();
     let consent = Consent { version: "2026-01".into(), given_at: time };
     let completed = EnrollmentOutcome::Completed { badge_number: badge(), consent, palms: vec![palm()] };
+    let enrolled = EnrollmentOutcome::Enrolled { user: "eu-a1".try_into().unwrap(), badge_number: badge() };
     let failed = EnrollmentOutcome::Failed { reason: EnrollmentFailure::ConsentDeclined, badge_number: Some(badge()) };
     insta::assert_json_snapshot!(
         "enrollment_requests",
-        [completed, failed].map(|outcome| EnrollmentRequest { sequence: 7, time, outcome })
+        [completed, enrolled, failed].map(|outcome| EnrollmentRequest { sequence: 7, time, outcome })
     );
     let refused = Some(EnrollmentFailure::PalmAlreadyEnrolled);
     insta::assert_json_snapshot!(
@@ -272,4 +273,25 @@ fn a_stored_configuration_refers_to_secrets() {
 fn secrets_do_not_show_in_debug_output() {
     let wifi = WifiCredentials { ssid: "doors".into(), passphrase: "correct horse".into() };
     assert!(!format!("{wifi:?}").contains("horse"));
+}
+
+#[test]
+fn what_a_gateway_says_of_all_its_sensors_fits_into_a_body() {
+    let text = |length| DeviceText::try_from("x".repeat(length)).unwrap();
+    let sensor = SensorReport {
+        device_instance_id: "QfUuUnFqs5accJ".parse().unwrap(),
+        asset_tag_id: text(64),
+        epoch: i64::from(i32::MAX),
+        connected: false,
+        software_version: Some(text(64)),
+        failed_health_checks: vec![text(64); MAX_SENSOR_HEALTH_CHECKS],
+    };
+    let sensors = vec![sensor; crate::machines::MAX_SENSORS_PER_GATEWAY];
+    let check_in = CheckInRequest {
+        failed_health_checks: vec![text(64); MAX_FAILED_HEALTH_CHECKS],
+        sensors: Some(SensorsReport { revision: Some(text(64)), sensors }),
+        ..CheckInRequest::new(text(64), u64::MAX, text(64))
+    };
+    let size = serde_json::to_vec(&check_in).unwrap().len();
+    assert!(size < MAX_BODY, "{size}");
 }

@@ -31,6 +31,10 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let facts = Facts {
         readable: context.people.profile(world, &user).map(drop),
         holders: holders(context, &user),
+        unreadable: match user.metadata.deletion_timestamp {
+            Some(_) => world.devices.unreadable_in(&name.namespace),
+            None => 0,
+        },
         check_in: Duration::from_secs(context.settings.gateway.check_in_seconds.into()),
         written: context.people.written(name),
         now,

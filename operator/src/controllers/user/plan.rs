@@ -43,6 +43,8 @@ pub struct Facts {
     pub readable: Result<(), Unreadable>,
     /// The devices that may hold a list with the person, once the person was deleted.
     pub holders: Vec<Holder>,
+    /// Device instances of the namespace that do not read, once the person was deleted: their devices may hold such a list too.
+    pub unreadable: usize,
     /// Time between two check-ins.
     pub check_in: Duration,
     /// When this process wrote the status last.
@@ -93,14 +95,15 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
     let pending = pending(user, &facts.holders);
     let annotations = user.metadata.annotations.as_ref();
     let abandoned = annotations.and_then(|found| found.get(ABANDON_ANNOTATION)).is_some_and(|why| !why.is_empty());
-    if pending.is_empty() || abandoned {
-        plan.actions.push(Action::TellUnEnrolled { abandoned: !pending.is_empty() });
+    let all_have_forgotten = pending.is_empty() && facts.unreadable == 0;
+    if all_have_forgotten || abandoned {
+        plan.actions.push(Action::TellUnEnrolled { abandoned: !all_have_forgotten });
         plan.actions.push(Action::Release { finalizer: UN_ENROLLMENT_FINALIZER });
         return plan;
     }
     plan.look_again_in(facts.check_in.clamp(LOOKS.0, LOOKS.1));
     let due = (deleted + GRACE).max(facts.written.map_or(Timestamp::MIN, |written| written + BETWEEN_WRITES));
-    if let Some(patch) = write(user, Some(&pending), &waiting(user, &pending).statements(), facts.now) {
+    if let Some(patch) = write(user, Some((&pending, facts.unreadable)), &waiting(user, &pending, facts.unreadable).statements(), facts.now) {
         if facts.now >= due {
             plan.actions.push(patch);
         } else {
@@ -121,8 +124,17 @@ fn pending<'a>(user: &EnrolledUser, holders: &'a [Holder]) -> Vec<&'a str> {
     names
 }
 
-fn waiting(user: &EnrolledUser, pending: &[&str]) -> Obstacle {
+fn waiting(user: &EnrolledUser, pending: &[&str], unreadable: usize) -> Obstacle {
     let name = Name::of(user);
+    if pending.is_empty() {
+        let message = format!(
+            "the person is recognised no more by the gateway; {unreadable} of the DeviceInstances here cannot be read, so it is not known \
+             whether their devices have forgotten the person: correct or delete them; to give up, run: kubectl annotate \
+             enrolleduser {} --namespace {} '{ABANDON_ANNOTATION}=<why>'",
+            name.name, name.namespace
+        );
+        return Obstacle::waits(Reason::UnEnrolling, message);
+    }
     let devices = if pending.len() == 1 { "1 device".to_owned() } else { format!("{} devices", pending.len()) };
     let more = match pending.len().saturating_sub(NAMED) {
         0 => String::new(),
@@ -144,9 +156,15 @@ fn conditions(user: &EnrolledUser) -> &[k8s_openapi::apimachinery::pkg::apis::me
     user.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
 }
 
-fn write(user: &EnrolledUser, pending: Option<&[&str]>, statements: &[Statement], now: Timestamp) -> Option<Action> {
-    let un_enrollment = pending.map(|pending| UnEnrollmentStatus {
-        pending_device_count: i64::try_from(pending.len()).unwrap_or(i64::MAX),
+/// `pending` are those who are waited for, and how many more cannot be read: with these the status names not all, and promises nothing.
+fn write(
+    user: &EnrolledUser,
+    pending: Option<(&[&str], usize)>,
+    statements: &[Statement],
+    now: Timestamp,
+) -> Option<Action> {
+    let un_enrollment = pending.map(|(pending, unreadable)| UnEnrollmentStatus {
+        pending_device_count: i64::try_from(pending.len() + unreadable).unwrap_or(i64::MAX),
         pending_devices: Some(pending)
             .filter(|pending| pending.len() <= MAX_PENDING_DEVICES)
             .map(|pending| pending.iter().map(|name| (*name).to_owned()).collect())

@@ -18,6 +18,7 @@ fn facts(holders: &[(&str, Option<bool>)]) -> Facts {
     Facts {
         readable: Ok(()),
         holders: holders.iter().map(holder).collect(),
+        unreadable: 0,
         check_in: Duration::from_mins(1),
         written: None,
         now: noon(),
@@ -100,6 +101,21 @@ fn what_is_waited_for_is_written_at_most_every_ten_seconds() {
     let user = executed(user.clone(), &plan(&user, &written));
     let status = user.status.unwrap().un_enrollment.unwrap();
     assert_eq!((status.pending_device_count, &*status.pending_devices), (1, &["east".to_owned()][..]));
+}
+
+#[test]
+fn an_instance_that_does_not_read_is_waited_for_and_nothing_is_promised_of_it() {
+    let ill = Facts { unreadable: 1, ..facts(&[]) };
+    let user = deleted(60);
+    let said = plan(&user, &ill);
+    insta::assert_json_snapshot!("instance_unreadable", said);
+    let user = executed(user, &said);
+    assert!(plan(&user, &ill).actions.is_empty());
+    // It reads again, and its device has not been heard.
+    let back = plan(&user, &facts(&[("east", None)]));
+    assert!(!back.actions.iter().any(|action| matches!(action, Action::Release { .. })), "{back:?}");
+    let gone = plan(&user, &facts(&[]));
+    assert!(matches!(gone.actions[..], [Action::TellUnEnrolled { abandoned: false }, Action::Release { .. }]));
 }
 
 #[test]

@@ -95,9 +95,8 @@ impl Device {
                     self.settle_untold(&[kept.sequence()]).await?;
                 }
                 let refused = enrollment.as_ref().and_then(|answer| answer.refused);
-                if !acknowledged && let Some(reason) = refused {
-                    // It stays refused, whatever becomes of the others.
-                    self.forget_palms(kept, reason).await?;
+                if !acknowledged && let Some(answer) = &enrollment {
+                    self.note_decision(kept, answer).await?;
                 }
                 let is_enrolled = enrollment.is_some_and(|answer| answer.user.is_some());
                 Ok(match failed.or(refused) {
@@ -109,7 +108,7 @@ impl Device {
             (Err(_), Some(reason)) => Ok(EnrollmentScreen::Failed(reason)),
             (Err(error), None) if never_arrived(&error) => {
                 // Nobody has heard of it, so it ends here: the palms do not stay on the disk.
-                self.forget_palms(kept, EnrollmentFailure::GatewayUnreachable).await?;
+                self.forget_palms(kept).await?;
                 Ok(EnrollmentScreen::Failed(EnrollmentFailure::GatewayUnreachable))
             }
             // The gateway may have enrolled the person already: only a repeat tells.
@@ -117,21 +116,16 @@ impl Device {
         }
     }
 
-    /// What was completed failed after all.
-    async fn forget_palms(&mut self, kept: Untold, reason: EnrollmentFailure) -> Result<(), DeviceError> {
-        let Untold::Enrollment(EnrollmentRequest { sequence, time, outcome }) = kept else { return Ok(()) };
-        let badge_number = match outcome {
-            EnrollmentOutcome::Completed { badge_number, .. } => Some(badge_number),
-            EnrollmentOutcome::Failed { badge_number, .. } => badge_number,
-        };
-        let outcome = EnrollmentOutcome::Failed { reason, badge_number };
-        self.amend_untold(Untold::Enrollment(EnrollmentRequest { sequence, time, outcome })).await
+    /// What was completed failed, as the gateway cannot be asked.
+    async fn forget_palms(&mut self, kept: Untold) -> Result<(), DeviceError> {
+        let refused = Some(EnrollmentFailure::GatewayUnreachable);
+        self.note_decision(kept, &EnrollmentResponse { acknowledged: false, user: None, refused }).await
     }
 }
 
 fn failure(outcome: &EnrollmentOutcome) -> Option<EnrollmentFailure> {
     match outcome {
-        EnrollmentOutcome::Completed { .. } => None,
+        EnrollmentOutcome::Completed { .. } | EnrollmentOutcome::Enrolled { .. } => None,
         EnrollmentOutcome::Failed { reason, .. } => Some(*reason),
     }
 }

@@ -1,7 +1,9 @@
 //! What the gateway is told of people: kept on the disk with its sequence, and told until it is acknowledged.
 
 use fleetform_domain::problem::ProblemCode;
-use fleetform_domain::wire::{ENROLLMENT_PATH, EnrollmentResponse, RECOGNITION_PATH, RecognitionResponse};
+use fleetform_domain::wire::{
+    ENROLLMENT_PATH, EnrollmentOutcome, EnrollmentRequest, EnrollmentResponse, RECOGNITION_PATH, RecognitionResponse,
+};
 
 use super::Gap;
 use crate::device::{Device, DeviceError};
@@ -67,6 +69,23 @@ impl Device {
         self.rewrite(|committed| committed.people.amend(now)).await
     }
 
+    /// What the gateway decided about an enrollment stays decided, whatever becomes of others before it acknowledges that; and the
+    /// palms do not stay on the disk.
+    pub(super) async fn note_decision(
+        &mut self,
+        kept: Untold,
+        answer: &EnrollmentResponse,
+    ) -> Result<(), DeviceError> {
+        let Untold::Enrollment(EnrollmentRequest { sequence, time, outcome }) = kept else { return Ok(()) };
+        let EnrollmentOutcome::Completed { badge_number, .. } = outcome else { return Ok(()) };
+        let outcome = match (&answer.user, answer.refused) {
+            (Some(user), _) => EnrollmentOutcome::Enrolled { user: user.clone(), badge_number },
+            (None, Some(reason)) => EnrollmentOutcome::Failed { reason, badge_number: Some(badge_number) },
+            (None, None) => return Ok(()),
+        };
+        self.amend_untold(Untold::Enrollment(EnrollmentRequest { sequence, time, outcome })).await
+    }
+
     /// The gateway has acknowledged what has these sequences.
     pub(super) async fn settle_untold(&mut self, sequences: &[u64]) -> Result<(), DeviceError> {
         let mut left = 0;
@@ -127,6 +146,10 @@ impl Device {
                     lost += 1;
                 }
                 Err(error @ DeviceError::AssociationEnded) => return Err(error),
+                Ok(Told { enrollment: Some(answer), .. }) => {
+                    self.note_decision(untold, &answer).await?;
+                    break;
+                }
                 Ok(_) | Err(_) => break,
             }
         }
