@@ -66,7 +66,9 @@ impl Gateway {
             EnrollmentOutcome::Enrolled { user, badge_number } => {
                 let project = self.project_of(&Name::of(&*device).namespace)?;
                 if user_name(&self.context.activation_key, &project, &badge_number) != user.as_str() {
-                    return Err(Refusal::malformed("outcome.user: it is not the name that was answered for this badge"));
+                    return Err(Refusal::malformed(
+                        "outcome.user: it is not the name that was answered for this badge",
+                    ));
                 }
                 (Some(badge_number), Ok(user.to_string()))
             }

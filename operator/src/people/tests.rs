@@ -183,6 +183,7 @@ impl Model {
                 .and_then(|(held, heard)| self.roll.has_forgotten(name, uid_text, held.as_ref(), *heard)),
         };
         let facts = Facts {
+            unreadable: 0,
             readable: Ok(()),
             holders: (0..self.doors.len()).map(holder).collect(),
             check_in: Duration::from_secs(3),

@@ -21,8 +21,9 @@ use crate::operation::{CommandKind, LockReason};
 
 pub use authorities::{AuthoritiesDigest, InvalidAuthoritiesDigest};
 pub use machines::{
-    MAX_MEASUREMENTS, MAX_SENSOR_HEALTH_CHECKS, MEASUREMENTS_PATH, Measurement, MeasurementRefusal, MeasurementsRequest, MeasurementsResponse,
-    RefusedMeasurement, SensorReport, SensorsReport, WantedSensor, WantedSensors,
+    MAX_MEASUREMENTS, MAX_SENSOR_HEALTH_CHECKS, MEASUREMENTS_PATH, Measurement, MeasurementRefusal,
+    MeasurementsRequest, MeasurementsResponse, RefusedMeasurement, SensorReport, SensorsReport, WantedSensor,
+    WantedSensors,
 };
 pub use people::{
     ENROLLMENT_PATH, EnrollmentOutcome, EnrollmentRequest, EnrollmentResponse, ListedUser, MAX_PALMS,

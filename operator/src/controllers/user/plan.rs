@@ -103,7 +103,12 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
     }
     plan.look_again_in(facts.check_in.clamp(LOOKS.0, LOOKS.1));
     let due = (deleted + GRACE).max(facts.written.map_or(Timestamp::MIN, |written| written + BETWEEN_WRITES));
-    if let Some(patch) = write(user, Some((&pending, facts.unreadable)), &waiting(user, &pending, facts.unreadable).statements(), facts.now) {
+    if let Some(patch) = write(
+        user,
+        Some((&pending, facts.unreadable)),
+        &waiting(user, &pending, facts.unreadable).statements(),
+        facts.now,
+    ) {
         if facts.now >= due {
             plan.actions.push(patch);
         } else {

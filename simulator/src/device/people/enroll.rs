@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use fleetform_domain::configuration::{DEFAULT_CONSENT_VERSION, OperationMode};
 use fleetform_domain::people::EnrollmentFailure;
-use fleetform_domain::wire::{EnrollmentOutcome, EnrollmentRequest};
+use fleetform_domain::wire::{EnrollmentOutcome, EnrollmentRequest, EnrollmentResponse};
 
 use super::enrollment::{Enrollment, EnrollmentStep};
 use super::tell::{Told, never_arrived};

@@ -71,11 +71,7 @@ impl Device {
 
     /// What the gateway decided about an enrollment stays decided, whatever becomes of others before it acknowledges that; and the
     /// palms do not stay on the disk.
-    pub(super) async fn note_decision(
-        &mut self,
-        kept: Untold,
-        answer: &EnrollmentResponse,
-    ) -> Result<(), DeviceError> {
+    pub(super) async fn note_decision(&mut self, kept: Untold, answer: &EnrollmentResponse) -> Result<(), DeviceError> {
         let Untold::Enrollment(EnrollmentRequest { sequence, time, outcome }) = kept else { return Ok(()) };
         let EnrollmentOutcome::Completed { badge_number, .. } = outcome else { return Ok(()) };
         let outcome = match (&answer.user, answer.refused) {

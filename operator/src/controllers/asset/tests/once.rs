@@ -113,8 +113,11 @@ proptest! {
             prop_assert!(scene.raised - raised <= 1, "one at a time");
             if scene.raised > raised {
                 prop_assert_eq!(open_before, 0, "none is raised while one is open");
-                let level = scene.alerts.last().unwrap().spec.level;
-                let muted = faults.muted.take();
+                let alert = &scene.alerts.last().unwrap().spec;
+                let level = alert.level;
+                // What was wrong about one sensor is not said of the next, also when that is not stored yet.
+                let by = alert.sensor.as_ref().map(|by| by.name.clone());
+                let muted = faults.muted.take().filter(|_| by == sensor);
                 prop_assert!(muted.is_none_or(|muted| level > muted), "what was wrong is not said again unless it is worse");
                 if let Some(since) = faults.since {
                     prop_assert!(scene.sequence - since >= 3, "what was measured before a repair raises nothing after it");
