@@ -15,8 +15,11 @@ pub mod user;
 use std::time::Duration;
 
 use fleetform_crds::condition::{ConditionType, Reason, Statement, Status};
+use fleetform_crds::{Project, Site};
 use jiff::{SignedDuration, Timestamp};
 use kube::Resource;
+
+use crate::cache::Found;
 
 /// How long after its creation an object waits for what it refers to before it says so: what is applied together arrives
 /// within moments of each other, and saying so costs a write.
@@ -67,4 +70,43 @@ pub(crate) fn no_project(namespace: &str) -> Obstacle {
         Reason::ProjectNotFound,
         format!("namespace {namespace} has no Project: create a Project named project in it"),
     )
+}
+
+/// What is the matter with what an object depends on.
+pub(crate) enum Unmet {
+    /// It is there and does not read: what the object has, it keeps.
+    Unreadable(Obstacle),
+    /// It is not there.
+    Absent(Obstacle),
+}
+
+/// Whether there are the Project of the namespace and the Site that an object refers to; `instead` is what to do but to create the
+/// Site.
+pub(crate) fn stands(
+    namespace: Option<&str>,
+    project: &Found<Project>,
+    site_name: &str,
+    site: &Found<Site>,
+    instead: &str,
+) -> Result<(), Unmet> {
+    match project {
+        Found::Here(_) => {}
+        Found::Unreadable(why) => {
+            let message = format!("the Project of this namespace cannot be read: {why}");
+            return Err(Unmet::Unreadable(Obstacle::waits(Reason::ProjectUnreadable, message)));
+        }
+        Found::Absent => return Err(Unmet::Absent(no_project(namespace.unwrap_or_default()))),
+    }
+    match site {
+        Found::Here(_) => Ok(()),
+        Found::Unreadable(why) => {
+            let message = format!("spec.siteRef: Site {site_name} cannot be read: {why}");
+            Err(Unmet::Unreadable(Obstacle::waits(Reason::SiteUnreadable, message)))
+        }
+        Found::Absent => {
+            let message =
+                format!("spec.siteRef: there is no Site {site_name} in this namespace; create it, or {instead}");
+            Err(Unmet::Absent(Obstacle::waits(Reason::SiteNotFound, message)))
+        }
+    }
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::position::{Mounted, Outcome, Position, Sight};
 use crate::cache::Found;
-use crate::controllers::{Obstacle, grace_left, no_project};
+use crate::controllers::{Obstacle, Unmet, grace_left, stands};
 use crate::reconcile::plan::{Action, News, Plan};
 use crate::reconcile::status;
 
@@ -111,27 +111,11 @@ pub fn plan(asset: &Asset, facts: &Facts<'_>) -> AssetPlan {
 }
 
 fn obstacle(asset: &Asset, facts: &Facts<'_>) -> Option<Obstacle> {
-    match &facts.project {
-        Found::Here(_) => {}
-        Found::Unreadable(why) => {
-            let message = format!("the Project of this namespace cannot be read: {why}");
-            return Some(Obstacle::waits(Reason::ProjectUnreadable, message));
-        }
-        Found::Absent => return Some(no_project(asset.metadata.namespace.as_deref().unwrap_or_default())),
-    }
+    let namespace = asset.metadata.namespace.as_deref();
     let site = &asset.spec.site_ref.name;
-    match &facts.site {
-        Found::Here(_) => facts.over_quota.clone(),
-        Found::Unreadable(why) => {
-            let message = format!("spec.siteRef: Site {site} cannot be read: {why}");
-            Some(Obstacle::waits(Reason::SiteUnreadable, message))
-        }
-        Found::Absent => {
-            let message = format!(
-                "spec.siteRef: there is no Site {site} in this namespace; create it, or make the asset anew at another one"
-            );
-            Some(Obstacle::waits(Reason::SiteNotFound, message))
-        }
+    match stands(namespace, &facts.project, site, &facts.site, "make the asset anew at another one") {
+        Ok(()) => facts.over_quota.clone(),
+        Err(Unmet::Unreadable(obstacle) | Unmet::Absent(obstacle)) => Some(obstacle),
     }
 }
 

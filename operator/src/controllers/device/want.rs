@@ -5,8 +5,7 @@ use fleetform_crds::condition::Reason;
 
 use super::configuration::{self, Missing, Wanted};
 use super::facts::{Facts, is_associated};
-use crate::cache::Found;
-use crate::controllers::{Obstacle, no_project};
+use crate::controllers::{Obstacle, Unmet, stands};
 
 /// What is wanted of an instance.
 #[derive(Debug)]
@@ -21,28 +20,12 @@ pub(super) enum Want {
 
 /// What is wanted of `device`.
 pub(super) fn want(device: &DeviceInstance, facts: &Facts<'_>) -> Want {
-    match &facts.project {
-        Found::Here(_) => {}
-        Found::Unreadable(why) => {
-            let message = format!("the Project of this namespace cannot be read: {why}");
-            return Want::Held(Some(Obstacle::waits(Reason::ProjectUnreadable, message)));
-        }
-        Found::Absent => {
-            return Want::Nothing(no_project(device.metadata.namespace.as_deref().unwrap_or_default()));
-        }
-    }
+    let namespace = device.metadata.namespace.as_deref();
     let site = &device.spec.site_ref.name;
-    match &facts.site {
-        Found::Here(_) => {}
-        Found::Unreadable(why) => {
-            let message = format!("spec.siteRef: Site {site} cannot be read: {why}");
-            return Want::Held(Some(Obstacle::waits(Reason::SiteUnreadable, message)));
-        }
-        Found::Absent => {
-            let message =
-                format!("spec.siteRef: there is no Site {site} in this namespace; create it, or refer to another one");
-            return Want::Nothing(Obstacle::waits(Reason::SiteNotFound, message));
-        }
+    match stands(namespace, &facts.project, site, &facts.site, "refer to another one") {
+        Ok(()) => {}
+        Err(Unmet::Unreadable(obstacle)) => return Want::Held(Some(obstacle)),
+        Err(Unmet::Absent(obstacle)) => return Want::Nothing(obstacle),
     }
     if let Some(over) = facts.over_quota.as_ref().filter(|_| !is_associated(device)) {
         return Want::Nothing(over.clone());

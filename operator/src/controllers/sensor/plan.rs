@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::cache::Found;
 use crate::controllers::device::presence;
-use crate::controllers::{Obstacle, grace_left, no_project};
+use crate::controllers::{Obstacle, Unmet, grace_left, stands};
 use crate::gateway::sensors::Heard;
 use crate::reconcile::plan::{Action, News, Plan};
 use crate::reconcile::status;
@@ -133,26 +133,12 @@ pub fn plan(sensor: &DeviceInstance, facts: &Facts<'_>) -> SensorPlan {
 }
 
 fn want<'a>(sensor: &DeviceInstance, facts: &'a Facts<'a>) -> Want<'a> {
-    match &facts.project {
-        Found::Here(_) => {}
-        Found::Unreadable(why) => {
-            let message = format!("the Project of this namespace cannot be read: {why}");
-            return Want::Held(Obstacle::waits(Reason::ProjectUnreadable, message));
-        }
-        Found::Absent => return Want::Nothing(no_project(sensor.metadata.namespace.as_deref().unwrap_or_default())),
-    }
+    let namespace = sensor.metadata.namespace.as_deref();
     let site = &sensor.spec.site_ref.name;
-    match &facts.site {
-        Found::Here(_) => {}
-        Found::Unreadable(why) => {
-            let message = format!("spec.siteRef: Site {site} cannot be read: {why}");
-            return Want::Held(Obstacle::waits(Reason::SiteUnreadable, message));
-        }
-        Found::Absent => {
-            let message =
-                format!("spec.siteRef: there is no Site {site} in this namespace; create it, or refer to another one");
-            return Want::Nothing(Obstacle::waits(Reason::SiteNotFound, message));
-        }
+    match stands(namespace, &facts.project, site, &facts.site, "refer to another one") {
+        Ok(()) => {}
+        Err(Unmet::Unreadable(obstacle)) => return Want::Held(obstacle),
+        Err(Unmet::Absent(obstacle)) => return Want::Nothing(obstacle),
     }
     let incomplete = |message| Want::Nothing(Obstacle::stalls(Reason::ConfigurationIncomplete, message));
     let Some(place) = &facts.place else {
