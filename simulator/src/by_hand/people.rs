@@ -11,6 +11,7 @@ use fleetform_domain::wire::DeviceText;
 use super::{agrees, asset_tag};
 use crate::device::people::EnrollmentStep;
 use crate::device::{Device, EnrollmentScreen, EntryScreen};
+use crate::panel::scanner;
 use crate::people::Person;
 use crate::storage::DirectoryStorage;
 use crate::transport::{Network, Timeouts};
@@ -119,8 +120,9 @@ pub(super) async fn enroll(enroll: &Enroll) -> anyhow::Result<()> {
         let palm = |hand| (enroll.unreadable != Some(Unreadable::Palm)).then(|| person.look(hand, look));
         let step = match shown {
             S::Badge => {
-                let badge = enroll.badge.clone().unwrap_or_else(|| person.badge());
-                EnrollmentStep::Badge(Some(badge).filter(|_| enroll.unreadable != Some(Unreadable::Badge)))
+                let number = enroll.badge.clone().unwrap_or_else(|| person.badge());
+                let is_read = enroll.unreadable != Some(Unreadable::Badge);
+                EnrollmentStep::Badge(is_read.then(|| scanner::badge(&number)))
             }
             S::Terms => EnrollmentStep::Terms(enroll.yes || agrees()?),
             S::Consent => EnrollmentStep::Consent(enroll.yes || agrees()?),

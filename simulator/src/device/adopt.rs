@@ -50,6 +50,7 @@ impl Device {
             association.refused = None;
             association.on_trial |= moves;
         }
+        self.note_other_configuration();
         if moves {
             // It leaves the network that it was in.
             self.line = None;
@@ -91,7 +92,6 @@ impl Device {
                 self.note_refusal(version, RefusalReason::StorageFailed);
                 Ok(())
             }
-            Ok(()) if self.quirks.panel.is_some() => self.try_panel().await,
             applied => applied,
         }
     }

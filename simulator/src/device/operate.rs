@@ -154,6 +154,7 @@ impl Device {
         self.mind_absence().await?;
         self.people.clear();
         self.mind_enrollment().await?;
+        self.mind_surroundings().await?;
         self.pair_missing_sensors().await?;
         // Counted before it is sent: whether a lost one arrived is not known, and no number may come twice.
         self.counter += 1;

@@ -7,6 +7,7 @@ use fleetform_domain::configuration::RefusalReason;
 
 use crate::machine::Floor;
 use crate::panel::PanelQuirks;
+use crate::panel::scanner::ScannerQuirks;
 use crate::transport::Clock;
 
 /// What is wrong with a device, or around it. Nothing is, unless it is said here.
@@ -26,8 +27,8 @@ pub struct Quirks {
     pub damaged_downloads: u32,
     /// Its clock.
     pub clock: Clock,
-    /// There is no badge scanner, or none that works. Of Enrollment devices.
-    pub no_badge_scanner: bool,
+    /// What is wrong with its badge scanner; nothing, when this is none. Of Enrollment devices.
+    pub badge_scanner: Option<Box<ScannerQuirks>>,
     /// What is wrong with the control panel that it is wired to; it fits, when this is none. Of Entry devices.
     pub panel: Option<Box<PanelQuirks>>,
     /// The machines and sensors around a gateway; nothing is wrong with them, when this is none.

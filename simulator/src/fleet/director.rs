@@ -72,7 +72,6 @@ impl Role {
     pub(super) async fn enter(&mut self, device: &mut Device, people: &Attendance, telemetry: &Telemetry) {
         let elapsed = self.begun.elapsed();
         let setting = self.part.setting(elapsed);
-        let is_rewired = device.quirks().panel != setting.quirks.panel;
         *device.quirks() = setting.quirks;
         device.set_failed_health_checks(setting.failed_health_checks);
         let has_power_again = std::mem::replace(&mut self.powerless, setting.powerless) && !setting.powerless;
@@ -83,10 +82,6 @@ impl Role {
         if has_power_again {
             let started = device.power_on().await.map(drop);
             note(device, "start", started);
-        }
-        if is_rewired {
-            let tried = device.try_panel().await;
-            note(device, "try its panel", tried);
         }
         for once in self.part.take(elapsed, false) {
             let done = match once {

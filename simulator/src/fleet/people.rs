@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::device::people::{EnrollmentStep, PATIENCE, TRIES};
 use crate::device::{Device, DeviceError, EnrollmentScreen, Screen};
+use crate::panel::scanner;
 use crate::people::Person;
 use crate::scenario::{Deed, Enrolls, Enters, Once, Scenario};
 use crate::telemetry::Telemetry;
@@ -116,7 +117,7 @@ fn steps(person: Person, fails: Option<EnrollmentFailure>) -> Vec<EnrollmentStep
     use EnrollmentFailure as F;
     let look = |hand, look| EnrollmentStep::Palm(Some(person.look(hand, look)));
     let mut steps = vec![
-        EnrollmentStep::Badge(Some(person.badge())),
+        EnrollmentStep::Badge(Some(scanner::badge(&person.badge()))),
         EnrollmentStep::Terms(true),
         EnrollmentStep::Consent(true),
         look(Hand::Right, 0),

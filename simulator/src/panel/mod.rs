@@ -1,5 +1,5 @@
-//! What a reader at a door is wired to: an access-control panel that reads badges in its own format, decides by its own list, and
-//! answers.
+//! What stands around a reader: at a desk a [`scanner`] of badges; at a door an access-control panel that reads badges in its own
+//! format, decides by its own list, and answers.
 //!
 //! The line between them is the real one as far as a program goes: [`osdp`] speaks the protocol, secure channel included, over a bus
 //! in memory; [`wiegand`] sends the pulses of a frame. Both ends have their own settings, so that what does not fit together fails as
@@ -7,6 +7,7 @@
 
 mod bus;
 mod osdp;
+pub mod scanner;
 pub mod wiegand;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,9 @@ use tokio::sync::Semaphore;
 
 /// Most conversations with panels at once in the whole program. Each takes a thread of its own while it lasts.
 const CONVERSATIONS: usize = 16;
+
+/// A number that no badge has. Who wires a device tries it with a badge of this number: it is read, and opens nothing.
+pub const NOBODY: u64 = 0;
 
 static LINES: Semaphore = Semaphore::const_new(CONVERSATIONS);
 
@@ -187,6 +191,7 @@ impl Panel {
     pub fn decide(&self, bits: &BadgeBits) -> Verdict {
         match (self.badge_format.decode(bits), &self.admits) {
             (Err(_), _) => Verdict::Unreadable,
+            (Ok(badge), _) if badge.value() == NOBODY => Verdict::Denied,
             (Ok(_), Admission::Everybody) => Verdict::Granted,
             // A badge is told by its value: zeros in front are of no account on the line.
             (Ok(badge), Admission::Listed(badges)) if badges.iter().any(|known| known.value() == badge.value()) => {

@@ -42,6 +42,7 @@ async fn a_panel_decides_by_its_list() {
             (PanelQuirks::default(), 1, Verdict::Granted),
             (listed.clone(), 4711, Verdict::Granted),
             (listed.clone(), 4712, Verdict::Denied),
+            (PanelQuirks::default(), NOBODY, Verdict::Denied),
         ] {
             assert_eq!(say(reader.clone(), quirks, number).await, Ok(verdict), "{reader:?} {number}");
         }
@@ -90,12 +91,12 @@ async fn nobody_answers_when_the_ends_do_not_fit() {
 
 #[tokio::test]
 async fn many_doors_speak_at_once() {
-    let doors = (0..40).map(|number| {
+    let doors = (1..=40).map(|number| {
         let admits = Some([badge(number - number % 2)].into());
         tokio::spawn(say(osdp(OsdpVersion::V2), PanelQuirks { admits, ..PanelQuirks::default() }, number))
     });
     let doors: Vec<_> = doors.collect();
-    for (number, door) in doors.into_iter().enumerate() {
+    for (number, door) in (1_u64..).zip(doors) {
         let expected = if number.is_multiple_of(2) { Verdict::Granted } else { Verdict::Denied };
         assert_eq!(door.await.unwrap(), Ok(expected), "door {number}");
     }

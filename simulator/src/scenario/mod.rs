@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use draw::{lot, matches};
 pub use machines::{Drifts, Fails, Grinds, Repairs, Shakes, Wears};
-pub use people::{Enrolls, Enters, PanelFault, PanelTrouble};
+pub use people::{Enrolls, Enters, PanelFault, PanelTrouble, ScannerFault, ScannerTrouble};
 pub use script::{Once, Part, Setting};
 
 /// Most acts of a scenario.
@@ -135,8 +135,8 @@ pub enum Deed {
     Enroll(Enrolls),
     /// People want to enter at the device.
     Enter(Enters),
-    /// The device has no badge scanner.
-    NoBadgeScanner(Span),
+    /// The badge scanner does not work, or reads another format.
+    BadgeScanner(ScannerTrouble),
     /// The control panel does not fit the device.
     Panel(PanelTrouble),
     /// At a gateway: a machine wears out.
@@ -330,9 +330,8 @@ impl Deed {
     fn span(&self) -> Option<SignedDuration> {
         match self {
             Self::SlowInstaller(lasts) | Self::PowerLoss(lasts) | Self::Absence(lasts) => Some(lasts.span),
-            Self::DiskFull(span) | Self::NetworkLoss(span) | Self::Clone(span) | Self::NoBadgeScanner(span) => {
-                span.span
-            }
+            Self::DiskFull(span) | Self::NetworkLoss(span) | Self::Clone(span) => span.span,
+            Self::BadgeScanner(trouble) => trouble.span,
             Self::Panel(trouble) => trouble.span,
             Self::FlappingNetwork(flaps) => {
                 Some(flaps.cycle().saturating_mul(i32::try_from(flaps.times).unwrap_or(i32::MAX)))

@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::panel::PanelQuirks;
+use crate::panel::scanner::ScannerQuirks;
 use crate::people::Person;
 
 /// Most people of an act.
@@ -75,6 +76,27 @@ pub enum PanelFault {
     Admits(u32),
 }
 
+/// Something about the badge scanner of a desk that does not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScannerTrouble {
+    /// What.
+    pub is: ScannerFault,
+    /// How long; for good, when it is left out.
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<SignedDuration>,
+}
+
+/// What does not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum ScannerFault {
+    /// There is none, or its cable is loose.
+    Lost,
+    /// It reads badges in this format alone.
+    BadgeFormat(BadgeFormat),
+}
+
 fn are_few(people: u32, first: u32) -> anyhow::Result<()> {
     ensure!((1..=MOST_PEOPLE).contains(&people), "people: 1 to {MOST_PEOPLE}");
     ensure!(first.saturating_add(people) <= LAST_PERSON, "first: the last person is number {LAST_PERSON} at most");
@@ -121,6 +143,16 @@ impl Enters {
     /// The numbers of the people.
     pub fn numbers(&self) -> Range<u64> {
         numbers(self.people, self.first)
+    }
+}
+
+impl ScannerTrouble {
+    /// Lays it over what is wrong already.
+    pub(super) fn add_to(&self, quirks: &mut ScannerQuirks) {
+        match &self.is {
+            ScannerFault::Lost => quirks.lost = true,
+            ScannerFault::BadgeFormat(format) => quirks.badge_format = Some(format.clone()),
+        }
     }
 }
 

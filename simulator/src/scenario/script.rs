@@ -232,7 +232,7 @@ impl Setting {
             Deed::CorruptDownload(_) => self.quirks.damaged_downloads += pending.left,
             Deed::ClockSkew(skew) => self.quirks.clock.ahead_seconds = skew.ahead.as_secs(),
             Deed::Clone(_) => self.copied = true,
-            Deed::NoBadgeScanner(_) => self.quirks.no_badge_scanner = true,
+            Deed::BadgeScanner(trouble) => trouble.add_to(self.quirks.badge_scanner.get_or_insert_default()),
             Deed::Panel(trouble) => trouble.add_to(self.quirks.panel.get_or_insert_default(), seed),
             Deed::WrongZip(_)
             | Deed::UnreadableQr(_)
@@ -343,14 +343,14 @@ mod tests {
     #[test]
     fn what_is_wrong_with_the_panel_begins_ends_and_adds_up() {
         let part = part(
-            "{ do: { panel: { is: lost, for: 5s } } }, { after: 3s, do: { panel: { is: { admits: 2 } } } }, { do: { noBadgeScanner: {} } }",
+            "{ do: { panel: { is: lost, for: 5s } } }, { after: 3s, do: { panel: { is: { admits: 2 } } } }, { do: { badgeScanner: { is: lost } } }",
         );
         let panel =
             |second| part.setting(at(second)).quirks.panel.map(|panel| (panel.lost, panel.admits.map(|a| a.len())));
         assert_eq!(panel(0), Some((true, None)));
         assert_eq!(panel(4), Some((true, Some(2))));
         assert_eq!(panel(6), Some((false, Some(2))));
-        assert!(part.setting(at(6)).quirks.no_badge_scanner);
+        assert!(part.setting(at(6)).quirks.badge_scanner.is_some_and(|scanner| scanner.lost));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Records as files, one small file for each device.
 //!
 //! A file has one record on each line, as JSON, and the last whole line counts. To append costs one third of what it takes
-//! to write a new file and rename it into place: file systems are slow at making and removing files in the thousands.
+//! to write a new file and rename it into place: file systems are slow at making and removing files in the thousands. After a record that
+//! has people in it, though, the file is written anew, so that who is to be forgotten does not stay on an earlier line.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use fleetform_domain::wire::DeviceText;
+use parking_lot::Mutex;
 
 use super::{Record, Storage, StorageError};
 
@@ -34,6 +37,8 @@ const LOCK: &str = ".lock";
 #[derive(Debug)]
 pub struct DirectoryStorage {
     directory: PathBuf,
+    /// The devices whose files hold badges or palms, or may on a line that was cut short.
+    with_people: Mutex<HashSet<DeviceText>>,
     _lock: File,
 }
 
@@ -51,7 +56,7 @@ impl DirectoryStorage {
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        Ok(Self { directory, _lock: lock })
+        Ok(Self { directory, with_people: Mutex::default(), _lock: lock })
     }
 
     fn remove_file(&self, asset_tag: &DeviceText, suffix: &str) -> Result<(), StorageError> {
@@ -97,19 +102,28 @@ fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(beside, path)
 }
 
-/// The record of the last line that holds one.
-fn last_record(bytes: &[u8]) -> serde_json::Result<Record> {
+/// The record of the last line that holds one, and whether a later line was cut short.
+fn last_record(bytes: &[u8]) -> serde_json::Result<(Record, bool)> {
     let mut lines = bytes.rsplit(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let last = serde_json::from_slice(lines.next().unwrap_or_default());
-    last.or_else(|error| lines.find_map(|line| serde_json::from_slice(line).ok()).ok_or(error))
+    match serde_json::from_slice(lines.next().unwrap_or_default()) {
+        Ok(last) => Ok((last, false)),
+        Err(error) => lines.find_map(|line| Some((serde_json::from_slice(line).ok()?, true))).ok_or(error),
+    }
 }
 
 impl Storage for DirectoryStorage {
     fn load(&self, asset_tag: &DeviceText) -> Result<Option<Record>, StorageError> {
         match fs::read(self.file(asset_tag, SUFFIX)) {
-            Ok(bytes) => last_record(&bytes)
-                .map(Some)
-                .map_err(|error| StorageError::Unreadable { asset_tag: asset_tag.to_string(), column: error.column() }),
+            Ok(bytes) => {
+                let (record, is_cut_short) = last_record(&bytes).map_err(|error| StorageError::Unreadable {
+                    asset_tag: asset_tag.to_string(),
+                    column: error.column(),
+                })?;
+                if record.holds_people() || is_cut_short {
+                    self.with_people.lock().insert(asset_tag.clone());
+                }
+                Ok(Some(record))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(StorageError::Io { asset_tag: asset_tag.to_string(), source }),
         }
@@ -118,11 +132,20 @@ impl Storage for DirectoryStorage {
     fn save(&self, asset_tag: &DeviceText, record: &Record) -> Result<(), StorageError> {
         let line = serde_json::to_vec(record).expect("a record is plain data");
         let path = self.file(asset_tag, SUFFIX);
-        let saved = match append(&path, &line) {
+        let held_people = self.with_people.lock().contains(asset_tag);
+        let appended = if held_people { Ok(false) } else { append(&path, &line) };
+        let saved = match appended {
             Ok(false) => replace(&path, &self.file(asset_tag, ".new"), &line),
             saved => saved.map(drop),
         };
-        saved.map_err(|source| StorageError::Io { asset_tag: asset_tag.to_string(), source })
+        saved.map_err(|source| StorageError::Io { asset_tag: asset_tag.to_string(), source })?;
+        let mut with_people = self.with_people.lock();
+        if record.holds_people() {
+            with_people.insert(asset_tag.clone());
+        } else if held_people {
+            with_people.remove(asset_tag);
+        }
+        Ok(())
     }
 
     fn remove(&self, asset_tag: &DeviceText) -> Result<(), StorageError> {
@@ -163,7 +186,7 @@ impl Storage for DirectoryStorage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::{Committed, Der, PeopleRecord, Stage};
+    use crate::storage::{Committed, Der, PeopleRecord, Stage, Untold};
 
     fn record(association: &str) -> Record {
         let committed = Committed {
@@ -238,6 +261,37 @@ mod tests {
         assert!(fs::metadata(directory.path().join("dSIM-1.jsonl")).unwrap().len() <= LONG);
         assert_eq!(storage.load(&tag("SIM-1")).unwrap(), Some(record("1999")));
         assert_eq!(storage.list().unwrap(), [tag("SIM-1")]);
+    }
+
+    #[test]
+    fn who_is_to_be_forgotten_stays_on_no_earlier_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = DirectoryStorage::open(directory.path()).unwrap();
+        let path = directory.path().join("dSIM-1.jsonl");
+        let mut with_people = record("a");
+        let Stage::Active(committed) = &mut with_people.stage else { unreachable!("it is active") };
+        committed.people.keep(|sequence| Some(Untold::Enrollment { sequence, sealed: Der(b"ada, sealed".to_vec()) }));
+        let holds = || String::from_utf8(fs::read(&path).unwrap()).unwrap().contains("YWRhLCBzZWFsZW");
+        storage.save(&tag("SIM-1"), &with_people).unwrap();
+        assert!(holds());
+        storage.save(&tag("SIM-1"), &record("b")).unwrap();
+        assert!(!holds());
+        // Another program does not know what the one before wrote, nor how far it came.
+        storage.save(&tag("SIM-1"), &with_people).unwrap();
+        for length in [fs::metadata(&path).unwrap().len(), 800] {
+            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+            assert!(holds(), "cut at {length}: it was on the way");
+            let another = DirectoryStorage {
+                directory: storage.directory.clone(),
+                with_people: Mutex::default(),
+                _lock: File::open(&path).unwrap(),
+            };
+            another.load(&tag("SIM-1")).unwrap();
+            another.save(&tag("SIM-1"), &record("c")).unwrap();
+            assert!(!holds(), "cut at {length}");
+            storage.save(&tag("SIM-1"), &record("c")).unwrap();
+            storage.save(&tag("SIM-1"), &with_people).unwrap();
+        }
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
-use fleetform_domain::wire::{DeviceText, EnrollmentRequest, RecognitionRequest};
+use fleetform_domain::wire::{DeviceText, RecognitionRequest};
 use serde::{Deserialize, Serialize};
+
+use super::Der;
 
 /// Most that a device keeps for its gateway. When more comes, the oldest is lost.
 pub const MAX_UNTOLD: usize = 64;
@@ -26,8 +28,13 @@ pub struct PeopleRecord {
 /// Something that the gateway is to be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Untold {
-    /// How an enrollment ended.
-    Enrollment(EnrollmentRequest),
+    /// How an enrollment ended, sealed by the device, as it has the badge and may have the palms.
+    Enrollment {
+        /// Of the message.
+        sequence: u64,
+        /// The message.
+        sealed: Der,
+    },
     /// How a recognition ended.
     Recognition(RecognitionRequest),
 }
@@ -36,7 +43,7 @@ impl Untold {
     /// Its sequence.
     pub fn sequence(&self) -> u64 {
         match self {
-            Self::Enrollment(enrollment) => enrollment.sequence,
+            Self::Enrollment { sequence, .. } => *sequence,
             Self::Recognition(recognition) => recognition.sequence,
         }
     }
@@ -48,15 +55,22 @@ impl PeopleRecord {
         *self == Self::default()
     }
 
-    /// Keeps something new, made with its sequence.
-    pub fn keep(&mut self, make: impl FnOnce(u64) -> Untold) -> &Untold {
+    /// Keeps something new, made with its sequence. What cannot be made is lost.
+    pub fn keep(&mut self, make: impl FnOnce(u64) -> Option<Untold>) {
         self.sequence += 1;
         if self.untold.len() >= MAX_UNTOLD {
             self.untold.pop_front();
             self.lost += 1;
         }
-        self.untold.push_back(make(self.sequence));
-        &self.untold[self.untold.len() - 1]
+        match make(self.sequence) {
+            Some(untold) => self.untold.push_back(untold),
+            None => self.lost += 1,
+        }
+    }
+
+    /// Whether it holds badges or palms, if only sealed.
+    pub fn holds_people(&self) -> bool {
+        self.untold.iter().any(|kept| matches!(kept, Untold::Enrollment { .. }))
     }
 
     /// What is kept with this sequence turned out otherwise.
@@ -89,7 +103,8 @@ mod tests {
         let mut record = PeopleRecord::default();
         assert!(record.is_empty());
         for expected in 1..=3 {
-            assert_eq!(record.keep(|sequence| told(sequence, RecognitionFailure::SystemError)).sequence(), expected);
+            record.keep(|sequence| Some(told(sequence, RecognitionFailure::SystemError)));
+            assert_eq!(record.untold.back().map(Untold::sequence), Some(expected));
         }
         record.settle(&[3]);
         record.settle(&[3]);
@@ -98,15 +113,20 @@ mod tests {
         let json = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<PeopleRecord>(&json).unwrap(), record);
         assert_eq!(record.untold, [told(1, RecognitionFailure::SystemError), told(2, RecognitionFailure::Ambiguous)]);
-        assert_eq!(record.keep(|sequence| told(sequence, RecognitionFailure::SystemError)).sequence(), 4);
+        assert!(!record.holds_people());
+        record.keep(|sequence| Some(Untold::Enrollment { sequence, sealed: Der(vec![1]) }));
+        assert_eq!(record.untold.back().map(Untold::sequence), Some(4));
+        assert!(record.holds_people());
         assert_eq!(record.lost, 0);
+        record.keep(|_| None);
+        assert_eq!((record.sequence, record.untold.len(), record.lost), (5, 3, 1));
     }
 
     #[test]
     fn when_it_is_full_the_oldest_is_lost_and_that_is_counted() {
         let mut record = PeopleRecord::default();
         for _ in 0..MAX_UNTOLD + 3 {
-            record.keep(|sequence| told(sequence, RecognitionFailure::SystemError));
+            record.keep(|sequence| Some(told(sequence, RecognitionFailure::SystemError)));
         }
         assert_eq!((record.untold.len(), record.lost), (MAX_UNTOLD, 3));
         assert_eq!(record.untold[0].sequence(), 4);

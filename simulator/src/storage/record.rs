@@ -46,6 +46,13 @@ pub struct Record {
     pub stage: Stage,
 }
 
+impl Record {
+    /// Whether it holds badges or palms, if only sealed.
+    pub fn holds_people(&self) -> bool {
+        matches!(&self.stage, Stage::Active(committed) if committed.people.holds_people())
+    }
+}
+
 /// How far a device is with its activation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is")]

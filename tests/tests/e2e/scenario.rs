@@ -99,7 +99,8 @@ fn shows(name: &str) -> Vec<Shown> {
         }
         "panel-badge-format" => vec![active, ("not understood", |door| fails(door, BADGE_FORMAT_CHECK)), healthy],
         "failed-enrollments" => {
-            vec![active, ("without a scanner", |desk| fails(desk, BADGE_SCANNER_CHECK)), healthy]
+            let other: Shown = ("another format", |desk| fails(desk, BADGE_FORMAT_CHECK));
+            vec![active, ("without a scanner", |desk| fails(desk, BADGE_SCANNER_CHECK)), other, healthy]
         }
         _ => vec![active],
     }

@@ -7,9 +7,8 @@ use fleetform_domain::people::EnrollmentFailure;
 use fleetform_domain::wire::{EnrollmentOutcome, EnrollmentRequest, EnrollmentResponse};
 
 use super::enrollment::{Enrollment, EnrollmentStep};
-use super::tell::{Told, never_arrived};
+use super::tell::never_arrived;
 use crate::device::{Device, DeviceError, EnrollmentScreen, Screen};
-use crate::storage::Untold;
 
 const WHAT: &str = "enroll anybody";
 
@@ -22,7 +21,7 @@ impl Device {
             self.end_enrollment(ongoing.fail(EnrollmentFailure::TimedOut)).await?;
         }
         let version = configuration.consent_version.unwrap_or_else(|| DEFAULT_CONSENT_VERSION.to_owned());
-        let enrollment = Enrollment::new(version);
+        let enrollment = Enrollment::new(version, self.badge_scanner());
         let screen = enrollment.screen();
         self.people.shown = None;
         self.people.enrollment = Some(Box::new((enrollment, Instant::now())));
@@ -36,19 +35,11 @@ impl Device {
             return Ok(ended);
         }
         let now = self.time();
-        let is_scan = matches!(step, EnrollmentStep::Badge(_));
         let Some(ongoing) = self.people.enrollment.as_deref_mut() else { return Err(self.out_of_turn(WHAT)) };
         let (enrollment, since) = ongoing;
-        let taken = if is_scan && self.quirks.no_badge_scanner {
-            Ok(Some(enrollment.fail(EnrollmentFailure::BadgeNotReadable)))
-        } else {
-            enrollment.take(step, now)
-        };
+        let taken = enrollment.take(step, now);
         *since = Instant::now();
         let screen = enrollment.screen();
-        if is_scan {
-            self.people.has_no_scanner = self.quirks.no_badge_scanner;
-        }
         match taken {
             Err(_) => Err(self.out_of_turn("take this step")),
             Ok(None) => Ok(screen),
@@ -70,9 +61,8 @@ impl Device {
     /// Keeps how it ended, tells the gateway, and shows what came of it.
     async fn end_enrollment(&mut self, outcome: EnrollmentOutcome) -> Result<EnrollmentScreen, DeviceError> {
         self.people.enrollment = None;
-        let (time, failed) = (self.time(), failure(&outcome));
-        let kept = self.keep(|sequence| Untold::Enrollment(EnrollmentRequest { sequence, time, outcome })).await;
-        let screen = match kept {
+        let failed = failure(&outcome);
+        let screen = match self.keep_enrollment(outcome).await {
             Ok(kept) => self.conclude(kept, failed).await?,
             Err(DeviceError::Storage(_)) => EnrollmentScreen::Failed(EnrollmentFailure::SystemError),
             Err(error) => return Err(error),
@@ -83,25 +73,22 @@ impl Device {
 
     async fn conclude(
         &mut self,
-        kept: Untold,
+        kept: EnrollmentRequest,
         failed: Option<EnrollmentFailure>,
     ) -> Result<EnrollmentScreen, DeviceError> {
-        let told = self.tell(&kept).await;
+        let told = self.tell_enrollment(&kept).await;
         self.line = None;
         match (told, failed) {
             (Err(error @ DeviceError::AssociationEnded), _) => Err(error),
-            (Ok(Told { acknowledged, enrollment }), failed) => {
-                if acknowledged {
-                    self.settle_untold(&[kept.sequence()]).await?;
+            (Ok(answer), failed) => {
+                if answer.acknowledged {
+                    self.settle_untold(&[kept.sequence]).await?;
+                } else {
+                    self.note_decision(kept, &answer).await?;
                 }
-                let refused = enrollment.as_ref().and_then(|answer| answer.refused);
-                if !acknowledged && let Some(answer) = &enrollment {
-                    self.note_decision(kept, answer).await?;
-                }
-                let is_enrolled = enrollment.is_some_and(|answer| answer.user.is_some());
-                Ok(match failed.or(refused) {
+                Ok(match failed.or(answer.refused) {
                     Some(reason) => EnrollmentScreen::Failed(reason),
-                    None if is_enrolled => EnrollmentScreen::Enrolled,
+                    None if answer.user.is_some() => EnrollmentScreen::Enrolled,
                     None => EnrollmentScreen::Pending,
                 })
             }
@@ -117,7 +104,7 @@ impl Device {
     }
 
     /// What was completed failed, as the gateway cannot be asked.
-    async fn forget_palms(&mut self, kept: Untold) -> Result<(), DeviceError> {
+    async fn forget_palms(&mut self, kept: EnrollmentRequest) -> Result<(), DeviceError> {
         let refused = Some(EnrollmentFailure::GatewayUnreachable);
         self.note_decision(kept, &EnrollmentResponse { acknowledged: false, user: None, refused }).await
     }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use fleetform_domain::configuration::BadgeBits;
 use fleetform_domain::people::matching::is_near;
 use fleetform_domain::people::{BadgeNumber, Consent, EnrollmentFailure, Hand, Palm};
 use fleetform_domain::wire::EnrollmentOutcome;
 use jiff::Timestamp;
 
 use crate::device::EnrollmentScreen;
+use crate::panel::scanner::Scanner;
 
 /// How long a device waits for somebody to go on.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -18,8 +20,8 @@ pub const TRIES: u8 = 3;
 /// What somebody does at an Enrollment device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnrollmentStep {
-    /// Holds the badge to the scanner; none when the scanner does not make out its number.
-    Badge(Option<BadgeNumber>),
+    /// Holds the badge to the scanner, which hears these bits; none when it hears nothing.
+    Badge(Option<BadgeBits>),
     /// Accepts the terms, or declines them.
     Terms(bool),
     /// Gives the consent, or declines it.
@@ -34,6 +36,7 @@ pub enum EnrollmentStep {
 #[derive(Debug)]
 pub(super) struct Enrollment {
     consent_version: String,
+    scanner: Option<Scanner>,
     screen: EnrollmentScreen,
     badge: Option<BadgeNumber>,
     consent: Option<Consent>,
@@ -46,9 +49,10 @@ pub(super) struct Enrollment {
 
 impl Enrollment {
     /// Somebody touched "Get started". The device shows this text of the terms and the consent.
-    pub(super) fn new(consent_version: String) -> Self {
+    pub(super) fn new(consent_version: String, scanner: Option<Scanner>) -> Self {
         Self {
             consent_version,
+            scanner,
             screen: EnrollmentScreen::Badge,
             badge: None,
             consent: None,
@@ -83,11 +87,7 @@ impl Enrollment {
         use EnrollmentFailure as F;
         use EnrollmentScreen as S;
         let ended = match (self.screen, step) {
-            (S::Badge, EnrollmentStep::Badge(None)) => self.miss(F::BadgeNotReadable),
-            (S::Badge, EnrollmentStep::Badge(badge)) => {
-                self.badge = badge;
-                self.show(S::Terms)
-            }
+            (S::Badge, EnrollmentStep::Badge(badge)) => self.scan(badge.as_ref()),
             (S::Terms, EnrollmentStep::Terms(true)) => self.show(S::Consent),
             (S::Terms, EnrollmentStep::Terms(false)) => Some(self.fail(F::TermsDeclined)),
             (S::Consent, EnrollmentStep::Consent(true)) => {
@@ -118,6 +118,16 @@ impl Enrollment {
     fn miss(&mut self, reason: EnrollmentFailure) -> Option<EnrollmentOutcome> {
         self.misses += 1;
         (self.misses >= TRIES).then(|| self.fail(reason))
+    }
+
+    fn scan(&mut self, badge: Option<&BadgeBits>) -> Option<EnrollmentOutcome> {
+        let Some(scanner) = &self.scanner else { return Some(self.fail(EnrollmentFailure::BadgeNotReadable)) };
+        self.badge = badge.and_then(|badge| scanner.read(badge).ok());
+        if self.badge.is_some() {
+            self.show(EnrollmentScreen::Terms)
+        } else {
+            self.miss(EnrollmentFailure::BadgeNotReadable)
+        }
     }
 
     /// The second look at a palm. What the first one saw is kept.
@@ -154,7 +164,10 @@ pub(super) struct OutOfStep;
 
 #[cfg(test)]
 mod tests {
+    use fleetform_domain::configuration::BadgeFormat;
+
     use super::*;
+    use crate::panel::scanner::{self, ScannerQuirks};
     use crate::people::Person;
 
     const ADA: Person = Person::new(1, 1);
@@ -165,7 +178,7 @@ mod tests {
     }
 
     fn badge() -> EnrollmentStep {
-        EnrollmentStep::Badge(Some(ADA.badge()))
+        EnrollmentStep::Badge(Some(scanner::badge(&ADA.badge())))
     }
 
     fn palm(person: Person, hand: Hand, look: u64) -> EnrollmentStep {
@@ -174,7 +187,11 @@ mod tests {
 
     /// Takes the steps; what is shown then, or how it ended.
     fn play(steps: Vec<EnrollmentStep>) -> Result<EnrollmentScreen, EnrollmentOutcome> {
-        let mut enrollment = Enrollment::new("2026-01".into());
+        play_with(&ScannerQuirks::default(), steps)
+    }
+
+    fn play_with(scanner: &ScannerQuirks, steps: Vec<EnrollmentStep>) -> Result<EnrollmentScreen, EnrollmentOutcome> {
+        let mut enrollment = Enrollment::new("2026-01".into(), Scanner::of(scanner));
         let number = steps.len();
         for (at, step) in steps.into_iter().enumerate() {
             if let Some(outcome) = enrollment.take(step, now()).unwrap() {
@@ -234,6 +251,17 @@ mod tests {
     }
 
     #[test]
+    fn a_scanner_of_another_format_makes_out_no_badge_and_without_one_nobody_gets_on() {
+        let no_badge = EnrollmentOutcome::Failed { reason: EnrollmentFailure::BadgeNotReadable, badge_number: None };
+        let long = BadgeFormat { length_bits: 37, ..BadgeFormat::standard_26_bit() };
+        let other = ScannerQuirks { badge_format: Some(long), ..ScannerQuirks::default() };
+        assert_eq!(play_with(&other, vec![badge(), badge()]), Ok(EnrollmentScreen::Badge));
+        assert_eq!(play_with(&other, vec![badge(); 3]), Err(no_badge.clone()));
+        let lost = ScannerQuirks { lost: true, ..ScannerQuirks::default() };
+        assert_eq!(play_with(&lost, vec![badge()]), Err(no_badge));
+    }
+
+    #[test]
     fn what_cannot_be_read_may_be_held_there_again() {
         let unread = || EnrollmentStep::Badge(None);
         assert_eq!(play(vec![unread(), unread(), badge()]), Ok(EnrollmentScreen::Terms));
@@ -244,7 +272,7 @@ mod tests {
 
     #[test]
     fn who_does_not_go_on_is_not_waited_for_and_every_step_begins_the_wait_anew() {
-        let mut enrollment = Enrollment::new("1".into());
+        let mut enrollment = Enrollment::new("1".into(), Scanner::of(&ScannerQuirks::default()));
         let almost = PATIENCE.saturating_sub(Duration::from_secs(1));
         enrollment.wait(almost);
         assert_eq!(enrollment.timed_out(), None);
@@ -259,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_step_out_of_turn_changes_nothing() {
-        let mut enrollment = Enrollment::new("1".into());
+        let mut enrollment = Enrollment::new("1".into(), Scanner::of(&ScannerQuirks::default()));
         for step in [EnrollmentStep::Terms(true), EnrollmentStep::Consent(true), EnrollmentStep::OnePalm] {
             assert_eq!(enrollment.take(step, now()), Err(OutOfStep));
         }

@@ -4,6 +4,7 @@ mod enroll;
 mod enrollment;
 mod own_list;
 mod recognise;
+mod surroundings;
 mod tell;
 mod users;
 mod vault;
@@ -19,15 +20,8 @@ pub use enrollment::{EnrollmentStep, PATIENCE, TRIES};
 use super::{Device, DeviceError, Screen};
 use crate::storage::PeopleRecord;
 use enrollment::Enrollment;
-
-/// The health check that fails while the control panel does not answer.
-pub const CONTROL_PANEL_CHECK: &str = "control-panel";
-
-/// The health check that fails while the control panel cannot read badges, or the device cannot write them.
-pub const BADGE_FORMAT_CHECK: &str = "badge-format";
-
-/// The health check that fails while an Enrollment device has no badge scanner.
-pub const BADGE_SCANNER_CHECK: &str = "badge-scanner";
+use surroundings::Trouble;
+pub use surroundings::{BADGE_FORMAT_CHECK, BADGE_SCANNER_CHECK, CONTROL_PANEL_CHECK};
 
 /// The health check that fails after something that the gateway was to be told was lost, until all else is told.
 pub const EVENT_BUFFER_CHECK: &str = "event-buffer";
@@ -42,8 +36,7 @@ pub(super) struct People {
     /// How much the gateway is to be told yet.
     untold: usize,
     gap: Gap,
-    has_no_scanner: bool,
-    line: Option<LineTrouble>,
+    trouble: Option<Trouble>,
 }
 
 /// Whether something was lost that the gateway was to be told.
@@ -56,15 +49,6 @@ enum Gap {
     Unreported,
     /// It was, and a check-in has said so.
     Reported,
-}
-
-/// What is wrong with the line to the control panel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LineTrouble {
-    /// Nobody answers.
-    NoAnswer,
-    /// The badge is not understood.
-    BadgeFormat,
 }
 
 impl People {
@@ -100,14 +84,8 @@ impl People {
 
     /// The health checks that fail.
     pub(super) fn failed_checks(&self) -> Vec<DeviceText> {
-        let line = match self.line {
-            Some(LineTrouble::NoAnswer) => Some(CONTROL_PANEL_CHECK),
-            Some(LineTrouble::BadgeFormat) => Some(BADGE_FORMAT_CHECK),
-            None => None,
-        };
-        let scanner = self.has_no_scanner.then_some(BADGE_SCANNER_CHECK);
         let gap = (self.gap != Gap::None).then_some(EVENT_BUFFER_CHECK);
-        let names = [line, scanner, gap].into_iter().flatten();
+        let names = [self.trouble.map(Trouble::check), gap].into_iter().flatten();
         names.map(|name| name.try_into().expect("names of checks are texts of devices")).collect()
     }
 

@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use fleetform_domain::configuration::OperationMode;
-use fleetform_domain::people::{BadgeNumber, Palm, RecognitionFailure};
+use fleetform_domain::people::{Palm, RecognitionFailure};
 use fleetform_domain::wire::{
     DeviceConfiguration, PalmPresented, RECOGNITION_PATH, RecognitionRequest, RecognitionResponse, RecognizedUser,
 };
 use tokio::time::timeout;
 
-use super::LineTrouble;
 use crate::device::{Device, DeviceError, EntryScreen, Screen};
-use crate::panel::{LineError, PanelQuirks, Reader, Verdict};
 use crate::storage::Untold;
 use crate::transport::Question;
 
@@ -44,8 +42,9 @@ impl Device {
         let told = |sequence, palm| Untold::Recognition(RecognitionRequest { sequence, time, palm });
         // Should the power go before it is decided, nobody was recognised.
         let reason = if palm.is_none() { RecognitionFailure::PalmNotReadable } else { RecognitionFailure::SystemError };
-        let sequence = match self.keep(|sequence| told(sequence, PalmPresented::NotRecognized { reason })).await {
-            Ok(kept) => kept.sequence(),
+        let kept = self.keep(|sequence| Some(told(sequence, PalmPresented::NotRecognized { reason }))).await;
+        let sequence = match kept {
+            Ok(sequence) => sequence,
             Err(DeviceError::Storage(_)) => return Ok(Err(RecognitionFailure::SystemError)),
             Err(error) => return Err(error),
         };
@@ -99,38 +98,6 @@ impl Device {
                 tracing::debug!(device = %self.asset_tag, %error, "the list of enrolled users cannot be read");
                 Err(RecognitionFailure::SystemError)
             }
-        }
-    }
-
-    /// Sends a badge that nobody has over the line, as who has wired it does, and notes whether the panel understands it. Of no
-    /// consequence to a device without a line.
-    pub async fn try_panel(&mut self) -> Result<(), DeviceError> {
-        if self.is_associated()
-            && let Some(configuration) = self.configuration().await?
-            && configuration.operation_mode == Some(OperationMode::Entry)
-        {
-            self.ask_panel(&configuration, &BadgeNumber::from(0)).await;
-        }
-        Ok(())
-    }
-
-    /// What the control panel says to a badge.
-    async fn ask_panel(&mut self, configuration: &DeviceConfiguration, badge: &BadgeNumber) -> EntryScreen {
-        let Some(reader) = Reader::of(configuration, &self.asset_tag) else { return EntryScreen::NoDecision };
-        let panel = match &self.quirks.panel {
-            Some(quirks) => reader.counterpart(quirks),
-            None => reader.counterpart(&PanelQuirks::default()),
-        };
-        let answer = reader.present(panel, badge).await;
-        self.people.line = match answer {
-            Ok(Verdict::Granted | Verdict::Denied) => None,
-            Ok(Verdict::Unreadable) | Err(LineError::NotWritten(_)) => Some(LineTrouble::BadgeFormat),
-            Err(LineError::NoAnswer) => Some(LineTrouble::NoAnswer),
-        };
-        match answer {
-            Ok(Verdict::Granted) => EntryScreen::Granted,
-            Ok(Verdict::Denied) => EntryScreen::Denied,
-            Ok(Verdict::Unreadable) | Err(_) => EntryScreen::NoDecision,
         }
     }
 }

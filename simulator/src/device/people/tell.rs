@@ -2,21 +2,36 @@
 
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{
-    ENROLLMENT_PATH, EnrollmentOutcome, EnrollmentRequest, EnrollmentResponse, RECOGNITION_PATH, RecognitionResponse,
+    ENROLLMENT_PATH, EnrollmentOutcome, EnrollmentRequest, EnrollmentResponse, RECOGNITION_PATH, RecognitionRequest,
+    RecognitionResponse,
 };
 
 use super::Gap;
+use super::vault::{Content, Vault};
 use crate::device::{Device, DeviceError};
-use crate::storage::Untold;
+use crate::storage::{Der, Untold};
 use crate::transport::{Question, Refusal, TransportError};
 
-/// What the gateway said to it.
-#[derive(Debug)]
-pub(super) struct Told {
-    /// The device may forget it.
-    pub(super) acknowledged: bool,
-    /// What became of an enrollment.
-    pub(super) enrollment: Option<EnrollmentResponse>,
+/// Whether the gateway has acknowledged something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// It has.
+    Now,
+    /// It has not: it is told again.
+    NotYet,
+    /// It never will, so it is lost.
+    Never,
+}
+
+impl Heard {
+    const fn of(acknowledged: bool) -> Self {
+        if acknowledged { Self::Now } else { Self::NotYet }
+    }
+}
+
+fn seal(vault: Option<&Vault>, message: &EnrollmentRequest) -> Option<Untold> {
+    let sealed = vault?.seal(Content::Enrollment, message)?;
+    Some(Untold::Enrollment { sequence: message.sequence, sealed: Der(sealed) })
 }
 
 /// Whether what failed so cannot have reached the gateway.
@@ -37,31 +52,43 @@ fn is_refused_for_good(error: &DeviceError) -> bool {
 }
 
 impl Device {
-    /// Keeps something with the next sequence. It is on the disk before anybody hears of it, so that no sequence is given twice.
-    pub(super) async fn keep(&mut self, make: impl FnOnce(u64) -> Untold) -> Result<Untold, DeviceError> {
-        let mut kept = None;
+    /// Keeps something with the next sequence, which is answered. It is on the disk before anybody hears of it, so that no sequence is
+    /// given twice.
+    pub(super) async fn keep(&mut self, make: impl FnOnce(u64) -> Option<Untold>) -> Result<u64, DeviceError> {
+        let mut sequence = 0;
         let mut now = (0, 0);
         let rewritten = self
             .rewrite(|committed| {
-                kept = Some(committed.people.keep(make).clone());
+                committed.people.keep(make);
+                sequence = committed.people.sequence;
                 now = (committed.people.untold.len(), committed.people.lost);
             })
             .await;
-        match (rewritten, kept) {
-            (Ok(()), Some(kept)) => {
-                self.people.untold = now.0;
-                if now.1 > 0 {
-                    self.people.gap = Gap::Unreported;
-                }
-                Ok(kept)
-            }
-            (Err(error), _) => {
-                // What cannot be kept is lost, and that is said too.
-                self.people.gap = Gap::Unreported;
-                Err(error)
-            }
-            (Ok(()), None) => Err(self.out_of_turn("keep anything")),
+        if rewritten.is_ok() {
+            self.people.untold = now.0;
         }
+        if rewritten.is_err() || now.1 > 0 {
+            // What cannot be kept is lost, and that is said too.
+            self.people.gap = Gap::Unreported;
+        }
+        rewritten.map(|()| sequence)
+    }
+
+    /// Keeps how an enrollment ended, sealed.
+    pub(super) async fn keep_enrollment(
+        &mut self,
+        outcome: EnrollmentOutcome,
+    ) -> Result<EnrollmentRequest, DeviceError> {
+        let (time, vault) = (self.time(), self.vault());
+        let mut kept = None;
+        self.keep(|sequence| {
+            let message = EnrollmentRequest { sequence, time, outcome };
+            let sealed = seal(vault.as_ref(), &message)?;
+            kept = Some(message);
+            Some(sealed)
+        })
+        .await?;
+        kept.ok_or(DeviceError::Crypto("a seal"))
     }
 
     /// What is kept turned out otherwise.
@@ -71,15 +98,20 @@ impl Device {
 
     /// What the gateway decided about an enrollment stays decided, whatever becomes of others before it acknowledges that; and the
     /// palms do not stay on the disk.
-    pub(super) async fn note_decision(&mut self, kept: Untold, answer: &EnrollmentResponse) -> Result<(), DeviceError> {
-        let Untold::Enrollment(EnrollmentRequest { sequence, time, outcome }) = kept else { return Ok(()) };
+    pub(super) async fn note_decision(
+        &mut self,
+        kept: EnrollmentRequest,
+        answer: &EnrollmentResponse,
+    ) -> Result<(), DeviceError> {
+        let EnrollmentRequest { sequence, time, outcome } = kept;
         let EnrollmentOutcome::Completed { badge_number, .. } = outcome else { return Ok(()) };
         let outcome = match (&answer.user, answer.refused) {
             (Some(user), _) => EnrollmentOutcome::Enrolled { user: user.clone(), badge_number },
             (None, Some(reason)) => EnrollmentOutcome::Failed { reason, badge_number: Some(badge_number) },
             (None, None) => return Ok(()),
         };
-        self.amend_untold(Untold::Enrollment(EnrollmentRequest { sequence, time, outcome })).await
+        let decided = seal(self.vault().as_ref(), &EnrollmentRequest { sequence, time, outcome });
+        self.amend_untold(decided.ok_or(DeviceError::Crypto("a seal"))?).await
     }
 
     /// The gateway has acknowledged what has these sequences.
@@ -94,18 +126,33 @@ impl Device {
         Ok(())
     }
 
-    /// Tells the gateway.
-    pub(super) async fn tell(&mut self, untold: &Untold) -> Result<Told, DeviceError> {
+    /// Tells the gateway how an enrollment ended.
+    pub(super) async fn tell_enrollment(
+        &mut self,
+        message: &EnrollmentRequest,
+    ) -> Result<EnrollmentResponse, DeviceError> {
+        self.ask(&Question::post_json(ENROLLMENT_PATH, message)).await
+    }
+
+    /// Tells the gateway something again; whether it is acknowledged now. What was decided meanwhile is noted.
+    async fn tell(&mut self, untold: Untold) -> Result<Heard, DeviceError> {
         match untold {
-            Untold::Enrollment(message) => {
-                let answer: EnrollmentResponse = self.ask(&Question::post_json(ENROLLMENT_PATH, message)).await?;
-                Ok(Told { acknowledged: answer.acknowledged, enrollment: Some(answer) })
+            Untold::Enrollment { sealed, .. } => {
+                let message = self.vault().and_then(|vault| vault.open(Content::Enrollment, &sealed.0));
+                let Some(message): Option<EnrollmentRequest> = message else { return Ok(Heard::Never) };
+                let answer = self.tell_enrollment(&message).await?;
+                if !answer.acknowledged {
+                    self.note_decision(message, &answer).await?;
+                }
+                Ok(Heard::of(answer.acknowledged))
             }
-            Untold::Recognition(message) => {
-                let answer: RecognitionResponse = self.ask(&Question::post_json(RECOGNITION_PATH, message)).await?;
-                Ok(Told { acknowledged: answer.acknowledged, enrollment: None })
-            }
+            Untold::Recognition(message) => self.tell_recognition(&message).await.map(Heard::of),
         }
+    }
+
+    async fn tell_recognition(&mut self, message: &RecognitionRequest) -> Result<bool, DeviceError> {
+        let answer: RecognitionResponse = self.ask(&Question::post_json(RECOGNITION_PATH, message)).await?;
+        Ok(answer.acknowledged)
     }
 
     /// Tells the gateway what it has not acknowledged yet, in the order in which it happened. What is not acknowledged now is told
@@ -135,18 +182,19 @@ impl Device {
     async fn tell_all(&mut self) -> Result<(), DeviceError> {
         let (mut settled, mut lost) = (Vec::new(), 0);
         for untold in self.people_record().await?.untold {
-            match self.tell(&untold).await {
-                Ok(Told { acknowledged: true, .. }) => settled.push(untold.sequence()),
-                Err(error) if is_refused_for_good(&error) => {
-                    settled.push(untold.sequence());
+            let sequence = untold.sequence();
+            let heard = match self.tell(untold).await {
+                Err(error) if is_refused_for_good(&error) => Heard::Never,
+                Err(error @ DeviceError::AssociationEnded) => return Err(error),
+                heard => heard.unwrap_or(Heard::NotYet),
+            };
+            match heard {
+                Heard::Now => settled.push(sequence),
+                Heard::Never => {
+                    settled.push(sequence);
                     lost += 1;
                 }
-                Err(error @ DeviceError::AssociationEnded) => return Err(error),
-                Ok(Told { enrollment: Some(answer), .. }) => {
-                    self.note_decision(untold, &answer).await?;
-                    break;
-                }
-                Ok(_) | Err(_) => break,
+                Heard::NotYet => break,
             }
         }
         if !settled.is_empty() {

@@ -4,7 +4,7 @@
 use fleetform_domain::wire::{CheckInResponse, DeviceText, MAX_USERS_PER_PAGE, USER_LIST_PATH, UserList};
 
 use super::own_list::{Draft, OwnList};
-use super::vault;
+use super::vault::{Content, Vault};
 use crate::device::{Device, DeviceError};
 use crate::storage::{PeopleRecord, Record, Stage};
 use crate::transport::{Question, TransportError};
@@ -64,16 +64,12 @@ impl Device {
 
     /// Keeps the list, first itself and then which one it is.
     async fn hold_users(&mut self, list: OwnList) -> Result<(), DeviceError> {
-        let Some(association) = self.association() else { return Err(self.out_of_turn("keep a list")) };
+        let Some(vault) = self.vault() else { return Err(self.out_of_turn("keep a list")) };
         let revision = list.revision.clone();
-        let (key, id) = (association.key.clone(), association.id.clone());
         if self.quirks.disk_full {
             return Err(self.full_disk().into());
         }
-        let seal = move || {
-            let json = serde_json::to_vec(&list).expect("a list is plain data");
-            vault::seal(&key, &id, &json)
-        };
+        let seal = move || vault.seal(Content::Users, &list);
         let sealed = tokio::task::spawn_blocking(seal).await.ok().flatten().ok_or(DeviceError::Crypto("a seal"))?;
         self.disk(move |disk, tag| disk.save_users(tag, &sealed)).await?;
         self.note_users(Some(revision)).await
@@ -81,14 +77,12 @@ impl Device {
 
     /// The list that it holds, read from the disk; none when there is none that it can open.
     pub(super) async fn own_list(&mut self) -> Result<Option<OwnList>, DeviceError> {
-        let Some(association) = self.association() else { return Ok(None) };
-        let (key, id) = (association.key.clone(), association.id.clone());
+        let Some(vault) = self.vault() else { return Ok(None) };
         let read = self.disk(move |disk, tag| {
             let sealed = disk.load_users(tag)?;
-            let opened = sealed.and_then(|sealed| vault::open(&key, &id, &sealed));
-            Ok(opened.and_then(|json| serde_json::from_slice(&json).ok()))
+            Ok(sealed.and_then(|sealed| vault.open(Content::Users, &sealed)))
         });
-        let list = read.await?;
+        let list: Option<OwnList> = read.await?;
         if list.is_none() && self.enrolled_users_revision().is_some() {
             // It is lost: the next check-in says so, and the gateway gives another one.
             self.note_users(None).await?;
@@ -126,6 +120,11 @@ impl Device {
         if let Some(association) = self.association_mut() {
             association.users_revision = revision.map(Box::new);
         }
+    }
+
+    /// What seals for this device in its association; none when it has none.
+    pub(super) fn vault(&self) -> Option<Vault> {
+        self.association().map(|association| Vault::new(&association.key, &association.id))
     }
 
     /// What its disk holds of people.
