@@ -1,8 +1,6 @@
 //! Whatever is killed, at whatever moment: started again, it ends where it would have ended.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,14 +18,12 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::audit;
 use super::devices::{activated, checking_in};
 use super::project::{LIMIT, Project, SITE, condition, reader, site};
 use super::stage::Stage;
-
-/// Who the operator is to the API server.
-const OPERATOR_USER: &str = "system:serviceaccount:fleetform-system:fleetform-operator";
 
 /// Devices of a wave.
 const WAVE: usize = 30;
@@ -128,18 +124,12 @@ async fn events_fit(project: &Project, devices: &[DeviceInstance]) -> Result<()>
 
 /// Secrets that the operator made and deleted in this project, as the API server has logged it.
 fn secrets_made_and_deleted(project: &Project) -> Result<(usize, usize)> {
-    let (mut made, mut deleted) = (0, 0);
-    for line in BufReader::new(File::open(project.stage.plane.audit_log())?).lines() {
-        let Ok(entry) = serde_json::from_str::<Value>(&line?) else { continue };
-        let (object, user) = (&entry["objectRef"], &entry["user"]["username"]);
-        let ours = object["resource"] == "secrets" && object["namespace"] == project.namespace.as_str();
-        if ours && user == OPERATOR_USER {
-            // Made by a create or by an apply: both answer 201.
-            made += usize::from(entry["responseStatus"]["code"] == 201);
-            deleted += usize::from(entry["verb"] == "delete" && entry["responseStatus"]["code"] == 200);
-        }
-    }
-    Ok((made, deleted))
+    let mut entries = audit::of_operator(project)?;
+    entries.retain(|entry| entry["objectRef"]["resource"] == "secrets");
+    // Made by a create or by an apply: both answer 201.
+    let made = entries.iter().filter(|entry| entry["responseStatus"]["code"] == 201);
+    let deleted = entries.iter().filter(|entry| entry["verb"] == "delete" && entry["responseStatus"]["code"] == 200);
+    Ok((made.count(), deleted.count()))
 }
 
 /// However often it was killed, the operator made each code and the template's one revision once, and removed each code once.

@@ -5,6 +5,7 @@
 
 mod access;
 mod activation;
+mod audit;
 mod authority;
 mod configuration;
 mod crash;
@@ -22,6 +23,7 @@ mod network;
 mod operation;
 mod patches;
 mod people;
+mod personal;
 mod presence;
 mod project;
 mod quota;
@@ -164,11 +166,15 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             charts_are_for_who_may_see_them,
         }
         people {
-            a_person_enrolls_and_is_recognised_and_nothing_gives_them_away,
+            a_person_enrolls_and_is_recognised,
             what_fails_at_a_desk_or_a_door_is_told_once_and_by_its_reason,
             somebody_who_is_deleted_is_forgotten_by_every_device,
             a_device_that_stays_away_is_deactivated_or_given_up_on,
             who_may_read_profiles_sees_the_whole_badge_and_nobody_else,
+        }
+        personal {
+            nothing_that_is_kept_gives_a_badge_or_a_palm_away,
+            recognitions_write_nothing,
         }
         hostile {
             bad_requests_get_problem_bodies,

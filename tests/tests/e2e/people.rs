@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use fleetform_crds::condition::{ConditionType, is_true};
 use fleetform_crds::enrolled_user::ABANDON_ANNOTATION;
 use fleetform_crds::{ConfigTemplate, DeviceInstance, EnrolledUser};
@@ -31,10 +29,10 @@ use super::raw::{exchange, request};
 use super::stage::Stage;
 use super::wire::Wire;
 
-const BADGE: &str = "1111358294500";
+pub(crate) const BADGE: &str = "1111358294500";
 
 /// A palm as unlike others as palms are; another look at it differs in some places.
-fn palm(person: u8, hand: Hand, look: u8) -> Palm {
+pub(crate) fn palm(person: u8, hand: Hand, look: u8) -> Palm {
     let mut code = [0; PALM_CODE_BYTES];
     for (part, chunk) in (0u8..).zip(code.chunks_mut(32)) {
         chunk.copy_from_slice(&Sha256::digest([person, u8::from(hand == Hand::Left), part]));
@@ -49,7 +47,7 @@ fn badge(number: &str) -> Result<BadgeNumber> {
     Ok(number.try_into()?)
 }
 
-fn completed(number: &str, palms: Vec<Palm>) -> Result<EnrollmentOutcome> {
+pub(crate) fn completed(number: &str, palms: Vec<Palm>) -> Result<EnrollmentOutcome> {
     let consent = Consent { version: "2026-01".into(), given_at: "2026-01-01T09:00:00Z".parse()? };
     Ok(EnrollmentOutcome::Completed { badge_number: badge(number)?, consent, palms })
 }
@@ -57,7 +55,7 @@ fn completed(number: &str, palms: Vec<Palm>) -> Result<EnrollmentOutcome> {
 /// A project with a desk and doors.
 pub(crate) struct House {
     pub(crate) project: Project,
-    desk: Wire,
+    pub(crate) desk: Wire,
     doors: BTreeMap<String, Wire>,
 }
 
@@ -83,11 +81,11 @@ impl House {
         Ok(house)
     }
 
-    fn door(&mut self, name: &str) -> Result<&mut Wire> {
+    pub(crate) fn door(&mut self, name: &str) -> Result<&mut Wire> {
         self.doors.get_mut(name).with_context(|| format!("there is no door {name}"))
     }
 
-    fn users(&self) -> Api<EnrolledUser> {
+    pub(crate) fn users(&self) -> Api<EnrolledUser> {
         self.project.api()
     }
 
@@ -99,7 +97,7 @@ impl House {
     }
 
     /// What the gateway says whose palm it is.
-    async fn asks(&mut self, door: &str, person: u8) -> Result<Result<RecognizedUser, RecognitionFailure>> {
+    pub(crate) async fn asks(&mut self, door: &str, person: u8) -> Result<Result<RecognizedUser, RecognitionFailure>> {
         let palm = palm(person, Hand::Right, 5);
         let answer = self.door(door)?.present(PalmPresented::Ask { palm }).await??;
         ensure!(answer.acknowledged, "{answer:?}");
@@ -136,7 +134,7 @@ impl House {
         .await
     }
 
-    async fn until_gone(&self, user: &str) -> Result<()> {
+    pub(crate) async fn until_gone(&self, user: &str) -> Result<()> {
         wait::until(&format!("{user} to be gone"), LIMIT, async || {
             Ok(match self.users().get_opt(user).await? {
                 None => Look::Done(()),
@@ -147,7 +145,7 @@ impl House {
     }
 
     /// Waits until the status of somebody who was deleted names these devices.
-    async fn until_pending(&self, user: &str, devices: &[&str]) -> Result<EnrolledUser> {
+    pub(crate) async fn until_pending(&self, user: &str, devices: &[&str]) -> Result<EnrolledUser> {
         self.project
             .until_any(user, &format!("waiting for {devices:?}"), |user: &EnrolledUser| {
                 let status = user.status.as_ref().and_then(|status| status.un_enrollment.as_ref());
@@ -165,7 +163,7 @@ fn badge_of(event: &Event) -> Option<String> {
     Some(one["associatedIdValue"].as_str()?.to_owned())
 }
 
-pub(crate) async fn a_person_enrolls_and_is_recognised_and_nothing_gives_them_away(stage: Arc<Stage>) -> Result<()> {
+pub(crate) async fn a_person_enrolls_and_is_recognised(stage: Arc<Stage>) -> Result<()> {
     let mut house = House::open(&stage, "enrolled", &["door"]).await?;
     let both = vec![palm(1, Hand::Left, 0), palm(1, Hand::Right, 0)];
     let answer = house.desk.enroll(completed(BADGE, both.clone())?).await?;
@@ -178,21 +176,12 @@ pub(crate) async fn a_person_enrolls_and_is_recognised_and_nothing_gives_them_aw
     for shown in [name.as_str(), "4500", "front-desk", "True"] {
         ensure!(list.contains(shown), "kubectl does not show {shown}:\n{list}");
     }
-    // Neither what is stored nor what is logged or measured gives the badge or the palm away.
     let user = house.users().get(&name).await?;
     ensure!(user.spec.consent.version == "2026-01" && user.spec.badge_last_four == "4500", "{user:#?}");
     ensure!(user.status.as_ref().is_some_and(|status| is_true(&status.conditions, ConditionType::Ready)), "{user:#?}");
     let written = user.metadata.managed_fields.iter().flatten().map(|entry| &entry.subresource).collect::<Vec<_>>();
     ensure!(written == [&None], "it took one write, and none of its status: {written:?}");
-    let stored = serde_json::to_string(&user)?;
-    let log = std::fs::read_to_string(stage.installation.dir().join("operator.log"))?;
     let metrics = stage.installation.metrics().await?;
-    for secret in [BADGE.to_owned(), STANDARD.encode(both[0].code.bytes()), fleetform_domain::hex(both[0].code.bytes())]
-    {
-        for (place, text) in [("the API server", &stored), ("the log", &log), ("the metrics", &metrics)] {
-            ensure!(!text.contains(&secret[..secret.len().min(40)]), "{place} holds a secret");
-        }
-    }
     ensure!(metrics.contains("fleetform_enrollments_total{outcome=\"enrolled\"}"), "{metrics}");
 
     // The same again is the same, also when somebody else has come to the desk since.
@@ -400,7 +389,7 @@ pub(crate) async fn a_device_that_stays_away_is_deactivated_or_given_up_on(stage
 }
 
 /// The profile as the portal shows it to an account; the status otherwise.
-async fn profile(house: &House, account: &str, user: &str) -> Result<Result<EnrolledUserProfile, u16>> {
+pub(crate) async fn profile(house: &House, account: &str, user: &str) -> Result<Result<EnrolledUserProfile, u16>> {
     let stage = &house.project.stage;
     let token = stage.cluster().audience_token(&house.project.namespace, account, AUDIENCE).await?;
     let path = enrolled_user_profile_path(&house.project.namespace, user);
