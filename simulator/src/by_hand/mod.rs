@@ -35,6 +35,10 @@ pub struct Cli {
     /// The activation of a device.
     #[command(flatten)]
     pub activation: Option<Activation>,
+
+    /// How the device goes on after it.
+    #[command(flatten)]
+    pub course: Course,
 }
 
 /// What people do at a device that was activated before.
@@ -44,6 +48,32 @@ pub enum Command {
     Enroll(Enroll),
     /// Somebody presents a palm at the door
     Enter(Enter),
+    /// The device is switched on again: it checks in until Ctrl-C
+    Run(Run),
+}
+
+/// The device is switched on again.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Which device.
+    #[command(flatten)]
+    pub device: Activated,
+
+    /// How it goes on.
+    #[command(flatten)]
+    pub course: Course,
+}
+
+/// How a device goes on once it is active.
+#[derive(Debug, Args)]
+pub struct Course {
+    /// What the sensors of a gateway measure, instead of what is normal: vibration velocity, RMS, in mm/s, above 0 and up to 1000
+    #[arg(long, value_name = "MM_PER_S", value_parser = vibration)]
+    pub vibration: Option<f64>,
+
+    /// End after the first check-in, and the first measurements of a gateway: the device falls silent then
+    #[arg(long)]
+    pub once: bool,
 }
 
 /// The activation of a device.
@@ -73,14 +103,6 @@ pub struct Activation {
     /// Confirm the site without asking
     #[arg(long)]
     pub yes: bool,
-
-    /// What the sensors of a gateway measure, instead of what is normal: vibration velocity, RMS, in mm/s, above 0 and up to 1000
-    #[arg(long, value_name = "MM_PER_S", value_parser = vibration)]
-    pub vibration: Option<f64>,
-
-    /// End after the first check-in, and the first measurements of a gateway: the device falls silent then
-    #[arg(long)]
-    pub once: bool,
 }
 
 fn vibration(text: &str) -> Result<f64, String> {
@@ -121,19 +143,19 @@ async fn play(cli: &Cli) -> anyhow::Result<()> {
     match (&cli.command, &cli.activation) {
         (Some(Command::Enroll(one)), _) => people::enroll(one).await,
         (Some(Command::Enter(one)), _) => people::enter(one).await,
-        (None, Some(activation)) => activate(activation).await,
+        (Some(Command::Run(run)), _) => go_on(&mut people::switch_on(&run.device).await?, &run.course).await,
+        (None, Some(activation)) => go_on(&mut activate(activation).await?, &cli.course).await,
         (None, None) => bail!("give --picture or --code, and --zip"),
     }
 }
 
-async fn activate(cli: &Activation) -> anyhow::Result<()> {
+async fn activate(cli: &Activation) -> anyhow::Result<Device> {
     let storage: Arc<dyn Storage> = match &cli.state_dir {
         Some(directory) => Arc::new(DirectoryStorage::open(directory)?),
         // Its keys are gone when it ends, as those of a device that is thrown away.
         None => Arc::new(MemoryStorage::default()),
     };
     let mut device = Device::new(cli.asset_tag.clone(), storage, Network::new(Timeouts::default()), rand::random());
-    device.quirks().floor = cli.vibration.map(shaking).map(Box::new);
     device.power_on().await?;
     match (&cli.picture, &cli.code) {
         (Some(file), _) => {
@@ -152,19 +174,25 @@ async fn activate(cli: &Activation) -> anyhow::Result<()> {
         bail!("not confirmed: nothing was activated, and the code is still good");
     }
     device.confirm().await?;
+    Ok(device)
+}
+
+/// The device checks in, and a gateway sends what its sensors measure, until Ctrl-C.
+async fn go_on(device: &mut Device, course: &Course) -> anyhow::Result<()> {
+    device.quirks().floor = course.vibration.map(shaking).map(Box::new);
     let mut due = Instant::now();
     loop {
         if due <= Instant::now() {
             let answer = device.synchronise().await?;
             let version = device.applied_configuration_version().unwrap_or_default();
-            println!("active as {}, configuration version {version}{}", cli.asset_tag, paired(&device));
+            println!("active as {}, configuration version {version}{}", device.asset_tag(), paired(device));
             due = Instant::now() + Duration::from_secs(answer.next_check_in_seconds.into());
         }
         if device.measure().await? > 0 {
             let Delivered { sent, refused, .. } = device.deliver_measurements().await?;
             println!("{sent} measurements sent, {refused} of them refused");
         }
-        if cli.once {
+        if course.once {
             return Ok(());
         }
         let next = due.saturating_duration_since(Instant::now());
@@ -214,6 +242,7 @@ mod tests {
         let parse = |arguments: &[&str]| Cli::try_parse_from(["fleetform-device"].iter().chain(arguments));
         assert!(parse(&["enroll", "--state-dir", "desk", "--person", "ada", "--badge", "4711"]).is_ok());
         assert!(parse(&["enter", "--state-dir", "door", "--person", "ada"]).is_ok());
+        assert!(parse(&["run", "--state-dir", "gateway", "--once", "--vibration", "7.5"]).is_ok());
         assert!(parse(&["enter", "--person", "ada"]).is_err());
         assert!(parse(&["enroll", "--state-dir", "desk", "--person", "ada", "--badge", "12a"]).is_err());
         assert!(parse(&["--zip", "98104", "--code", "x", "enter", "--state-dir", "d", "--person", "ada"]).is_err());

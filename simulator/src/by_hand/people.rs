@@ -94,7 +94,7 @@ fn badge_number(text: &str) -> Result<BadgeNumber, String> {
 }
 
 /// The device, switched on.
-async fn switch_on(activated: &Activated) -> anyhow::Result<Device> {
+pub(super) async fn switch_on(activated: &Activated) -> anyhow::Result<Device> {
     let storage = Arc::new(DirectoryStorage::open(&activated.state_dir)?);
     let network = Network::new(Timeouts::default());
     let mut device = Device::new(activated.asset_tag.clone(), storage, network, rand::random());

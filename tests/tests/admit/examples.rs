@@ -9,7 +9,7 @@ use super::Cluster;
 use crate::render::repository;
 
 pub(crate) async fn each_applies_and_applying_it_again_changes_nothing(cluster: &Cluster) -> Result<()> {
-    for example in ["examples/quickstart.yaml", "examples/machines.yaml"] {
+    for example in ["examples/quickstart.yaml", "examples/machines.yaml", "examples/people.yaml"] {
         apply(cluster, "--filename", example).await?;
     }
     apply(cluster, "--kustomize", "examples/library/base").await?;
