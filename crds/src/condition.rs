@@ -232,6 +232,18 @@ reasons! {
     QuotaKept,
     /// There are more than a quota allows.
     QuotaExceeded,
+    /// The person or group has the role.
+    RoleGiven,
+    /// Nobody else is an Admin of the project.
+    LastAdmin,
+    /// The directory has nobody of that name and address.
+    PersonNotFound,
+    /// Nobody is in the group, or there is none of the name.
+    GroupNotFound,
+    /// The directory cannot have what was asked for, or refused it.
+    DirectoryRefused,
+    /// A policy without which this would not be safe is not installed.
+    PolicyMissing,
     /// The person is enrolled.
     Enrolled,
     /// Devices have yet to forget the person.

@@ -5,11 +5,12 @@ use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::alert;
-use crate::{Alert, Asset, ConfigTemplate, DeviceInstance, EnrolledUser, Project, Site};
+use crate::{AdminUser, Alert, Asset, ConfigTemplate, DeviceInstance, EnrolledUser, Project, Site};
 
 /// All definitions, in the order in which they are installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let unseen = [Project::crd(), Site::crd(), ConfigTemplate::crd(), DeviceInstance::crd(), Asset::crd()];
+    let unseen =
+        [Project::crd(), Site::crd(), ConfigTemplate::crd(), DeviceInstance::crd(), Asset::crd(), AdminUser::crd()];
     let unseen = unseen.into_iter().map(|crd| complete(crd, &unseen_status()));
     let made =
         [(EnrolledUser::crd(), made_status("Enrolled", "the person is enrolled")), (Alert::crd(), raised_status())];

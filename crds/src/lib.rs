@@ -7,6 +7,7 @@
 // Each printer column is an attribute with the same keys.
 #![allow(clippy::duplicated_attributes)]
 
+pub mod admin_user;
 pub mod alert;
 pub mod asset;
 pub mod condition;
@@ -18,6 +19,7 @@ pub mod project;
 pub mod reference;
 pub mod site;
 
+pub use admin_user::{AdminUser, AdminUserSpec, AdminUserStatus};
 pub use alert::{Alert, AlertSpec, AlertStatus};
 pub use asset::{Asset, AssetSpec, AssetStatus};
 pub use config_template::{ConfigTemplate, ConfigTemplateSpec, ConfigTemplateStatus};

@@ -97,6 +97,9 @@ pub struct ProjectStatus {
     /// Device instances that are active.
     #[serde(default)]
     pub activated_count: i64,
+    /// Admin users who are Admin, and stay it.
+    #[serde(default)]
+    pub admin_count: i64,
     /// `Ready`, `Reconciling`, `Stalled`, `ConnectivityKnown`, `WithinQuota`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -11,6 +11,7 @@ use crate::credentials::KnownCredentials;
 use crate::crypto::Authorities;
 use crate::events::Submissions;
 use crate::gateway::table::DeviceTable;
+use crate::guard::Guard;
 use crate::leader::Leadership;
 use crate::measurements::Measurements;
 use crate::people::Directory;
@@ -41,6 +42,8 @@ pub struct Context {
     pub executor: Executor,
     /// Whether this process holds the lease.
     pub leadership: Leadership,
+    /// Whether the policy that guards roles is in place.
+    pub guard: Arc<Guard>,
     /// Held while the count of a site's active devices is looked at and stored: the count keeps the address from being edited.
     pub site_locks: Arc<Shards>,
     /// Revisions of templates, as they were read last.

@@ -270,6 +270,7 @@ async fn prepare(parts: Parts) -> Context {
         authorities: Arc::new(Authorities::new(ring)),
         queue,
         measurements,
+        guard: Arc::default(),
         site_locks: Arc::default(),
         revisions: Arc::default(),
         credentials: Arc::default(),

@@ -72,3 +72,15 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "fleetform.fullname" .
 {{- define "fleetform.operatorUsers" -}}
 {{ prepend .Values.policies.otherOperators (include "fleetform.operatorUser" .) | toJson | replace "\"" "'" }}
 {{- end -}}
+
+{{/* A CEL map from the roles of AdminUsers to the names of their ClusterRoles. */}}
+{{- define "fleetform.clusterRoles" -}}
+{{- $name := include "fleetform.fullname" . -}}
+{'Admin': '{{ $name }}-full-access', 'Technician': '{{ $name }}-technician', 'Viewer': '{{ $name }}-read-only', 'Installer': '{{ $name }}-installer'}
+{{- end -}}
+
+{{/* The names of these ClusterRoles, as a YAML list. */}}
+{{- define "fleetform.clusterRoleNames" -}}
+{{- $name := include "fleetform.fullname" . -}}
+[{{ $name }}-full-access, {{ $name }}-technician, {{ $name }}-read-only, {{ $name }}-installer]
+{{- end -}}

@@ -5,6 +5,7 @@
 
 pub mod activation;
 pub mod address;
+pub mod admin;
 pub mod configuration;
 pub mod event;
 mod hex;

@@ -1,12 +1,14 @@
 //! Pure: what happened to objects, as far as it matters to others.
 
 use fleetform_crds::condition::{ConditionType, Reason, has_reason};
-use fleetform_crds::{Alert, Asset, ConfigTemplate, EnrolledUser, Project, Site};
+use fleetform_crds::{AdminUser, Alert, Asset, ConfigTemplate, EnrolledUser, Project, Site};
 use fleetform_domain::operation::REMEDIATE_ANNOTATION;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 
 use super::{Name, Observed, SecretMeta};
+use crate::directory::native::AccountMeta;
 use crate::reconcile::names;
 
 /// Something that happened to an object. What it was before is not said: who cares looks at the cache.
@@ -64,6 +66,23 @@ pub enum Change {
     EnrolledUser {
         /// Which one.
         name: Name,
+    },
+    /// An `AdminUser` appeared, changed or went.
+    AdminUser {
+        /// Which one.
+        name: Name,
+        /// Whether it is about an Admin, so that others may go or have to stay.
+        matters: bool,
+    },
+    /// A RoleBinding of ours appeared, changed or went.
+    RoleBinding {
+        /// Whose: the name of an `AdminUser`.
+        of: Name,
+    },
+    /// A person of a built-in directory appeared, changed or went.
+    Person {
+        /// The namespace.
+        namespace: String,
     },
     /// A Secret of ours appeared, changed or went.
     Secret {
@@ -162,6 +181,27 @@ pub(super) fn alert_change(observed: &Observed<Alert>) -> Option<Change> {
 
 pub(super) fn user_change(observed: &Observed<EnrolledUser>) -> Option<Change> {
     change_of(observed, |_, _| false).map(|(name, _)| Change::EnrolledUser { name })
+}
+
+pub(super) fn admin_change(observed: &Observed<AdminUser>) -> Option<Change> {
+    change_of(observed, |old, new| old.is_lasting_admin() == new.is_lasting_admin())
+        .map(|(name, matters)| Change::AdminUser { name, matters })
+}
+
+pub(super) fn binding_change(observed: &Observed<RoleBinding>) -> Option<Change> {
+    let (Observed::Changed { new: binding, .. } | Observed::Gone { old: Some(binding), .. }) = observed else {
+        return None;
+    };
+    let owner = binding.metadata.owner_references.iter().flatten().find(|owner| owner.kind == "AdminUser")?;
+    Some(Change::RoleBinding { of: Name::new(Name::of(&**binding).namespace, &owner.name) })
+}
+
+pub(super) fn person_change(observed: &Observed<AccountMeta>) -> Option<Change> {
+    change_of(observed, |old, new| {
+        (&old.metadata.labels, &old.metadata.annotations) == (&new.metadata.labels, &new.metadata.annotations)
+    })
+    .filter(|(_, matters)| *matters)
+    .map(|(name, _)| Change::Person { namespace: name.namespace })
 }
 
 pub(super) fn secret_change(observed: &Observed<SecretMeta>) -> Option<Change> {

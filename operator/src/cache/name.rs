@@ -19,6 +19,8 @@ pub enum Kind {
     Alert,
     /// `EnrolledUser`.
     EnrolledUser,
+    /// `AdminUser`.
+    AdminUser,
     /// Secrets that the operator made.
     Secret,
 }
@@ -34,6 +36,7 @@ impl Kind {
             Self::Asset => "assets",
             Self::Alert => "alerts",
             Self::EnrolledUser => "enrolledusers",
+            Self::AdminUser => "adminusers",
             Self::Secret => "secrets",
         }
     }

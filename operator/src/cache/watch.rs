@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource};
@@ -14,8 +14,9 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::kind::strip;
 use super::{Reference, Scope, World};
+use crate::directory::native::PERSON_LABEL;
 use crate::error::brief;
-use crate::reconcile::names::{ADDRESS_TYPE, SECRET_LABEL, WIFI_TYPE};
+use crate::reconcile::names::{self, ADDRESS_TYPE, SECRET_LABEL, WIFI_TYPE};
 use crate::telemetry::Metrics;
 
 /// Load balancers drop watches that are idle for longer, silently.
@@ -69,11 +70,14 @@ fn watch_scope(
     metrics: &Arc<Metrics>,
 ) {
     macro_rules! watch {
-        ($take:ident, $plural:literal) => {{
+        ($take:ident, $plural:literal) => {
+            watch!($take, $plural, config())
+        };
+        ($take:ident, $plural:literal, $config:expr) => {{
             let (world, metrics, scope) = (Arc::clone(world), Arc::clone(metrics), scope.clone());
             let api = within(client, &scope);
             let watch = async move {
-                consume(watcher(api, config()), $plural, &metrics, |event| world.$take(&scope, event)).await;
+                consume(watcher(api, $config), $plural, &metrics, |event| world.$take(&scope, event)).await;
             };
             watches.spawn_on(watch, runtime);
         }};
@@ -85,25 +89,33 @@ fn watch_scope(
     watch!(take_asset, "assets");
     watch!(take_alert, "alerts");
     watch!(take_user, "enrolledusers");
+    watch!(take_admin, "adminusers");
+    watch!(take_binding, "rolebindings", config().labels(names::ADMIN_LABEL));
 
     // Metadata only: what the Secrets say is never in memory longer than one request.
-    macro_rules! watch_secrets {
-        ($config:expr, $plural:literal, $take:expr) => {{
+    macro_rules! watch_metadata {
+        ($kind:ty, $config:expr, $plural:literal, $take:expr) => {{
             let (world, metrics, scope) = (Arc::clone(world), Arc::clone(metrics), scope.clone());
-            let secrets: Api<PartialObjectMeta<Secret>> = within(client, &scope);
+            let objects: Api<PartialObjectMeta<$kind>> = within(client, &scope);
             let watch = async move {
                 let take = $take;
-                consume(watcher(secrets, $config), $plural, &metrics, |event| take(&*world, &scope, guarded(event)))
+                consume(watcher(objects, $config), $plural, &metrics, |event| take(&*world, &scope, guarded(event)))
                     .await;
             };
             watches.spawn_on(watch, runtime);
         }};
     }
-    watch_secrets!(config().labels(SECRET_LABEL), "secrets", World::take_secret);
+    watch_metadata!(ServiceAccount, config().labels(PERSON_LABEL), "serviceaccounts", World::take_person);
+    watch_metadata!(Secret, config().labels(SECRET_LABEL), "secrets", World::take_secret);
     for (what, type_) in [(Reference::Wifi, WIFI_TYPE), (Reference::Address, ADDRESS_TYPE)] {
-        watch_secrets!(config().fields(&format!("type={type_}")), "secrets", |world: &World, scope: &Scope, event| {
-            world.take_referenced(what, scope, event);
-        });
+        watch_metadata!(
+            Secret,
+            config().fields(&format!("type={type_}")),
+            "secrets",
+            |world: &World, scope: &Scope, event| {
+                world.take_referenced(what, scope, event);
+            }
+        );
     }
 }
 

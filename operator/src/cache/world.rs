@@ -3,18 +3,22 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use fleetform_crds::{Alert, Asset, ConfigTemplate, DeviceInstance, EnrolledUser, Project, Site};
+use fleetform_crds::{AdminUser, Alert, Asset, ConfigTemplate, DeviceInstance, EnrolledUser, Project, Site};
 use fleetform_domain::configuration::DeviceType;
 use fleetform_domain::id::ResourceId;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::watcher::Event;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
 use super::change::{
-    alert_change, asset_change, change_of, project_change, secret_change, site_change, template_change, user_change,
+    admin_change, alert_change, asset_change, binding_change, change_of, person_change, project_change, secret_change,
+    site_change, template_change, user_change,
 };
+use crate::directory::native::AccountMeta;
+
 use super::{Change, Found, KindCache, Machines, Name, Observed, Ranks, Reference, Scope};
 
 /// Metadata of a Secret that the operator made. Its contents are never cached.
@@ -38,6 +42,12 @@ pub struct World {
     pub alerts: KindCache<Alert>,
     /// Enrolled users.
     pub users: KindCache<EnrolledUser>,
+    /// Admin users.
+    pub admins: KindCache<AdminUser>,
+    /// RoleBindings of ours.
+    pub bindings: KindCache<RoleBinding>,
+    /// People of built-in directories, metadata only.
+    pub people: KindCache<AccountMeta>,
     /// Secrets of ours, metadata only.
     pub secrets: KindCache<SecretMeta>,
     /// Secrets of people with Wi-Fi credentials, metadata only.
@@ -71,6 +81,9 @@ impl World {
             assets: KindCache::default(),
             alerts: KindCache::default(),
             users: KindCache::default(),
+            admins: KindCache::default(),
+            bindings: KindCache::default(),
+            people: KindCache::default(),
             secrets: KindCache::default(),
             wifi_secrets: KindCache::default(),
             address_secrets: KindCache::default(),
@@ -101,6 +114,9 @@ impl World {
             && self.assets.is_synced(watches)
             && self.alerts.is_synced(watches)
             && self.users.is_synced(watches)
+            && self.admins.is_synced(watches)
+            && self.bindings.is_synced(watches)
+            && self.people.is_synced(watches)
             && self.secrets.is_synced(watches)
             && self.wifi_secrets.is_synced(watches)
             && self.address_secrets.is_synced(watches)
@@ -189,6 +205,21 @@ impl World {
         self.publish(&changes);
     }
 
+    pub(super) fn take_admin(&self, scope: &Scope, event: Event<DeserializeGuard<AdminUser>>) {
+        let changes: Vec<Change> = self.admins.take(scope, event).iter().filter_map(admin_change).collect();
+        self.publish(&changes);
+    }
+
+    pub(super) fn take_binding(&self, scope: &Scope, event: Event<DeserializeGuard<RoleBinding>>) {
+        let changes: Vec<Change> = self.bindings.take(scope, event).iter().filter_map(binding_change).collect();
+        self.publish(&changes);
+    }
+
+    pub(super) fn take_person(&self, scope: &Scope, event: Event<DeserializeGuard<AccountMeta>>) {
+        let changes: Vec<Change> = self.people.take(scope, event).iter().filter_map(person_change).collect();
+        self.publish(&changes);
+    }
+
     pub(super) fn take_secret(&self, scope: &Scope, event: Event<DeserializeGuard<SecretMeta>>) {
         let changes: Vec<Change> = self.secrets.take(scope, event).iter().filter_map(secret_change).collect();
         self.publish(&changes);
@@ -256,6 +287,36 @@ impl World {
     /// With one of our own writes this enrolled user went.
     pub fn forget_user(&self, name: &Name) {
         let change = user_change(&self.users.forget(name));
+        self.publish(change.as_slice());
+    }
+
+    /// What one of our own writes to an admin user returned.
+    pub fn own_admin(&self, admin: AdminUser) {
+        let change = admin_change(&self.admins.take_own(admin));
+        self.publish(change.as_slice());
+    }
+
+    /// With one of our own writes this admin user went.
+    pub fn forget_admin(&self, name: &Name) {
+        let change = admin_change(&self.admins.forget(name));
+        self.publish(change.as_slice());
+    }
+
+    /// What one of our own writes to a RoleBinding returned.
+    pub fn own_binding(&self, binding: RoleBinding) {
+        let change = binding_change(&self.bindings.take_own(binding));
+        self.publish(change.as_slice());
+    }
+
+    /// One of our own writes deleted this RoleBinding.
+    pub fn forget_binding(&self, name: &Name) {
+        let change = binding_change(&self.bindings.forget(name));
+        self.publish(change.as_slice());
+    }
+
+    /// What one of our own writes to a person of a built-in directory returned.
+    pub fn own_person(&self, person: AccountMeta) {
+        let change = person_change(&self.people.take_own(person));
         self.publish(change.as_slice());
     }
 

@@ -1,5 +1,6 @@
 //! The kinds. Each has `mod` (observe and execute) and `plan` (pure).
 
+pub mod admin;
 pub mod alert;
 pub mod asset;
 pub mod device;

@@ -45,9 +45,13 @@ impl Object {
         match key.kind {
             Kind::DeviceInstance => found(world.devices.find(&key.name), Self::Device),
             Kind::Alert => found(world.alerts.find(&key.name), Self::Alert),
-            Kind::Project | Kind::Site | Kind::ConfigTemplate | Kind::Asset | Kind::EnrolledUser | Kind::Secret => {
-                Found::Absent
-            }
+            Kind::Project
+            | Kind::Site
+            | Kind::ConfigTemplate
+            | Kind::Asset
+            | Kind::EnrolledUser
+            | Kind::AdminUser
+            | Kind::Secret => Found::Absent,
         }
     }
 
@@ -61,6 +65,9 @@ impl Object {
             | Change::ConfigTemplate { .. }
             | Change::Asset { .. }
             | Change::EnrolledUser { .. }
+            | Change::AdminUser { .. }
+            | Change::RoleBinding { .. }
+            | Change::Person { .. }
             | Change::Secret { .. }
             | Change::Referenced { .. } => None,
         }

@@ -97,6 +97,9 @@ impl Follower {
             | Change::Asset { .. }
             | Change::Alert { .. }
             | Change::EnrolledUser { .. }
+            | Change::AdminUser { .. }
+            | Change::RoleBinding { .. }
+            | Change::Person { .. }
             | Change::Secret { .. }
             | Change::Referenced { .. } => false,
         }

@@ -3,15 +3,17 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fleetform_crds::reference::LocalReference;
-use fleetform_crds::{Alert, AlertSpec, Asset, DeviceInstance, Project};
-use k8s_openapi::api::core::v1::Secret;
+use fleetform_crds::{AdminUser, Alert, AlertSpec, Asset, DeviceInstance, Project};
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Resource;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::names;
-use super::plan::{AlertDraft, CodeSecret, RevisionSecret};
+use super::plan::{AlertDraft, BindingDraft, CodeSecret, RevisionSecret};
 use crate::activation::picture;
+use crate::directory::{NewPerson, native};
 
 /// The Secret with an activation code: `code` is the text, `qr.png` the picture.
 pub fn code_secret(owner: &DeviceInstance, code: &CodeSecret) -> Secret {
@@ -93,6 +95,36 @@ pub fn alert(asset: &Asset, draft: &AlertDraft) -> Alert {
         "ownerReferences": owned_by(asset),
     }));
     alert
+}
+
+/// The RoleBinding that gives an admin user a role, owned by it.
+pub fn role_binding(user: &AdminUser, draft: &BindingDraft, prefix: &str) -> RoleBinding {
+    sendable(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {
+            "name": draft.name,
+            "namespace": user.metadata.namespace,
+            "labels": { names::ADMIN_LABEL: "true", "app.kubernetes.io/managed-by": "fleetform" },
+            "ownerReferences": owned_by(user),
+        },
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": names::cluster_role(prefix, draft.role),
+        },
+        "subjects": draft.subjects,
+    }))
+}
+
+/// The ServiceAccount that is a person of the built-in directory.
+pub fn person(namespace: &str, person: &NewPerson) -> ServiceAccount {
+    let [labels, annotations] = native::marks(person);
+    sendable(json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": { "name": person.user_name, "namespace": namespace, "labels": labels, "annotations": annotations },
+    }))
 }
 
 /// Operations as a JSON Patch (RFC 6902).

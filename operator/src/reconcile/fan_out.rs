@@ -23,6 +23,7 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 add_all(queue, Kind::ConfigTemplate, &world.templates.in_namespace(&name.namespace));
                 add_all(queue, Kind::DeviceInstance, &world.devices.in_namespace(&name.namespace));
                 add_all(queue, Kind::Asset, &world.assets.in_namespace(&name.namespace));
+                add_all(queue, Kind::AdminUser, &world.admins.in_namespace(&name.namespace));
             }
         }
         Change::Site { name, matters } => {
@@ -80,6 +81,16 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 queue.add(Key::new(Kind::Asset, Name::new(&name.namespace, asset)));
             }
         }
+        Change::AdminUser { name, matters } => {
+            queue.add(Key::new(Kind::AdminUser, name.clone()));
+            if *matters {
+                // Whoever waits for another Admin.
+                add_all(queue, Kind::AdminUser, &world.admins.in_namespace(&name.namespace));
+                sum_up(queue, debounce, project(name));
+            }
+        }
+        Change::RoleBinding { of } => queue.add(Key::new(Kind::AdminUser, of.clone())),
+        Change::Person { namespace } => add_all(queue, Kind::AdminUser, &world.admins.in_namespace(namespace)),
         Change::EnrolledUser { name } => queue.add(Key::new(Kind::EnrolledUser, name.clone())),
         Change::Secret { name, of } => match of {
             Some(SecretOf::Device(owner)) => {

@@ -5,6 +5,7 @@ pub mod debounce;
 pub mod execute;
 pub mod fan_out;
 pub mod names;
+mod people;
 pub mod plan;
 pub mod status;
 
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::cache::{Kind, Name};
 use crate::context::Context;
-use crate::controllers::{alert, asset, device, project, site, template, user};
+use crate::controllers::{admin, alert, asset, device, project, site, template, user};
 use crate::error::{Class, Error, Result};
 use crate::queue::Key;
 use debounce::Debounce;
@@ -56,6 +57,7 @@ pub fn enqueue_everything(context: &Context) {
     world.devices.all().iter().for_each(|object| add(Kind::DeviceInstance, Name::of(&**object)));
     world.assets.all().iter().for_each(|object| add(Kind::Asset, Name::of(&**object)));
     world.alerts.all().iter().for_each(|object| add(Kind::Alert, Name::of(&**object)));
+    world.admins.all().iter().for_each(|object| add(Kind::AdminUser, Name::of(&**object)));
     world.users.all().iter().for_each(|object| add(Kind::EnrolledUser, Name::of(&**object)));
 }
 
@@ -116,6 +118,7 @@ async fn reconcile(context: &Context, debounce: &Debounce, key: &Key) -> Result<
             asset::reconcile(context, &key.name).await
         }
         Kind::Alert => alert::reconcile(context, &key.name).await,
+        Kind::AdminUser => admin::reconcile(context, &key.name).await,
         Kind::EnrolledUser => user::reconcile(context, &key.name).await,
         Kind::Secret => Ok(None),
     }

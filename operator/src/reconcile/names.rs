@@ -1,6 +1,7 @@
 //! Pure: names, labels and annotations of the objects that the operator makes. They are deterministic, so a crash between
 //! making a child and recording it finds its own work again.
 
+use fleetform_domain::admin::Role;
 use sha2::{Digest, Sha256};
 
 /// Who writes: the field manager of every apply.
@@ -64,6 +65,9 @@ pub const ASSET_LABEL: &str = "fleetform.dev/asset";
 /// On an alert: name of the position.
 pub const POSITION_LABEL: &str = "fleetform.dev/position";
 
+/// On a RoleBinding: that it was made for an `AdminUser`.
+pub const ADMIN_LABEL: &str = "fleetform.dev/admin-user";
+
 /// Longest value of a label.
 pub const LONGEST_LABEL: usize = 63;
 
@@ -85,6 +89,16 @@ pub fn revision_secret(template: &str, uid: &str, revision: u32) -> String {
 /// Name of the alert of this number about a position. A position's name has no dots, so no two positions share a name.
 pub fn alert(asset: &str, position: &str, number: i64) -> String {
     child(asset, &format!(".{position}.{number}"))
+}
+
+/// Name of the `ClusterRole` of a role.
+pub fn cluster_role(prefix: &str, role: Role) -> String {
+    format!("{prefix}-{}", role.cluster_role())
+}
+
+/// Name of the RoleBinding that gives an `AdminUser` a role. A RoleBinding's role is fixed, so it is part of the name.
+pub fn role_binding(admin: &str, role: Role) -> String {
+    child(admin, &format!("-{}", role.cluster_role()))
 }
 
 /// The number in the name of an alert.

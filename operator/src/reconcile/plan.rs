@@ -5,13 +5,17 @@ use std::time::Duration;
 use fleetform_crds::alert::AlertSensor;
 use fleetform_crds::condition::{Reason, Statement};
 use fleetform_domain::activation::TokenHash;
+use fleetform_domain::admin::Role;
 use fleetform_domain::configuration::Configuration;
 use fleetform_domain::machines::MachineState;
 use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1::Subject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
+
+use crate::directory::NewPerson;
 
 /// What to do about one object, in this order.
 #[derive(Debug, Default, Serialize)]
@@ -60,6 +64,31 @@ pub enum Action {
         /// Not all devices have confirmed.
         abandoned: bool,
     },
+    /// Put this finalizer onto the object.
+    Hold {
+        /// Which one.
+        finalizer: &'static str,
+    },
+    /// Create a person in the built-in directory.
+    CreatePerson(NewPerson),
+    /// Create the RoleBinding of an `AdminUser`.
+    Bind(BindingDraft),
+    /// Bind others by a RoleBinding, if it still has this UID.
+    BindTo {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+        /// Who is to be bound.
+        subjects: Vec<Subject>,
+    },
+    /// Delete a RoleBinding, if it still has this UID.
+    DeleteBinding {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
     /// Take this finalizer off the object, which was deleted.
     Release {
         /// Which one.
@@ -85,6 +114,18 @@ pub struct AlertDraft {
     pub raised_at: Time,
     /// What was measured, and what is normal, in words.
     pub cause: String,
+}
+
+/// A RoleBinding that somebody is to have.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BindingDraft {
+    /// Its name.
+    pub name: String,
+    /// The role.
+    pub role: Role,
+    /// Who is bound.
+    pub subjects: Vec<Subject>,
 }
 
 /// What people are told by a Kubernetes Event.

@@ -1,0 +1,132 @@
+//! `AdminUser`: a person or a group of the project's directory, with a role in the project.
+
+use fleetform_domain::admin::Role;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+/// Finalizer on everybody who is to be an Admin: the last one stays.
+pub const LAST_ADMIN_FINALIZER: &str = "fleetform.dev/last-admin";
+
+/// Somebody who works with the project: what they may do there is their role.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "fleetform.dev",
+    version = "v1alpha1",
+    kind = "AdminUser",
+    plural = "adminusers",
+    shortname = "au",
+    category = "fleetform",
+    namespaced,
+    status = "AdminUserStatus",
+    derive = "PartialEq",
+    doc = "A person or a group of the project's directory, with a role in the project. It takes `bind` on the ClusterRole of the role to give or take it.",
+    printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
+    printcolumn(name = "Person", type_ = "string", json_path = ".spec.person.userName"),
+    printcolumn(name = "Email", type_ = "string", json_path = ".spec.person.email"),
+    printcolumn(name = "Group", type_ = "string", json_path = ".spec.group.name"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("size(self.metadata.name) <= 200")
+        .message("the name of an AdminUser has at most 200 characters: its RoleBinding is named after it"),
+    validation = Rule::new("has(self.spec.person) != has(self.spec.group)")
+        .message("spec: name either a person or a group")
+        .field_path(".spec"),
+    validation = Rule::new(SAME_RULE)
+        .message("spec.person and spec.group of an AdminUser are fixed: delete this one, and make another for somebody else")
+        .field_path(".spec")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct AdminUserSpec {
+    /// What they may do: `Admin` everything, `Technician` see all, activate devices and answer alerts, `Viewer` see all,
+    /// `Installer` see sites and what there is to activate, and get the codes.
+    pub role: Role,
+    /// A person of the project's directory. Fixed, but for `create` and the names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<Person>,
+    /// A group of the project's directory: all who are in it have the role. Fixed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+}
+
+/// Who it is stays the same.
+const SAME_RULE: &str = "has(self.spec.person) == has(oldSelf.spec.person) && \
+    (!has(self.spec.group) || self.spec.group.name == oldSelf.spec.group.name) && \
+    (!has(self.spec.person) || self.spec.person.?userName == oldSelf.spec.person.?userName && \
+     self.spec.person.?email == oldSelf.spec.person.?email)";
+
+/// A person of the project's directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.userName) || has(self.email)")
+        .message("person: name the person by userName or by email"),
+    validation = Rule::new("!(has(self.create) && self.create) || has(self.email) && has(self.firstName) && has(self.lastName)")
+        .message("person.create: to create a person takes email, firstName and lastName")
+)]
+pub struct Person {
+    /// User name in the directory, 1 to 128 characters. In the built-in one: 1 to 63 lower case letters, digits, hyphens and dots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub user_name: Option<String>,
+    /// Email address in the directory, at most 254 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 254))]
+    #[x_kube(validation = Rule::new("self.matches('^[^@\\\\s<>]+@[^@\\\\s<>]+[.][^@\\\\s<>.]+$')")
+        .message("person.email is no email address: write it like mary.major@example.com"))]
+    pub email: Option<String>,
+    /// First name, at most 64 characters. Used when the person is created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub first_name: Option<String>,
+    /// Last name, at most 64 characters. Used when the person is created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub last_name: Option<String>,
+    /// Create the person in the directory when there is nobody of that name and address. Needs email, firstName and lastName.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub create: bool,
+}
+
+/// A group of the project's directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Group {
+    /// Name in the directory, 1 to 128 characters. In the built-in one: 1 to 63 letters, digits, hyphens, underscores and dots.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+}
+
+/// What the operator sees.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdminUserStatus {
+    /// The `metadata.generation` that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Id of the person or group in the directory; of the built-in one the UID of the person's ServiceAccount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub directory_id: Option<String>,
+    /// User name of the person to Kubernetes, as audit logs and RoleBindings have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub kubernetes_user: Option<String>,
+    /// The role that they have now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// `Ready`, `Reconciling`, `Stalled`.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+}
+
+impl AdminUser {
+    /// Whether they are an Admin now, and stay one.
+    pub fn is_lasting_admin(&self) -> bool {
+        let has_role = self.status.as_ref().is_some_and(|status| status.role == Some(Role::Admin));
+        has_role && self.spec.role == Role::Admin && self.metadata.deletion_timestamp.is_none()
+    }
+}

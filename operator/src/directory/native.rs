@@ -1,0 +1,236 @@
+//! Pure: the directory that needs no other service. A person is a ServiceAccount of the project's namespace with a label; the label of
+//! a group on it says that they are in that group.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fleetform_crds::admin_user::{Group, Person};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::Subject;
+use kube::core::PartialObjectMeta;
+
+use super::{Lookup, NewPerson, Principal};
+
+/// Stands on every ServiceAccount that is a person. Others are programs, and get no role.
+pub const PERSON_LABEL: &str = "fleetform.dev/person";
+
+/// On a person: email address.
+pub const EMAIL_ANNOTATION: &str = "fleetform.dev/email";
+
+/// On a person: first name.
+pub const FIRST_NAME_ANNOTATION: &str = "fleetform.dev/first-name";
+
+/// On a person: last name.
+pub const LAST_NAME_ANNOTATION: &str = "fleetform.dev/last-name";
+
+/// Beginning of the labels that say in which groups a person is.
+pub const GROUP_LABEL_PREFIX: &str = "group.fleetform.dev/";
+
+/// Longest user name: of a ServiceAccount that is to be used in a label.
+const LONGEST_NAME: usize = 63;
+
+/// Metadata of a ServiceAccount that is a person.
+pub type AccountMeta = PartialObjectMeta<ServiceAccount>;
+
+fn email(account: &AccountMeta) -> Option<&str> {
+    account.metadata.annotations.as_ref()?.get(EMAIL_ANNOTATION).map(String::as_str)
+}
+
+/// Addresses are compared without case, as people write them.
+fn is_address(account: &AccountMeta, wanted: &str) -> bool {
+    email(account).is_some_and(|email| email.eq_ignore_ascii_case(wanted))
+}
+
+fn name(account: &AccountMeta) -> &str {
+    account.metadata.name.as_deref().unwrap_or_default()
+}
+
+fn subject(account: &AccountMeta) -> Subject {
+    Subject {
+        kind: "ServiceAccount".to_owned(),
+        name: name(account).to_owned(),
+        namespace: account.metadata.namespace.clone(),
+        api_group: None,
+    }
+}
+
+/// Who this person is, among the people of a namespace.
+pub fn find_person(people: &[Arc<AccountMeta>], person: &Person) -> Lookup {
+    let by_name =
+        |account: &&Arc<AccountMeta>| person.user_name.as_deref().is_none_or(|wanted| name(account) == wanted);
+    let by_email =
+        |account: &&Arc<AccountMeta>| person.email.as_deref().is_none_or(|wanted| is_address(account, wanted));
+    if let (Some(user_name), Some(wanted)) = (&person.user_name, &person.email)
+        && let Some(found) = people.iter().find(by_name)
+        && !is_address(found, wanted)
+    {
+        return Lookup::Impossible(format!(
+            "spec.person: {user_name} has another email address in the directory: correct spec.person.email, or leave it out"
+        ));
+    }
+    let mut found = people.iter().filter(by_name).filter(by_email);
+    match (found.next(), found.count()) {
+        (None, _) => Lookup::Absent,
+        (Some(account), 0) => Lookup::Here(Principal {
+            directory_id: account.metadata.uid.clone(),
+            kubernetes_user: Some(format!(
+                "system:serviceaccount:{}:{}",
+                account.metadata.namespace.as_deref().unwrap_or_default(),
+                name(account)
+            )),
+            subjects: vec![subject(account)],
+        }),
+        (Some(_), more) => Lookup::Impossible(format!(
+            "spec.person.email: {} people of the directory have this address: name one of them by spec.person.userName",
+            more + 1
+        )),
+    }
+}
+
+/// Who is in this group, among the people of a namespace. A group is there when somebody is in it.
+pub fn find_group(people: &[Arc<AccountMeta>], group: &Group) -> Lookup {
+    let is_label = |text: &str| {
+        let is_end = |c: char| c.is_ascii_alphanumeric();
+        text.len() <= LONGEST_NAME
+            && text.starts_with(is_end)
+            && text.ends_with(is_end)
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    if !is_label(&group.name) {
+        return Lookup::Impossible(
+            "spec.group.name: a group of the built-in directory is a label: 1 to 63 letters, digits, hyphens, underscores and dots"
+                .to_owned(),
+        );
+    }
+    let label = format!("{GROUP_LABEL_PREFIX}{}", group.name);
+    let is_member = |account: &&Arc<AccountMeta>| {
+        account.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(&label))
+    };
+    let subjects: Vec<Subject> = people.iter().filter(is_member).map(|account| subject(account)).collect();
+    if subjects.is_empty() {
+        return Lookup::Absent;
+    }
+    Lookup::Here(Principal { directory_id: None, kubernetes_user: None, subjects })
+}
+
+/// The person to be created; why there can be none otherwise.
+pub fn new_person(person: &Person) -> Result<NewPerson, String> {
+    let (Some(email), Some(first), Some(last)) = (&person.email, &person.first_name, &person.last_name) else {
+        return Err("spec.person: to create a person takes email, firstName and lastName".to_owned());
+    };
+    let local = email.split('@').next().unwrap_or_default();
+    let user_name = person.user_name.clone().unwrap_or_else(|| as_name(local));
+    if as_name(&user_name) != user_name {
+        return Err(
+            "spec.person.userName: in the built-in directory it is 1 to 63 lower case letters, digits, hyphens and dots"
+                .to_owned(),
+        );
+    }
+    Ok(NewPerson { user_name, email: email.clone(), first_name: first.clone(), last_name: last.clone() })
+}
+
+/// A text as the name of a ServiceAccount.
+fn as_name(text: &str) -> String {
+    let letters = text.chars().map(|c| c.to_ascii_lowercase());
+    let name: String =
+        letters.map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).take(LONGEST_NAME).collect();
+    let name = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    if name.is_empty() { "person".to_owned() } else { name.to_owned() }
+}
+
+/// Labels and annotations of the ServiceAccount of a person.
+pub fn marks(person: &NewPerson) -> [BTreeMap<String, String>; 2] {
+    let map =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    [
+        map(&[(PERSON_LABEL, "true"), ("app.kubernetes.io/managed-by", "fleetform")]),
+        map(&[
+            (EMAIL_ANNOTATION, &person.email),
+            (FIRST_NAME_ANNOTATION, &person.first_name),
+            (LAST_NAME_ANNOTATION, &person.last_name),
+        ]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn account(name: &str, email: &str, groups: &[&str]) -> Arc<AccountMeta> {
+        let mut labels = json!({ PERSON_LABEL: "true" });
+        for group in groups {
+            labels[format!("{GROUP_LABEL_PREFIX}{group}")] = "".into();
+        }
+        let metadata = json!({
+            "name": name, "namespace": "library", "uid": format!("uid-{name}"), "labels": labels,
+            "annotations": { EMAIL_ANNOTATION: email },
+        });
+        Arc::new(serde_json::from_value(json!({ "metadata": metadata })).unwrap())
+    }
+
+    fn people() -> Vec<Arc<AccountMeta>> {
+        vec![
+            account("mary-major", "Mary.Major@example.com", &["night-shift"]),
+            account("john", "john@example.com", &["night-shift", "installers"]),
+            account("twin-1", "twin@example.com", &[]),
+            account("twin-2", "twin@example.com", &[]),
+        ]
+    }
+
+    fn person(fields: serde_json::Value) -> Person {
+        serde_json::from_value(fields).unwrap()
+    }
+
+    fn found(lookup: &Lookup) -> Vec<&str> {
+        match lookup {
+            Lookup::Here(principal) => principal.subjects.iter().map(|subject| subject.name.as_str()).collect(),
+            Lookup::Absent => vec!["nobody"],
+            Lookup::Impossible(why) => vec![why],
+        }
+    }
+
+    #[test]
+    fn people_are_found_by_name_or_address() {
+        let find = |fields| find_person(&people(), &person(fields));
+        for fields in [
+            json!({ "userName": "mary-major" }),
+            json!({ "email": "mary.major@EXAMPLE.com" }),
+            json!({ "userName": "mary-major", "email": "mary.major@example.com" }),
+        ] {
+            let Lookup::Here(principal) = find(fields) else { panic!("she is there") };
+            assert_eq!(principal.kubernetes_user.as_deref(), Some("system:serviceaccount:library:mary-major"));
+            assert_eq!(principal.directory_id.as_deref(), Some("uid-mary-major"));
+        }
+        assert_eq!(find(json!({ "userName": "mary" })), Lookup::Absent);
+        assert_eq!(find(json!({ "email": "nobody@example.com" })), Lookup::Absent);
+        let other = find(json!({ "userName": "john", "email": "mary.major@example.com" }));
+        assert!(found(&other)[0].contains("another email address"), "{other:?}");
+        let twins = find(json!({ "email": "twin@example.com" }));
+        assert!(found(&twins)[0].contains("2 people"), "{twins:?}");
+    }
+
+    #[test]
+    fn a_group_is_who_carries_its_label() {
+        let find = |name: &str| find_group(&people(), &Group { name: name.into() });
+        assert_eq!(found(&find("night-shift")), ["mary-major", "john"]);
+        assert_eq!(found(&find("installers")), ["john"]);
+        assert_eq!(find("day-shift"), Lookup::Absent);
+        for name in ["two words", "-x", "a/b", &"x".repeat(64)] {
+            assert!(matches!(find(name), Lookup::Impossible(_)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_new_person_is_named_after_their_address_unless_they_have_a_name() {
+        let new = |fields: &serde_json::Value| {
+            let mut whole = json!({ "email": "Mary.O'Major@example.com", "firstName": "Mary", "lastName": "Major", "create": true });
+            json_patch::merge(&mut whole, fields);
+            new_person(&person(whole)).map(|new| new.user_name)
+        };
+        assert_eq!(new(&json!({})), Ok("mary.o-major".into()));
+        assert_eq!(new(&json!({ "userName": "mm" })), Ok("mm".into()));
+        assert_eq!(new(&json!({ "email": "_@example.com" })), Ok("person".into()));
+        assert!(new(&json!({ "userName": "Mary" })).is_err_and(|why| why.contains("userName")));
+    }
+}
