@@ -21,7 +21,7 @@ struct Folder {
     member: Option<[&'static str; 2]>,
 }
 
-const FOLDERS: [Folder; 9] = [
+const FOLDERS: [Folder; 10] = [
     Folder { name: "project", kinds: &[Kind::Project], member: None },
     Folder { name: "site", kinds: &[Kind::Site], member: None },
     Folder { name: "configtemplate", kinds: &[Kind::ConfigTemplate], member: None },
@@ -29,6 +29,7 @@ const FOLDERS: [Folder; 9] = [
     Folder { name: "asset", kinds: &[Kind::Asset], member: None },
     Folder { name: "alert", kinds: &[Kind::Alert], member: None },
     Folder { name: "enrolleduser", kinds: &[Kind::EnrolledUser], member: None },
+    Folder { name: "adminuser", kinds: &[Kind::AdminUser], member: None },
     Folder { name: "any", kinds: &Kind::DECLARED, member: None },
     Folder {
         name: "configuration",

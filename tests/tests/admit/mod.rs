@@ -1,5 +1,6 @@
 //! What the parts of `admit_rules` share: a control plane, the kinds, and waiting for policies.
 
+pub(crate) mod admins;
 pub(crate) mod cases;
 pub(crate) mod coverage;
 pub(crate) mod examples;
@@ -16,7 +17,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use fleetform_crds::{Alert, Asset, ConfigTemplate, DeviceInstance, EnrolledUser, Project, Site};
+use fleetform_crds::{AdminUser, Alert, Asset, ConfigTemplate, DeviceInstance, EnrolledUser, Project, Site};
 use fleetform_e2e::control_plane::Options;
 use fleetform_e2e::wait::{self, Look};
 use fleetform_e2e::{ControlPlane, namespace, tools};
@@ -44,10 +45,11 @@ pub(crate) enum Kind {
     Asset,
     Alert,
     EnrolledUser,
+    AdminUser,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Project,
         Self::Site,
         Self::ConfigTemplate,
@@ -55,6 +57,7 @@ impl Kind {
         Self::Asset,
         Self::Alert,
         Self::EnrolledUser,
+        Self::AdminUser,
     ];
 
     /// Those that people declare, each with a name to read and tags.
@@ -81,6 +84,7 @@ impl Kind {
             Self::Asset => ApiResource::erase::<Asset>(&()),
             Self::Alert => ApiResource::erase::<Alert>(&()),
             Self::EnrolledUser => ApiResource::erase::<EnrolledUser>(&()),
+            Self::AdminUser => ApiResource::erase::<AdminUser>(&()),
         }
     }
 }
