@@ -53,8 +53,10 @@ pub struct AdminUserSpec {
 /// Who it is stays the same.
 const SAME_RULE: &str = "has(self.spec.person) == has(oldSelf.spec.person) && \
     (!has(self.spec.group) || self.spec.group.name == oldSelf.spec.group.name) && \
-    (!has(self.spec.person) || self.spec.person.?userName == oldSelf.spec.person.?userName && \
-     self.spec.person.?email == oldSelf.spec.person.?email)";
+    (!has(self.spec.person) || has(self.spec.person.userName) == has(oldSelf.spec.person.userName) && \
+     has(self.spec.person.email) == has(oldSelf.spec.person.email) && \
+     (!has(self.spec.person.userName) || self.spec.person.userName == oldSelf.spec.person.userName) && \
+     (!has(self.spec.person.email) || self.spec.person.email == oldSelf.spec.person.email))";
 
 /// A person of the project's directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
