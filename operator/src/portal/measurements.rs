@@ -18,6 +18,7 @@ use super::Portal;
 use super::access::{Caller, Right, not_found};
 use super::code::object_name;
 use crate::cache::Name;
+use crate::measurements::Place;
 use crate::server::{Peer, Refusal, query};
 
 /// `GET /v1/projects/{project}/assets/{name}/measurements`.
@@ -50,7 +51,9 @@ impl Portal {
         let sensor = asset.position(&position.name).and_then(|position| position.sensor.as_ref());
         let device = sensor.and_then(|sensor| world.devices.get(&Name::new(&name.namespace, sensor)));
         let id = device.as_ref().and_then(|device| device.metadata.uid.as_deref()).map(ResourceId::of);
-        let readings = id.map(|id| self.context.measurements.recent(&id, query.since, limit)).unwrap_or_default();
+        let place = Place::new(&name.name, &position.name);
+        let readings =
+            id.map(|id| self.context.measurements.recent(&id, &place, query.since, limit)).unwrap_or_default();
         Ok(series(name, &asset, &position.name, &readings))
     }
 }

@@ -14,7 +14,7 @@ use fleetform_domain::transition::Connectivity;
 use fleetform_domain::wire::{MeasurementRefusal, MeasurementSeries, asset_measurements_path};
 use fleetform_e2e::installation::AUDIENCE;
 use fleetform_e2e::wait::{self, Look};
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Resource, ResourceExt};
@@ -281,6 +281,51 @@ pub(crate) async fn a_sensor_is_moved_to_another_gateway_and_off_the_machine(sta
     .await
 }
 
+pub(crate) async fn what_was_measured_elsewhere_is_not_brought_along(stage: Arc<Stage>) -> Result<()> {
+    let room = Room::new(&stage, "carried", 1).await?;
+    let (project, sensor) = (&room.project, room.sensor(0).await?);
+    let fan = json!({ "metadata": { "name": "fan" }, "spec": asset(1) });
+    project.create::<Asset>(fan).await?;
+    project.patch::<Asset>("pump", json!({ "spec": asset(2) })).await?;
+    room.measures(0, NORMAL).await?;
+    room.until_state(MachineState::Healthy).await?;
+    for (machine, position) in [("pump", "p1"), ("fan", "p0")] {
+        let (unsent, place) = (room.gateway.measure(&sensor, &[SEVERE; 3]).await?, room.gateway.place(&sensor).await);
+        let moved = json!({ "assetRef": { "name": machine }, "position": position });
+        project.patch::<DeviceInstance>(&name(0), json!({ "spec": { "configuration": { "sensor": moved } } })).await?;
+        wait::until("the gateway to have heard of the move", LIMIT, async || {
+            let now = room.gateway.place(&sensor).await;
+            Ok(if now.is_some() && now != place { Look::Done(()) } else { Look::NotYet(format!("{now:?}")) })
+        })
+        .await?;
+        let answer = room.gateway.send(unsent).await?;
+        let dropped = answer.refused.iter().filter(|one| one.reason == MeasurementRefusal::AtAnotherPlace).count();
+        ensure!((answer.taken, dropped, answer.refused.len()) == (0, 3, 3), "{answer:?}");
+        room.measures(0, NORMAL).await?;
+        let is_healthy = |asset: &Asset| {
+            let known = |name: &str| asset.position(name).map(|position| position.state);
+            let elsewhere = asset.spec.positions.iter().filter(|other| other.name != position);
+            let mut elsewhere = elsewhere.map(|other| known(&other.name));
+            known(position) == Some(MachineState::Healthy)
+                && elsewhere.all(|other| other == Some(MachineState::Unknown))
+        };
+        project.until_any(machine, "healthy where the sensor is now", is_healthy).await?;
+    }
+    room.project
+        .until_any("pump", "unknown", |pump: &Asset| {
+            pump.status.as_ref().is_some_and(|status| status.state == MachineState::Unknown)
+        })
+        .await?;
+    let alerts = room.alerts().await?;
+    ensure!(alerts.is_empty(), "what was measured elsewhere is said of a machine: {alerts:#?}");
+    let sensor = room.sensor(0).await?;
+    let changes = sensor.status.map(|status| status.transitions).unwrap_or_default();
+    ensure!(changes.len() == 1, "it was paired all the time: {changes:?}");
+    let metrics = stage.installation.metrics().await?;
+    ensure!(metrics.contains("fleetform_measurements_total{outcome=\"at-another-place\"}"), "they are not counted");
+    Ok(())
+}
+
 pub(crate) async fn a_fault_is_one_alert_from_its_first_sign_to_what_it_was(stage: Arc<Stage>) -> Result<()> {
     let room = Room::new(&stage, "fault", 1).await?;
     let sensor = room.sensor(0).await?;
@@ -319,16 +364,16 @@ pub(crate) async fn a_fault_is_one_alert_from_its_first_sign_to_what_it_was(stag
     room.until_alert(1, "acknowledged", |alert| phase(alert) == AlertPhase::Acknowledged).await?;
     room.resolve(1, true).await?;
     room.until_alert(1, "resolved", |alert| phase(alert) == AlertPhase::Resolved).await?;
-    let asset = room.until_state(MachineState::Unknown).await?;
-    let judged_from =
-        asset.position("p0").and_then(|position| position.judged_from.clone()).context("it begins anew")?;
-    wait::until("what was before the repair to be past", LIMIT, async || {
-        Ok(if Timestamp::now() > judged_from.0 { Look::Done(()) } else { Look::NotYet(String::new()) })
-    })
-    .await?;
+    room.until_state(MachineState::Unknown).await?;
+    // What is measured after the repair counts, though the gateway's clock says that it was before.
+    room.gateway.is_ahead(SignedDuration::from_mins(-10)).await;
     room.measures(0, SEVERE).await?;
     let second = room.until_alert(2, "raised", |alert| phase(alert) == AlertPhase::Raised).await?;
     ensure!(second.spec.level == MachineState::Alarm, "{second:?}");
+    let said_of_clock = |device: &DeviceInstance| reason(device, ConditionType::ClockSkewed, "True").is_some();
+    room.project.until("hall", "said to have a clock that is behind", said_of_clock).await?;
+    room.gateway.is_ahead(SignedDuration::ZERO).await;
+    room.project.until("hall", "said to have a clock that is right", |hall| !said_of_clock(hall)).await?;
 
     // One that was wrong is not said again until it was normal.
     room.resolve(2, false).await?;

@@ -51,6 +51,9 @@ pub struct AssetPlan {
     /// Names of positions whose state got better, which is only so often noted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub better: Vec<String>,
+    /// Positions about which an alert was right that is resolved now, and their sensors: what was measured so far is not judged.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub judged_anew: Vec<(String, ResourceId)>,
 }
 
 /// The plan for an asset.
@@ -66,7 +69,7 @@ pub fn plan(asset: &Asset, facts: &Facts<'_>) -> AssetPlan {
         && let Some(left) = grace_left(asset, facts.now)
     {
         plan.look_again_in(left);
-        return AssetPlan { plan, better: Vec::new() };
+        return AssetPlan { plan, ..AssetPlan::default() };
     }
     let outcomes = positions(asset, facts);
     for (outcome, mounted) in outcomes.iter().zip(&facts.mounted) {
@@ -78,6 +81,10 @@ pub fn plan(asset: &Asset, facts: &Facts<'_>) -> AssetPlan {
         }
     }
     let better = outcomes.iter().filter(|outcome| outcome.got_better).map(|o| o.status.name.clone()).collect();
+    let repaired = outcomes.iter().zip(&facts.mounted).filter(|(outcome, _)| outcome.is_judged_anew);
+    let sensors =
+        repaired.filter_map(|(outcome, mounted)| Some((outcome.status.name.clone(), mounted.as_ref()?.id.clone())));
+    let judged_anew = sensors.collect();
     let raised = outcomes.iter().filter(|outcome| outcome.raise.is_some()).count();
     let open = facts.alerts.iter().filter(|alert| !alert.is_resolved()).count() + raised;
     let (mut alerts, mut positions) = (Vec::new(), Vec::new());
@@ -107,7 +114,7 @@ pub fn plan(asset: &Asset, facts: &Facts<'_>) -> AssetPlan {
     plan.actions.extend(surplus(&facts.alerts));
     plan.actions.extend(status::patch(current, &desired).map(Action::PatchStatus));
     plan.actions.extend(condition::new_stall(before, &statements).map(News::stall).map(Action::Publish));
-    AssetPlan { plan, better }
+    AssetPlan { plan, better, judged_anew }
 }
 
 fn obstacle(asset: &Asset, facts: &Facts<'_>) -> Option<Obstacle> {

@@ -49,11 +49,9 @@ struct Faults {
 }
 
 fn die(scene: &mut Scene, writes: u8) {
-    let AssetPlan { plan, .. } = scene.plan();
-    for action in plan.actions.iter().take(writes.into()) {
-        scene.execute(action);
-    }
-    scene.window = Window::default();
+    let plan = scene.plan();
+    scene.execute_all(&plan, writes.into());
+    (scene.window, scene.judged_after) = (Window::default(), 0);
 }
 
 proptest! {
@@ -75,7 +73,7 @@ proptest! {
                 Step::Sensor(sensor) => {
                     if scene.sensor != sensor {
                         // Another sensor has measured nothing here.
-                        scene.window = Window::default();
+                        (scene.window, scene.judged_after) = (Window::default(), 0);
                     }
                     scene.sensor = sensor;
                 }
