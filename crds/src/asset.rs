@@ -111,6 +111,9 @@ pub struct AssetStatus {
     /// Alerts that are not resolved.
     #[serde(default)]
     pub open_alert_count: i64,
+    /// The greatest number of an alert about a position that is no more: those about positions that come have greater ones.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub removed_alerts: i64,
     /// Its positions, in the order of the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]

@@ -65,6 +65,8 @@ pub(super) struct Position<'a> {
     pub(super) class: MachineClass,
     pub(super) name: &'a str,
     pub(super) before: Option<&'a PositionStatus>,
+    /// The greatest number of an alert about a position that was removed: it may have been this one.
+    pub(super) removed_alerts: i64,
     pub(super) mounted: Option<&'a Mounted>,
     /// The alerts of the asset.
     pub(super) alerts: &'a [Arc<Alert>],
@@ -81,7 +83,7 @@ impl Position<'_> {
             state: MachineState::Unknown,
             since: None,
             alert: None,
-            closed_alerts: 0,
+            closed_alerts: self.removed_alerts,
             muted: None,
         });
         let before = status.state;
@@ -146,7 +148,11 @@ impl Position<'_> {
         if self.alerts_unreadable {
             return false;
         }
-        let last = self.alerts().filter(|(number, _)| *number > status.closed_alerts).max_by_key(|(number, _)| *number);
+        // One that is open is so whatever its number: the position may have been removed meanwhile, and come back.
+        let counts = |(number, alert): &(i64, &Alert)| {
+            *number > status.closed_alerts || !alert.is_resolved() || status.alert == alert.metadata.name
+        };
+        let last = self.alerts().filter(counts).max_by_key(|(number, _)| *number);
         let Some((number, alert)) = last else {
             // Somebody deleted it.
             let deleted = status.alert.take().and_then(|name| names::alert_number(&name));
@@ -159,7 +165,7 @@ impl Position<'_> {
             return false;
         };
         status.alert = None;
-        status.closed_alerts = number;
+        status.closed_alerts = status.closed_alerts.max(number);
         if resolution.alert_was_right {
             status.muted = None;
         } else {

@@ -108,7 +108,13 @@ impl Scene {
             site: Found::Here(Arc::new(fixtures::site())),
             over_quota: self.over_quota.clone(),
             sensors: usize::from(self.sensor.is_some()),
-            mounted: vec![mounted, None],
+            mounted: self
+                .asset
+                .spec
+                .positions
+                .iter()
+                .map(|at| mounted.clone().filter(|_| at.name == POSITION))
+                .collect(),
             alerts: self.alerts.clone(),
             alerts_unreadable: self.alerts_unreadable,
             now: self.now,
@@ -146,6 +152,15 @@ impl Scene {
             }
             Action::Publish(_) => {}
             other => panic!("an asset's plan has no {other:?}"),
+        }
+    }
+
+    /// The position is removed from the spec, and its sensor is no longer paired; or it is there again.
+    fn has_position(&mut self, has: bool) {
+        let positions = fixtures::asset().spec.positions;
+        self.asset.spec.positions = positions.into_iter().filter(|position| has || position.name != POSITION).collect();
+        if !has {
+            (self.window, self.judged_after) = (Window::default(), 0);
         }
     }
 
@@ -325,6 +340,42 @@ fn a_deleted_alert_is_over_and_a_fault_that_goes_on_is_another_one() {
     scene.alerts.clear();
     scene.settle();
     assert_eq!(scene.open()[0].metadata.name.as_deref(), Some("pump.drive-end.2"), "names are not used again");
+}
+
+#[test]
+fn the_alert_of_a_position_that_is_removed_stays_and_is_known_again_when_it_comes_back() {
+    let mut scene = Scene::new();
+    scene.measure(3.1);
+    scene.settle();
+    scene.has_position(false);
+    scene.settle();
+    let status = scene.asset.status.as_ref().unwrap();
+    assert_eq!((status.positions.len(), status.open_alert_count, status.removed_alerts), (1, 1, 1));
+    scene.has_position(true);
+    scene.alerts_unreadable = true;
+    scene.settle();
+    scene.alerts_unreadable = false;
+    scene.measure(3.1);
+    scene.settle();
+    assert_eq!((scene.raised, scene.position().alert.as_deref()), (1, Some("pump.drive-end.1")));
+    scene.resolve(true);
+    scene.settle();
+    assert_eq!((scene.state(), scene.position().closed_alerts), (MachineState::Unknown, 1));
+    scene.measure(3.1);
+    scene.settle();
+    assert_eq!(scene.open()[0].metadata.name.as_deref(), Some("pump.drive-end.2"));
+
+    // Resolved and deleted while the position was away: its number is not used again.
+    scene.has_position(false);
+    scene.resolve(true);
+    scene.settle();
+    scene.alerts.clear();
+    scene.settle();
+    assert_eq!(scene.asset.status.as_ref().unwrap().open_alert_count, 0);
+    scene.has_position(true);
+    scene.measure(3.1);
+    scene.settle();
+    assert_eq!(scene.open()[0].metadata.name.as_deref(), Some("pump.drive-end.3"));
 }
 
 #[test]
