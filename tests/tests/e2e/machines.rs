@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use fleetform_crds::condition::ConditionType;
@@ -21,8 +22,9 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::deletion::is_refused;
 use super::gateway::{Gateway, id_of};
-use super::project::{LIMIT, Project, SITE, condition, reason};
+use super::project::{LIMIT, Project, SITE, condition, reason, site};
 use super::raw::{Answer, exchange, request};
 use super::stage::Stage;
 
@@ -59,6 +61,9 @@ fn sensor(number: usize, gateway: &str) -> Value {
 fn tag(number: usize) -> String {
     format!("VT-{number:04}")
 }
+
+/// Longer than it takes until all that sums others up has followed.
+const SUMS_FOLLOW: Duration = Duration::from_secs(5);
 
 /// A machine room: a pump with so many sensors, and the gateway that they report through, which is paired with all of them.
 struct Room {
@@ -212,26 +217,15 @@ pub(crate) async fn sensors_are_commissioned_through_their_gateway(stage: Arc<St
     // The sensor itself came and went: online, offline and online, and both once more.
     let events = project.events(&room.sensor(1).await?, 5).await?;
     ensure!(events.len() == 5, "{:?}", types(&events));
-    is_refused(project, SITE, "This site still has 1 asset associated to it").await?;
-    is_refused(project, "pump", "This asset still has 20 sensors associated to it and cannot be deleted.").await
-}
-
-/// Tries, and only tries, to delete the site or an asset, until it is refused with these words.
-async fn is_refused(project: &Project, name: &str, because: &str) -> Result<()> {
-    let attempt = DeleteParams { dry_run: true, ..DeleteParams::default() };
-    if name == SITE {
-        // Its devices are in the way too, and are said first.
-        let summed = |site: &Site| site.status.as_ref().is_some_and(|status| status.asset_count == 1);
-        return project.until_any(name, "summed up", summed).await.map(drop);
-    }
-    wait::until(&format!("the deletion of {name} to be refused"), LIMIT, async || {
-        Ok(match project.api::<Asset>().delete(name, &attempt).await {
-            Err(kube::Error::Api(status)) if status.message.contains(because) => Look::Done(()),
-            Err(error) => Look::NotYet(error.to_string()),
-            Ok(_) => Look::NotYet("it was let through".to_owned()),
-        })
-    })
-    .await
+    // A site with devices is refused for them first.
+    project.create::<Site>(json!({ "metadata": { "name": "depot" }, "spec": site() })).await?;
+    let mut spare = self::asset(1);
+    spare["siteRef"]["name"] = "depot".into();
+    project.create::<Asset>(json!({ "metadata": { "name": "spare" }, "spec": spare })).await?;
+    is_refused::<Site>(project, "depot", "This site still has 1 asset associated to it and cannot be deleted.").await?;
+    is_refused::<Site>(project, SITE, "This site still has 21 device instances associated to it").await?;
+    is_refused::<Asset>(project, "pump", "This asset still has 20 sensors associated to it and cannot be deleted.")
+        .await
 }
 
 pub(crate) async fn a_sensor_is_moved_to_another_gateway_and_off_the_machine(stage: Arc<Stage>) -> Result<()> {
@@ -455,19 +449,19 @@ pub(crate) async fn measurements_write_nothing(stage: Arc<Stage>) -> Result<()> 
         asset.status.as_ref().is_some_and(|status| status.positions.iter().all(|p| p.state == MachineState::Healthy))
     };
     room.project.until_any("pump", "settled", settled).await?;
-    // Sums follow within two seconds.
     let before = wait::until("everything to be at rest", LIMIT, async || {
         let before = versions(&room.project).await?;
-        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        tokio::time::sleep(SUMS_FOLLOW).await;
         let after = versions(&room.project).await?;
         Ok(if before == after { Look::Done(after) } else { Look::NotYet(format!("{before:?} became {after:?}")) })
     })
     .await?;
     for round in 0..20 {
         let sensor = room.sensor(round % 2).await?;
-        let velocities: Vec<f64> = (0..25).map(|n| NORMAL + f64::from(n) / 100.0).collect();
+        let velocities: Vec<f64> = (0..50).map(|n| NORMAL + f64::from(n) / 100.0).collect();
         room.gateway.measures(&sensor, &velocities).await?;
     }
+    tokio::time::sleep(SUMS_FOLLOW).await;
     let after = versions(&room.project).await?;
     ensure!(before == after, "a thousand measurements were written down: {before:?} became {after:?}");
     let metrics = stage.installation.metrics().await?;
@@ -513,10 +507,10 @@ pub(crate) async fn a_silent_gateway_hides_its_sensors(stage: Arc<Stage>) -> Res
 }
 
 /// What the portal answers this account of the project about the measurements of a machine.
-async fn ask(room: &Room, account: &str, query: &str) -> Result<Answer> {
-    let (project, installation) = (&room.project, &room.project.stage.installation);
+pub(crate) async fn ask(project: &Project, account: &str, asset: &str, query: &str) -> Result<Answer> {
+    let installation = &project.stage.installation;
     let token = project.stage.cluster().audience_token(&project.namespace, account, AUDIENCE).await?;
-    let path = format!("{}?{query}", asset_measurements_path(&project.namespace, "pump"));
+    let path = format!("{}?{query}", asset_measurements_path(&project.namespace, asset));
     let question = request("GET", &path, &format!("Authorization: Bearer {token}\r\n"), "");
     exchange(&installation.portal_url(), &installation.authority().await?, &question).await
 }
@@ -528,7 +522,7 @@ pub(crate) async fn charts_are_for_who_may_see_them(stage: Arc<Stage>) -> Result
     room.gateway.measures(&sensor, &[1.5, 1.6, 7.1, 1.8]).await?;
     room.until_state(MachineState::Healthy).await?;
     let series = wait::until("the technician's rights to be in force", LIMIT, async || {
-        let answer = ask(&room, "technician", "position=p0").await?;
+        let answer = ask(&room.project, "technician", "pump", "position=p0").await?;
         Ok(match serde_json::from_str::<MeasurementSeries>(&answer.body) {
             Ok(series) => Look::Done(series),
             Err(_) => Look::NotYet(format!("{answer:?}")),
@@ -539,15 +533,16 @@ pub(crate) async fn charts_are_for_who_may_see_them(stage: Arc<Stage>) -> Result
     let boundaries = serde_json::to_value(series.zone_boundaries_mm_per_s)?;
     ensure!(boundaries == json!([1.12, 2.8, 7.1]) && series.state == MachineState::Healthy, "{series:?}");
     ensure!(series.sensor.as_deref() == Some("sensor-0"), "{series:?}");
-    let last: MeasurementSeries = serde_json::from_str(&ask(&room, "technician", "position=p0&limit=1").await?.body)?;
+    let last: MeasurementSeries =
+        serde_json::from_str(&ask(&room.project, "technician", "pump", "position=p0&limit=1").await?.body)?;
     ensure!(last.velocity_rms_mm_per_s == [1.8], "{last:?}");
     let later = format!("position=p0&since={}", series.times[3]);
-    let none: MeasurementSeries = serde_json::from_str(&ask(&room, "technician", &later).await?.body)?;
+    let none: MeasurementSeries = serde_json::from_str(&ask(&room.project, "technician", "pump", &later).await?.body)?;
     ensure!(none.times.is_empty(), "{none:?}");
-    let wrong = ask(&room, "technician", "position=roof").await?.problem()?;
+    let wrong = ask(&room.project, "technician", "pump", "position=roof").await?.problem()?;
     ensure!(wrong.detail.ends_with("its positions are: p0"), "{wrong:?}");
     // What is forbidden and what is not there look alike.
-    let installer = ask(&room, "installer", "position=p0").await?.problem()?;
+    let installer = ask(&room.project, "installer", "pump", "position=p0").await?.problem()?;
     ensure!(installer.code() == Some(ProblemCode::NotFound), "{installer:?}");
 
     let (status, text) =
