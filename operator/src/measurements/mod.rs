@@ -2,12 +2,13 @@
 //! business of whoever reads the metrics.
 //!
 //! # Guarantees
-//! Memory is bounded: 12 KiB for each sensor that is paired. A measurement that comes twice counts once.
+//! Memory is bounded: 16 KiB for each sensor that is paired. A measurement that comes twice counts once.
 
 mod series;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fleetform_domain::id::ResourceId;
@@ -17,7 +18,7 @@ use parking_lot::Mutex;
 
 use crate::server::{Allowance, RateLimiter};
 use series::Series;
-pub use series::{Pairing, Place};
+pub use series::{Cursor, Pairing, Place};
 
 /// Sensors are divided among so many locks.
 const SHARDS: usize = 32;
@@ -36,6 +37,8 @@ const KEPT_POSITIONS: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Measurements {
     hasher: RandomState,
+    /// How many series there were: they are told from each other, and from those of other processes.
+    series: AtomicU64,
     shards: [Mutex<HashMap<ResourceId, Series>>; SHARDS],
     better: RateLimiter,
 }
@@ -44,6 +47,7 @@ impl Default for Measurements {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
+            series: AtomicU64::new(0),
             shards: std::array::from_fn(|_| Mutex::default()),
             better: RateLimiter::new(BETTER_BURST, BETTER_INTERVAL, KEPT_POSITIONS),
         }
@@ -59,11 +63,12 @@ impl Measurements {
     /// Takes measurements of one sensor, which is paired so; what became of each, in their order.
     pub fn take(&self, sensor: &ResourceId, pairing: &Pairing, readings: &[Reading], now: Timestamp) -> Vec<Taken> {
         let mut shard = self.shard(sensor).lock();
-        if let Some(series) = shard.get_mut(sensor) {
-            return series.take(pairing, readings, now);
+        if let Some(series) = shard.get_mut(sensor).filter(|series| series.is_paired_so(pairing)) {
+            return series.take(readings, now);
         }
-        let mut series = Series::new(pairing.clone());
-        let taken = series.take(pairing, readings, now);
+        let id = self.hasher.hash_one(self.series.fetch_add(1, Ordering::Relaxed));
+        let mut series = Series::new(id, pairing.clone());
+        let taken = series.take(readings, now);
         shard.insert(sensor.clone(), series);
         taken
     }
@@ -93,19 +98,17 @@ impl Measurements {
         shard.get(sensor).filter(|series| series.is_of(place))?.readings().next_back().copied()
     }
 
-    /// The last `limit` measurements of a sensor at this place that were taken after `since`, by their sequence numbers.
-    pub fn recent(&self, sensor: &ResourceId, place: &Place, since: Option<Timestamp>, limit: usize) -> Vec<Reading> {
+    /// At most `limit` measurements of a sensor at this place by their sequence numbers: the last ones, or with `after` those that came
+    /// first after it; and what to ask for after them. None when nothing was measured there.
+    pub fn recent(
+        &self,
+        sensor: &ResourceId,
+        place: &Place,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Option<(Vec<Reading>, Cursor)> {
         let shard = self.shard(sensor).lock();
-        let since = since.map(Timestamp::as_millisecond);
-        let readings = shard
-            .get(sensor)
-            .filter(|series| series.is_of(place))
-            .into_iter()
-            .flat_map(|series| series.readings().rev());
-        let later = readings.filter(|reading| since.is_none_or(|since| reading.millisecond > since));
-        let mut recent: Vec<Reading> = later.take(limit).copied().collect();
-        recent.reverse();
-        recent
+        Some(shard.get(sensor).filter(|series| series.is_of(place))?.recent(after, limit))
     }
 
     /// A sensor is no longer paired.
@@ -181,7 +184,7 @@ mod tests {
         assert_eq!(measurements.take(&id(), &pairing(0), &readings(2..=3), at(6)), [Taken::Repeated, Taken::New]);
         assert_eq!(measurements.heard(&id()), Some(at(6)));
         assert_eq!(measurements.take(&id(), &pairing(1), &readings(1..=1), at(7)), [Taken::New], "paired anew");
-        assert_eq!(measurements.recent(&id(), &drive_end(), None, 512).len(), 1);
+        assert_eq!(measurements.recent(&id(), &drive_end(), None, 512).unwrap().0.len(), 1);
         measurements.forget(&id());
         assert_eq!(measurements.take(&id(), &pairing(1), &readings(1..=1), at(8)), [Taken::New]);
         measurements.clear();
@@ -221,21 +224,35 @@ mod tests {
         assert!(!is_judged());
         measurements.take(&id(), &pairing(0), &behind[2..], at(7));
         assert!(is_judged());
-        assert_eq!(measurements.recent(&id(), &drive_end(), None, 512).len(), 6);
+        assert_eq!(measurements.recent(&id(), &drive_end(), None, 512).unwrap().0.len(), 6);
     }
 
     #[test]
-    fn recent_measurements_are_those_after_a_time_and_at_most_so_many() {
+    fn who_goes_on_after_an_answer_hears_of_each_measurement_once_however_late_it_comes() {
         let measurements = Measurements::default();
-        measurements.take(&id(), &pairing(0), &readings(1..=10), at(11));
-        let sequences = |since: Option<i64>, limit| {
-            let recent = measurements.recent(&id(), &drive_end(), since.map(at), limit);
-            recent.into_iter().map(|reading| reading.sequence).collect::<Vec<_>>()
+        let take = |epoch, range| measurements.take(&id(), &pairing(epoch), &readings(range), at(11));
+        let ask = |after: Option<Cursor>, limit| {
+            let (recent, next) = measurements.recent(&id(), &drive_end(), after, limit).unwrap();
+            (recent.into_iter().map(|reading| reading.sequence).collect::<Vec<_>>(), next)
         };
-        assert_eq!(sequences(Some(7), 512), [8, 9, 10]);
-        assert_eq!(sequences(None, 2), [9, 10]);
-        assert_eq!(sequences(Some(10), 2), Vec::<u64>::new());
-        assert_eq!(measurements.latest(&id(), &drive_end()).map(|latest| latest.sequence), Some(10));
+        assert_eq!(measurements.recent(&id(), &drive_end(), None, 512), None);
+        take(0, 6..=10);
+        let (last, next) = ask(None, 2);
+        assert_eq!(last, [9, 10]);
+        assert_eq!(ask(Some(next), 512), (vec![], next));
+        take(0, 1..=5);
+        let (first, after_two) = ask(Some(next), 2);
+        assert_eq!(first, [1, 2], "those that came first, so that none is skipped");
+        assert_eq!(ask(Some(after_two), 512).0, [3, 4, 5]);
+        assert_eq!(Cursor::read(&next.to_text()), Some(next));
+        // Nobody asked for so long that the oldest are no longer kept.
+        take(0, 11..=700);
+        let (kept, end) = ask(Some(next), 512);
+        assert_eq!((kept.len(), kept[0]), (512, 189));
+        assert_eq!(ask(Some(end), 512).0, Vec::<u64>::new());
+        take(1, 1..=2);
+        assert_eq!(ask(Some(end), 512).0, [1, 2], "it has read nothing of another pairing");
+        assert_eq!(Cursor::read(&"yesterday".try_into().unwrap()), None);
     }
 
     #[test]

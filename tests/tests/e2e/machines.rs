@@ -536,9 +536,18 @@ pub(crate) async fn charts_are_for_who_may_see_them(stage: Arc<Stage>) -> Result
     let last: MeasurementSeries =
         serde_json::from_str(&ask(&room.project, "technician", "pump", "position=p0&limit=1").await?.body)?;
     ensure!(last.velocity_rms_mm_per_s == [1.8], "{last:?}");
-    let later = format!("position=p0&since={}", series.times[3]);
-    let none: MeasurementSeries = serde_json::from_str(&ask(&room.project, "technician", "pump", &later).await?.body)?;
-    ensure!(none.times.is_empty(), "{none:?}");
+    // Who goes on after an answer misses nothing, however late it comes.
+    let (late, soon) = (room.gateway.measure(&sensor, &[1.9]).await?, room.gateway.measure(&sensor, &[2.0]).await?);
+    let mut next = series.next;
+    for (sent, expected) in [(Vec::new(), None), (soon, Some(2.0)), (late, Some(1.9))] {
+        room.gateway.send(sent).await?;
+        let after = next.context("an answer says where the next goes on")?;
+        let later = format!("position=p0&after={}", after.as_str());
+        let later = ask(&room.project, "technician", "pump", &later).await?;
+        let later: MeasurementSeries = serde_json::from_str(&later.body)?;
+        ensure!(later.velocity_rms_mm_per_s == Vec::from_iter(expected), "{later:?}");
+        next = later.next;
+    }
     let wrong = ask(&room.project, "technician", "pump", "position=roof").await?.problem()?;
     ensure!(wrong.detail.ends_with("its positions are: p0"), "{wrong:?}");
     // What is forbidden and what is not there look alike.
@@ -548,7 +557,7 @@ pub(crate) async fn charts_are_for_who_may_see_them(stage: Arc<Stage>) -> Result
     let (status, text) =
         fleetform_e2e::http::get(stage.installation.metrics_address(), "/metrics/measurements").await?;
     let line = format!(
-        "{{project=\"{}\",site=\"{SITE}\",asset=\"pump\",position=\"p0\",sensor=\"sensor-0\"}} 1.8",
+        "{{project=\"{}\",site=\"{SITE}\",asset=\"pump\",position=\"p0\",sensor=\"sensor-0\"}} 2",
         room.project.namespace
     );
     ensure!(status == 200 && text.contains(&format!("fleetform_asset_vibration_velocity_mm_per_s{line}")), "{text}");
