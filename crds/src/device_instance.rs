@@ -220,7 +220,7 @@ pub struct DeviceInstanceStatus {
     #[schemars(length(max = 32))]
     pub transitions: Vec<Transition>,
     /// `Ready`, `Reconciling`, `Stalled`, `Active`, `Connected`, `Healthy`, `Flapping`, `Locked`, `OutOfService`,
-    /// `DuplicateAssetTag`.
+    /// `DuplicateAssetTag`, `ClockSkewed`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]

@@ -69,6 +69,7 @@ fn shows(status: &DeviceInstanceStatus, report: &Report) -> bool {
         || status.failed_health_checks == presence::names_of(&report.failed_health_checks);
     noted
         && checks
+        && presence::clock_is_off(status) == report.clock_is_off
         && refused
         && update == presence::software_update(report)
         && lock_shows(status, report)
@@ -153,7 +154,12 @@ impl Gateway {
         let sensors_revision = sensors.as_ref().and_then(|sensors| sensors.revision.clone());
         let namespace = &Name::of(&*device).namespace;
         let users_step = self.context.people.step(namespace);
-        let report = Report { users_step, ..Report::new(request, self.context.clock.now()) };
+        let now = self.context.clock.now();
+        let clock_is_off = sensors.as_ref().is_some_and(|sensors| {
+            let was_off = device.status.as_ref().is_some_and(presence::clock_is_off);
+            sensors::clock_is_off(sensors.time, now, was_off)
+        });
+        let report = Report { users_step, clock_is_off, ..Report::new(request, now) };
         let shown = device.status.as_ref().is_some_and(|status| shows(status, &report));
         let held = self.context.table.list_of(&identity.bond.association);
         let news = self.context.table.take(&identity.bond.association, report.clone());

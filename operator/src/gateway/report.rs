@@ -33,6 +33,8 @@ pub struct Report {
     pub users_revision: Option<DeviceText>,
     /// The step that the list itself was at when it said so.
     pub users_step: u64,
+    /// Of a gateway: whether its clock shows another time than ours.
+    pub clock_is_off: bool,
     /// Whether starts of it come alternately: two devices report with one key.
     pub interleaved: bool,
     /// Commands that it was told of, and when.
@@ -58,6 +60,7 @@ impl Report {
             }),
             users_revision: check_in.enrolled_users_revision,
             users_step: 0,
+            clock_is_off: false,
             interleaved: false,
             told: Vec::new(),
         }
@@ -72,6 +75,7 @@ impl Report {
             && self.completed == other.completed
             && self.refused == other.refused
             && self.update == other.update
+            && self.clock_is_off == other.clock_is_off
             && self.interleaved == other.interleaved
     }
 }

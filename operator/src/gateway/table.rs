@@ -324,6 +324,7 @@ mod tests {
             update: None,
             users_revision: None,
             users_step: 0,
+            clock_is_off: false,
             interleaved: false,
             told: Vec::new(),
         }

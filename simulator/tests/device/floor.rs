@@ -78,6 +78,7 @@ impl Works {
             device_instance_id: sensor_id(name, number),
             asset_tag_id: format!("{name}-{number}").try_into().unwrap(),
             epoch: 0,
+            place: "drive-end".try_into().unwrap(),
             measurement_interval_seconds: 1,
         };
         let revision = Some("r1".try_into().unwrap());

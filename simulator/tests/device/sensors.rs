@@ -43,6 +43,7 @@ fn sensor(number: u32, epoch: i64) -> WantedSensor {
         device_instance_id: ResourceId::of(&number.to_string()),
         asset_tag_id: format!("S-{number}").try_into().unwrap(),
         epoch,
+        place: "drive-end".try_into().unwrap(),
         measurement_interval_seconds: 600,
     }
 }
@@ -244,6 +245,20 @@ async fn a_change_of_the_interval_is_no_new_pairing() {
     assert!(device.until_measurement().unwrap() > 4 * INTERVAL);
     device.deliver_measurements().await.unwrap();
     assert_eq!(gateway.sequences(0), [[1, 2, 3]]);
+}
+
+#[tokio::test]
+async fn a_sensor_that_is_moved_counts_on_and_each_measurement_names_its_place() {
+    let (gateway, mut device, _server) = with_sensors(1).await;
+    live(&mut device, 2).await;
+    gateway.want("r2", vec![WantedSensor { place: "fan-end".try_into().unwrap(), ..sensor(0, 0) }]);
+    device.synchronise().await.unwrap();
+    assert_eq!(device.unsent_measurements(), 2, "what was measured before waits on");
+    live(&mut device, 1).await;
+    device.deliver_measurements().await.unwrap();
+    let heard = gateway.heard.lock().unwrap();
+    let told: Vec<_> = heard[0].measurements.iter().map(|one| (one.sequence, one.place.as_str())).collect();
+    assert_eq!(told, [(1, "drive-end"), (2, "drive-end"), (3, "fan-end")]);
 }
 
 #[tokio::test]

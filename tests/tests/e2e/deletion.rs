@@ -58,7 +58,7 @@ pub(crate) async fn what_is_in_use_is_not_deleted(stage: Arc<Stage>) -> Result<(
 }
 
 /// Tries, and only tries, to delete an object, until it is refused with these words: counts are a moment late.
-async fn is_refused<K>(project: &Project, name: &str, because: &str) -> Result<()>
+pub(crate) async fn is_refused<K>(project: &Project, name: &str, because: &str) -> Result<()>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
     K::DynamicType: Default,

@@ -160,6 +160,7 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
         machines {
             sensors_are_commissioned_through_their_gateway,
             a_sensor_is_moved_to_another_gateway_and_off_the_machine,
+            what_was_measured_elsewhere_is_not_brought_along,
             a_fault_is_one_alert_from_its_first_sign_to_what_it_was,
             measurements_write_nothing,
             a_silent_gateway_hides_its_sensors,

@@ -182,6 +182,7 @@ fn active(
         None => readiness(desired),
     };
     statements.extend(presence::statements(desired, flaps_until.is_some()));
+    statements.extend(presence::clock(desired, liveness));
     let name = |name: &Option<String>| name.clone().unwrap_or_default();
     statements.extend(lock::statement(desired, &name(&device.metadata.name), &name(&device.metadata.namespace)));
     if let Some(other) = &facts.same_tag {
