@@ -138,7 +138,7 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
         deletion {
             an_instance_takes_its_code_along,
             what_is_in_use_is_not_deleted,
-            a_deleted_active_instance_does_not_wipe_its_device,
+            the_device_of_a_deleted_instance_is_told_and_wipes_itself,
             a_namespace_goes_when_nothing_in_it_is_active,
         }
         access {
