@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::report::Report;
 use super::sensors::{Heard, SensorsHeard};
+use crate::recent::Recent;
 
 /// Most changes of its state that are taken of one device in an hour. An update makes a handful.
 const CHANGES_PER_HOUR: u32 = 30;
@@ -22,6 +23,9 @@ const REDEEM_TAKES: SignedDuration = SignedDuration::from_secs(45);
 
 /// More sites than this are remembered only while a code of theirs may be being redeemed.
 const KEPT_REDEEMS: usize = 1024;
+
+/// So many associations are remembered whose device has heard that they have ended.
+const KEPT_ENDS: usize = 64 * 1024;
 
 /// Whom a device trusts, and who vouches for it. That is between it and the gateway: nothing of it is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +54,7 @@ pub struct DeviceTable {
     silent_after: SignedDuration,
     entries: Mutex<HashMap<String, Entry>>,
     redeeming: Mutex<HashMap<String, Timestamp>>,
+    ended: Mutex<Recent<String, ()>>,
 }
 
 #[derive(Debug)]
@@ -109,6 +114,7 @@ impl DeviceTable {
             silent_after: SignedDuration::from_secs(i64::from(check_in_seconds) * 3),
             entries: Mutex::new(HashMap::new()),
             redeeming: Mutex::new(HashMap::new()),
+            ended: Mutex::new(Recent::new(KEPT_ENDS)),
         }
     }
 
@@ -294,6 +300,17 @@ impl DeviceTable {
     /// Forgets the associations that are no more.
     pub fn retain(&self, lives: impl Fn(&str) -> bool) {
         self.entries.lock().retain(|association, _| lives(association));
+    }
+
+    /// The device hears that its association has ended.
+    pub fn end(&self, association: &str) {
+        self.forget(association);
+        self.ended.lock().put(association.to_owned(), ());
+    }
+
+    /// Whether the device has heard, from this process, that its association has ended.
+    pub fn has_heard_end(&self, association: &str) -> bool {
+        self.ended.lock().get(&association.to_owned()).is_some()
     }
 
     /// Forgets an association that has ended.

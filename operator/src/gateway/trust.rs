@@ -8,8 +8,9 @@ use fleetform_domain::problem::ProblemCode;
 use super::evidence::{instance_evidence, is_going};
 use super::live::Stored;
 use super::{Gateway, limited, live};
-use crate::cache::Name;
+use crate::cache::{Kind, Name};
 use crate::crypto::DeviceIdentity;
+use crate::queue::Key;
 use crate::server::{Peer, Refusal};
 
 /// Whether the association of this certificate is the live one of `device`.
@@ -83,7 +84,10 @@ impl Gateway {
         if !proves_end(&stored, identity) {
             return Err(unavailable());
         }
-        self.context.table.forget(&identity.bond.association);
+        self.context.table.end(&identity.bond.association);
+        // Who is leaving may have been waiting for that, and so may an instance that was deleted.
+        self.context.people.may_be_forgotten(&name.namespace);
+        self.context.queue.add(Key::new(Kind::DeviceInstance, name));
         Err(Refusal::new(
             ProblemCode::AssociationEnded,
             "the association has ended: wipe keys, configuration and biometrics; the device can be activated again",

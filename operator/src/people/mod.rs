@@ -5,6 +5,7 @@
 //! profile is shown by a `Debug`, a log line or an error.
 
 mod follow;
+pub mod former;
 pub mod holders;
 mod list;
 mod profile;

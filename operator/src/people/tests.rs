@@ -181,6 +181,7 @@ impl Model {
                 .reports
                 .get(&door)
                 .and_then(|(held, heard)| self.roll.has_forgotten(name, uid_text, held.as_ref(), *heard)),
+            until: None,
         };
         let facts = Facts {
             unreadable: 0,

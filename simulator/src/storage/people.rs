@@ -21,6 +21,9 @@ pub struct PeopleRecord {
     /// The revision of the list of enrolled users that it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users_revision: Option<DeviceText>,
+    /// When the gateway was there, while it holds a list: about the last time, in seconds since 1970 by its clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<u64>,
 }
 
 /// Something that the gateway is to be told.

@@ -138,7 +138,6 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
         deletion {
             an_instance_takes_its_code_along,
             what_is_in_use_is_not_deleted,
-            the_device_of_a_deleted_instance_is_told_and_wipes_itself,
             a_namespace_goes_when_nothing_in_it_is_active,
         }
         access {
@@ -167,7 +166,6 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_person_enrolls_and_is_recognised_and_nothing_gives_them_away,
             what_fails_at_a_desk_or_a_door_is_told_once_and_by_its_reason,
             somebody_who_is_deleted_is_forgotten_by_every_device,
-            a_device_that_stays_away_is_deactivated_or_given_up_on,
             who_may_read_profiles_sees_the_whole_badge_and_nobody_else,
         }
         hostile {
@@ -183,7 +181,11 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
         upgrade {
             an_object_that_does_not_read_stops_only_itself,
         }
+        deletion {
+            the_device_of_a_deleted_instance_is_told_and_wipes_itself,
+        }
         people {
+            a_device_that_stays_away_is_deactivated_or_given_up_on,
             people_outlive_the_operator,
         }
         rollout {

@@ -26,7 +26,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::project::{INSTALLER, LIMIT, Project, TEMPLATE, reader, template};
+use super::project::{INSTALLER, LIMIT, Project, TEMPLATE, reader, reason, template};
 use super::raw::{exchange, request};
 use super::stage::Stage;
 use super::wire::Wire;
@@ -134,6 +134,13 @@ impl House {
             Ok(if found.len() == ids.len() { Look::Done(found) } else { Look::NotYet(format!("{found:#?}")) })
         })
         .await
+    }
+
+    /// The door is back after its association has ended.
+    async fn hears_of_its_end(&mut self, door: &str) -> Result<()> {
+        let refusal = self.door(door)?.check_in(None, 0).await?.err().context("its association has ended")?;
+        ensure!(refusal.code == Some(ProblemCode::AssociationEnded), "{refusal}");
+        Ok(())
     }
 
     async fn until_gone(&self, user: &str) -> Result<()> {
@@ -360,6 +367,7 @@ pub(crate) async fn a_device_that_stays_away_is_deactivated_or_given_up_on(stage
     let mut house = House::open(&stage, "stays-away", &["burned"]).await?;
     house.enroll("77", 2).await?;
     let (first, second) = (house.enroll(BADGE, 1).await?, house.enroll("88", 3).await?);
+    let third = house.enroll("99", 4).await?;
     house.catches_up("burned", None).await?;
     let uid = house.users().get(&first).await?.uid().context("it has a UID")?;
     house.users().delete(&first, &DeleteParams::default()).await?;
@@ -376,9 +384,54 @@ pub(crate) async fn a_device_that_stays_away_is_deactivated_or_given_up_on(stage
     house.until_pending(&second, &["burned"]).await?;
     let deactivate = json!({ "spec": { "activation": { "epoch": 1 } } });
     house.project.patch::<DeviceInstance>("burned", deactivate).await?;
+    // It may go by its list until it has been without its gateway for seven days, or hears that it is to wipe itself.
+    let waits = |user: &EnrolledUser| {
+        let conditions = user.status.as_ref().map(|status| &status.conditions);
+        let mut ready = conditions.into_iter().flatten().filter(|condition| condition.type_ == "Ready");
+        ready.any(|ready| ready.message.contains("burned (deactivated or deleted; until 2"))
+    };
+    house.project.until_any(&second, "waiting for what was deactivated", waits).await?;
+    stage.installation.kill_operator()?;
+    stage.installation.start_operator().await?;
+    house.project.until_any(&second, "waiting on after a restart", waits).await?;
+    house.hears_of_its_end("burned").await?;
     house.until_gone(&second).await?;
     let events = house.told_once(&[un_enrollment_event_id(&uid)]).await?;
     ensure!(events[0].detail_type == "New Successful Un-enrollment", "{events:?}");
+
+    // So it is when the instance is deleted: it stays until then.
+    let uid = house.users().get(&third).await?.uid().context("it has a UID")?;
+    house.project.ready_device("razed").await?;
+    let installer = house.project.installer().await?;
+    let razed = Wire::activated(&house.project, &installer, "razed").await?;
+    house.doors.insert("razed".to_owned(), razed);
+    house.catches_up("razed", None).await?;
+    house.project.api::<DeviceInstance>().delete("razed", &DeleteParams::default()).await?;
+    house
+        .project
+        .until_any("razed", "saying that it is waited for", |instance: &DeviceInstance| {
+            let ready = reason(instance, ConditionType::Ready, "False");
+            ready.is_some_and(|(_, message)| message.contains("waited for until 2"))
+        })
+        .await?;
+    house.users().delete(&third, &DeleteParams::default()).await?;
+    house
+        .project
+        .until_any(&third, "waiting for what was deleted", |user: &EnrolledUser| {
+            let status = user.status.as_ref().and_then(|status| status.un_enrollment.as_ref());
+            status.is_some_and(|status| status.pending_devices == ["razed"])
+        })
+        .await?;
+    house.hears_of_its_end("razed").await?;
+    house.until_gone(&third).await?;
+    house.told_once(&[un_enrollment_event_id(&uid)]).await?;
+    wait::until("the instance to be gone", LIMIT, async || {
+        Ok(match house.project.api::<DeviceInstance>().get_opt("razed").await? {
+            None => Look::Done(()),
+            Some(left) => Look::NotYet(format!("{:#?}", left.metadata)),
+        })
+    })
+    .await?;
 
     // With nobody to wait for, a namespace goes with the people in it.
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(stage.client());

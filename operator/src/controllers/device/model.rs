@@ -231,6 +231,7 @@ impl Planned {
                 .association()
                 .map(|_| Liveness::Reporting(Box::new(Report::new(check_in, fixtures::noon())))),
             same_tag: None,
+            ended: Vec::new(),
             serving_since: None,
             nonce: [self.nonce; 16],
             now: fixtures::noon(),

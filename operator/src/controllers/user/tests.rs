@@ -14,7 +14,11 @@ use crate::people::{Unreadable, fixtures};
 use crate::reconcile::plan::{Action, Plan};
 
 fn facts(holders: &[(&str, Option<bool>)]) -> Facts {
-    let holder = |(name, confirmed): &(&str, Option<bool>)| Holder { name: (*name).to_owned(), confirmed: *confirmed };
+    let holder = |(name, confirmed): &(&str, Option<bool>)| Holder {
+        name: (*name).to_owned(),
+        confirmed: *confirmed,
+        until: None,
+    };
     Facts {
         readable: Ok(()),
         holders: holders.iter().map(holder).collect(),

@@ -39,6 +39,8 @@ pub(super) struct People {
     enrollment: Option<Box<(Enrollment, Instant)>>,
     /// How the last enrollment or entry ended, until the next check-in.
     shown: Option<Screen>,
+    /// When the gateway was there, as the disk has it.
+    contact: Option<u64>,
     /// How much the gateway is to be told yet.
     untold: usize,
     gap: Gap,
@@ -71,6 +73,7 @@ impl People {
     /// As the disk has it when the device starts. What is wrong around it stays wrong.
     pub(super) fn start(&mut self, record: &PeopleRecord) {
         self.untold = record.untold.len();
+        self.contact = record.contact;
         self.gap = if record.lost > 0 { Gap::Unreported } else { Gap::None };
     }
 
