@@ -87,6 +87,7 @@ impl Entry {
     /// Carries over what is known of the device beyond its report.
     fn complete(&mut self, report: &mut Report) {
         report.told.clone_from(&self.report.told);
+        report.keeps_none = report.keeps_none.max(self.report.keeps_none);
         report.interleaved = self.report.interleaved;
         if self.report.boot_id != report.boot_id {
             report.interleaved |= self.earlier_boots.contains(&report.boot_id);
@@ -171,6 +172,7 @@ impl DeviceTable {
             // Whom it knows makes no write.
             entry.report.users_revision = report.users_revision;
             entry.report.users_step = report.users_step;
+            entry.report.keeps_none = report.keeps_none;
             was_silent
         }
     }
@@ -254,6 +256,11 @@ impl DeviceTable {
     pub fn list_of(&self, association: &str) -> Option<(Option<DeviceText>, u64)> {
         let entries = self.entries.lock();
         entries.get(association).map(|entry| (entry.report.users_revision.clone(), entry.report.users_step))
+    }
+
+    /// The step that the list was at when the device said last that it keeps no enrollment with palms.
+    pub fn kept_none_at(&self, association: &str) -> Option<u64> {
+        self.entries.lock().get(association).and_then(|entry| entry.report.keeps_none)
     }
 
     /// The associations that have become silent since the last call.
@@ -341,6 +348,7 @@ mod tests {
             update: None,
             users_revision: None,
             users_step: 0,
+            keeps_none: Some(second.unsigned_abs()),
             interleaved: false,
             told: Vec::new(),
         }
@@ -448,6 +456,18 @@ mod tests {
         let (list, step) = table.list_of("a").unwrap();
         assert_eq!((list.unwrap().as_str(), step), ("r60", 60));
         assert_eq!(table.list_of("b"), None);
+    }
+
+    #[test]
+    fn that_a_desk_keeps_nothing_of_anybody_is_remembered() {
+        let table = DeviceTable::new(10);
+        table.take("a", Report { keeps_none: None, ..report(0, None) });
+        assert_eq!(table.kept_none_at("a"), None);
+        table.take("a", report(1, None));
+        table.take("a", Report { keeps_none: None, ..report(2, None) });
+        assert_eq!(table.kept_none_at("a"), Some(1), "what it keeps now is of somebody later");
+        assert!(!table.take("a", report(3, None)), "nothing of it is stored");
+        assert_eq!(table.kept_none_at("a"), Some(3));
     }
 
     #[test]

@@ -148,6 +148,12 @@ impl Directory {
         self.rolls.read().get(&name.namespace)?.has_forgotten(&name.name, uid, held, heard)
     }
 
+    /// Whether the desk of the user, who was deleted, has nothing of their enrollment any more, as it said at step `heard` that it keeps
+    /// none. `None` when the deletion was not taken yet.
+    pub fn is_settled(&self, name: &Name, uid: &str, heard: u64) -> Option<bool> {
+        self.rolls.read().get(&name.namespace)?.is_settled(&name.name, uid, heard)
+    }
+
     /// Names of the users of a namespace whom devices may still know.
     fn leaving(&self, namespace: &str) -> Vec<String> {
         let rolls = self.rolls.read();

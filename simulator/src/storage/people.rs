@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use fleetform_domain::wire::{DeviceText, EnrollmentRequest, RecognitionRequest};
+use fleetform_domain::wire::{DeviceText, EnrollmentOutcome, EnrollmentRequest, RecognitionRequest};
 use serde::{Deserialize, Serialize};
 
 /// Most that a device keeps for its gateway. When more comes, the oldest is lost.
@@ -46,6 +46,14 @@ impl Untold {
 }
 
 impl PeopleRecord {
+    /// Whether it holds an enrollment with palms, which the gateway is to decide about.
+    pub fn keeps_enrollments(&self) -> bool {
+        let completed = |kept: &Untold| {
+            matches!(kept, Untold::Enrollment(EnrollmentRequest { outcome: EnrollmentOutcome::Completed { .. }, .. }))
+        };
+        self.untold.iter().any(completed)
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -187,6 +187,7 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
         people {
             a_device_that_stays_away_is_deactivated_or_given_up_on,
             people_outlive_the_operator,
+            a_desk_that_lost_the_answer_enrolls_nobody_again,
         }
         rollout {
             a_rollout_outlives_the_operator,

@@ -91,8 +91,15 @@ impl House {
         self.project.api()
     }
 
-    /// Enrolls somebody with the right hand; the name.
+    /// Enrolls somebody with the right hand, and the desk has heard so; the name.
     pub(crate) async fn enroll(&mut self, number: &str, person: u8) -> Result<String> {
+        let name = self.enroll_unheard(number, person).await?;
+        self.desk.keeps_enrollments(false).await?;
+        Ok(name)
+    }
+
+    /// The same, and the desk says nothing of it yet.
+    async fn enroll_unheard(&mut self, number: &str, person: u8) -> Result<String> {
         let answer = self.desk.enroll(completed(number, vec![palm(person, Hand::Right, 0)])?).await?;
         ensure!(answer.acknowledged && answer.refused.is_none(), "{answer:?}");
         Ok(answer.user.context("the person is enrolled")?.to_string())
@@ -491,6 +498,27 @@ pub(crate) async fn who_may_read_profiles_sees_the_whole_badge_and_nobody_else(s
     ensure!(lines.iter().any(|line| line.contains("manager") && line.contains(&name)), "{lines:#?}");
     ensure!(lines.iter().any(|line| line.contains("auditor") && line.contains("not-found")), "{lines:#?}");
     ensure!(!log.contains(BADGE), "the log holds the badge");
+    Ok(())
+}
+
+/// A desk lost the answer, and tells of the enrollment again after the person was deleted and the operator started anew.
+pub(crate) async fn a_desk_that_lost_the_answer_enrolls_nobody_again(stage: Arc<Stage>) -> Result<()> {
+    let mut house = House::open(&stage, "retold", &[]).await?;
+    let name = house.enroll_unheard(BADGE, 1).await?;
+    house.desk.keeps_enrollments(true).await?;
+    let retold = || completed(BADGE, vec![palm(1, Hand::Right, 0)]);
+    house.users().delete(&name, &DeleteParams::default()).await?;
+    house.until_pending(&name, &["front-desk"]).await?;
+    stage.installation.kill_operator()?;
+    stage.installation.start_operator().await?;
+    house.desk.keeps_enrollments(true).await?;
+    house.until_pending(&name, &["front-desk"]).await?;
+    let answer = house.desk.enroll_again(retold()?).await?;
+    ensure!(answer.refused == Some(EnrollmentFailure::UnEnrollmentInProgress) && answer.user.is_none(), "{answer:?}");
+    house.desk.keeps_enrollments(false).await?;
+    house.until_gone(&name).await?;
+    let left = house.users().list(&ListParams::default()).await?.items;
+    ensure!(left.is_empty(), "{left:#?}");
     Ok(())
 }
 

@@ -195,7 +195,7 @@ impl Scene {
             failed_health_checks: failed.iter().map(|name| (*name).try_into().unwrap()).collect(),
             ..CheckInRequest::new("boot".try_into().unwrap(), 1, "1.0.0".try_into().unwrap())
         };
-        let mut report = Report::new(check_in, self.now);
+        let mut report = Report::new(check_in, 0, self.now);
         change(&mut report);
         self.liveness = Liveness::Reporting(Box::new(report));
     }

@@ -35,8 +35,19 @@ pub struct Holder {
     pub name: String,
     /// Whether it has said since the deletion that it does not. `None` when it has not been heard, or the deletion is too new.
     pub confirmed: Option<bool>,
-    /// Of one whose association has ended: until when at the latest it goes by its list.
-    pub until: Option<Timestamp>,
+    /// What it may have of the person.
+    pub why: Why,
+}
+
+/// What a device may have of a person, the gravest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// A list, until this time at the latest: its association has ended.
+    Former(Timestamp),
+    /// The enrollment, of which it tells again.
+    Enrollment,
+    /// A list.
+    List,
 }
 
 /// What a user's plan depends on.
@@ -122,22 +133,20 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
     plan
 }
 
-/// The instances whose devices are still waited for, and until when, where their associations have ended. A status that names them all
-/// is a promise: who is not on it is done.
-fn pending<'a>(user: &EnrolledUser, holders: &'a [Holder]) -> BTreeMap<&'a str, Option<Timestamp>> {
+/// The instances whose devices are still waited for, and why. A status that names them all is a promise: who is not on it is done.
+fn pending<'a>(user: &EnrolledUser, holders: &'a [Holder]) -> BTreeMap<&'a str, Why> {
     let known = user.status.as_ref().and_then(|status| status.un_enrollment.as_ref());
     let exact = known.filter(|known| i64::try_from(known.pending_devices.len()) == Ok(known.pending_device_count));
     let may = |name: &str| exact.is_none_or(|known| known.pending_devices.iter().any(|pending| pending == name));
     let mut pending = BTreeMap::new();
     for holder in holders.iter().filter(|holder| holder.confirmed != Some(true) && may(&holder.name)) {
-        // One that is still active is waited for however long it takes.
-        let until = pending.entry(holder.name.as_str()).or_insert(holder.until);
-        *until = holder.until.and_then(|one| until.map(|other| one.max(other)));
+        let why = pending.entry(holder.name.as_str()).or_insert(holder.why);
+        *why = holder.why.max(*why);
     }
     pending
 }
 
-fn waiting(user: &EnrolledUser, pending: &BTreeMap<&str, Option<Timestamp>>, unreadable: usize) -> Obstacle {
+fn waiting(user: &EnrolledUser, pending: &BTreeMap<&str, Why>, unreadable: usize) -> Obstacle {
     let name = Name::of(user);
     if pending.is_empty() {
         let message = format!(
@@ -153,9 +162,10 @@ fn waiting(user: &EnrolledUser, pending: &BTreeMap<&str, Option<Timestamp>>, unr
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let named = pending.iter().take(NAMED).map(|(name, until)| match until {
-        None => (*name).to_owned(),
-        Some(until) => format!("{name} (deactivated or deleted; until {until} at the latest)"),
+    let named = pending.iter().take(NAMED).map(|(name, why)| match why {
+        Why::List => (*name).to_owned(),
+        Why::Enrollment => format!("{name} (has yet to say that it does not tell of the enrollment again)"),
+        Why::Former(until) => format!("{name} (deactivated or deleted; until {until} at the latest)"),
     });
     let named = named.collect::<Vec<_>>().join(", ");
     Obstacle::waits(

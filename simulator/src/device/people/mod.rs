@@ -43,6 +43,8 @@ pub(super) struct People {
     contact: Option<u64>,
     /// How much the gateway is to be told yet.
     untold: usize,
+    /// Whether an enrollment with palms is among it.
+    keeps_enrollments: bool,
     gap: Gap,
     has_no_scanner: bool,
     line: Option<LineTrouble>,
@@ -72,9 +74,20 @@ enum LineTrouble {
 impl People {
     /// As the disk has it when the device starts. What is wrong around it stays wrong.
     pub(super) fn start(&mut self, record: &PeopleRecord) {
-        self.untold = record.untold.len();
+        self.note_untold(record);
         self.contact = record.contact;
         self.gap = if record.lost > 0 { Gap::Unreported } else { Gap::None };
+    }
+
+    /// What the gateway is to be told is another.
+    fn note_untold(&mut self, record: &PeopleRecord) {
+        self.untold = record.untold.len();
+        self.keeps_enrollments = record.keeps_enrollments();
+    }
+
+    /// Whether it keeps an enrollment with palms.
+    pub(super) fn keeps_enrollments(&self) -> bool {
+        self.keeps_enrollments
     }
 
     /// The power goes.

@@ -7,7 +7,7 @@ use fleetform_domain::wire::{
 
 use super::Gap;
 use crate::device::{Device, DeviceError};
-use crate::storage::Untold;
+use crate::storage::{PeopleRecord, Untold};
 use crate::transport::{Question, Refusal, TransportError};
 
 /// What the gateway said to it.
@@ -40,17 +40,17 @@ impl Device {
     /// Keeps something with the next sequence. It is on the disk before anybody hears of it, so that no sequence is given twice.
     pub(super) async fn keep(&mut self, make: impl FnOnce(u64) -> Untold) -> Result<Untold, DeviceError> {
         let mut kept = None;
-        let mut now = (0, 0);
+        let mut now = PeopleRecord::default();
         let rewritten = self
             .rewrite(|committed| {
                 kept = Some(committed.people.keep(make).clone());
-                now = (committed.people.untold.len(), committed.people.lost);
+                now.clone_from(&committed.people);
             })
             .await;
         match (rewritten, kept) {
             (Ok(()), Some(kept)) => {
-                self.people.untold = now.0;
-                if now.1 > 0 {
+                self.people.note_untold(&now);
+                if now.lost > 0 {
                     self.people.gap = Gap::Unreported;
                 }
                 Ok(kept)
@@ -66,7 +66,7 @@ impl Device {
 
     /// What is kept turned out otherwise.
     pub(super) async fn amend_untold(&mut self, now: Untold) -> Result<(), DeviceError> {
-        self.rewrite(|committed| committed.people.amend(now)).await
+        self.change_untold(|people| people.amend(now)).await
     }
 
     /// What the gateway decided about an enrollment stays decided, whatever becomes of others before it acknowledges that; and the
@@ -84,13 +84,17 @@ impl Device {
 
     /// The gateway has acknowledged what has these sequences.
     pub(super) async fn settle_untold(&mut self, sequences: &[u64]) -> Result<(), DeviceError> {
-        let mut left = 0;
+        self.change_untold(|people| people.settle(sequences)).await
+    }
+
+    async fn change_untold(&mut self, change: impl FnOnce(&mut PeopleRecord)) -> Result<(), DeviceError> {
+        let mut now = PeopleRecord::default();
         self.rewrite(|committed| {
-            committed.people.settle(sequences);
-            left = committed.people.untold.len();
+            change(&mut committed.people);
+            now.clone_from(&committed.people);
         })
         .await?;
-        self.people.untold = left;
+        self.people.note_untold(&now);
         Ok(())
     }
 
