@@ -401,6 +401,8 @@ pub(crate) async fn a_device_that_stays_away_is_deactivated_or_given_up_on(stage
     stage.installation.kill_operator()?;
     stage.installation.start_operator().await?;
     house.project.until_any(&second, "waiting on after a restart", waits).await?;
+    // The new process has yet to hear from the desk.
+    house.desk.keeps_enrollments(false).await?;
     house.hears_of_its_end("burned").await?;
     house.until_gone(&second).await?;
     let events = house.told_once(&[un_enrollment_event_id(&uid)]).await?;
