@@ -243,6 +243,8 @@ reasons! {
     UnEnrolling,
     /// What is sealed does not open.
     ProfileUnreadable,
+    /// The instance was deleted, and a device of it may still go by its list of the enrolled users.
+    ListHeld,
 }
 
 /// One condition as the planner states it; times and generations are added by [`merge`].

@@ -216,33 +216,63 @@ impl Executor {
         Ok(())
     }
 
+    /// Puts a finalizer on a device instance, if nobody changed it meanwhile.
+    pub async fn hold_device(&self, device: &DeviceInstance, finalizer: &str) -> Result<()> {
+        let name = Name::of(device);
+        let mut finalizers = device.metadata.finalizers.clone().unwrap_or_default();
+        finalizers.push(finalizer.to_owned());
+        let patch = Patch::Merge(json!({
+            "metadata": { "resourceVersion": device.metadata.resource_version, "finalizers": finalizers },
+        }));
+        let api: Api<DeviceInstance> = Api::namespaced(self.client.clone(), &name.namespace);
+        let what = format!("put the finalizer {finalizer} on the DeviceInstance {name}");
+        let params = PatchParams::default();
+        let held = self.write("patch", "deviceinstances", what, api.patch(&name.name, &params, &patch)).await?;
+        self.world.own_device(held);
+        Ok(())
+    }
+
+    /// Takes a finalizer off a device instance that was deleted, if it is still this one. One that is gone is no error.
+    pub async fn release_device(&self, device: &DeviceInstance, finalizer: &str) -> Result<()> {
+        // What is left of it, and that it is gone, is watched.
+        self.release("deviceinstances", device, finalizer).await.map(drop)
+    }
+
     /// Takes a finalizer off an enrolled user who was deleted, if it is still this one. One that is gone is no error.
     pub async fn release_user(&self, user: &EnrolledUser, finalizer: &str) -> Result<()> {
-        let name = Name::of(user);
-        let finalizers = user.metadata.finalizers.as_deref().unwrap_or_default();
-        let Some(at) = finalizers.iter().position(|found| found == finalizer) else { return Ok(()) };
+        match self.release("enrolledusers", user, finalizer).await? {
+            Released::Not => {}
+            // Whatever else holds it, it goes by itself.
+            Released::Left(left) => self.world.own_user(*left),
+            Released::Gone => self.world.forget_user(&Name::of(user)),
+        }
+        Ok(())
+    }
+
+    async fn release<K>(&self, resource: &str, object: &K, finalizer: &str) -> Result<Released<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let (name, metadata) = (Name::of(object), object.meta());
+        let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
+        let Some(at) = finalizers.iter().position(|found| found == finalizer) else { return Ok(Released::Not) };
         let place = format!("/metadata/finalizers/{at}");
         let patch = body::json_patch(json!([
-            { "op": "test", "path": "/metadata/uid", "value": user.metadata.uid },
+            { "op": "test", "path": "/metadata/uid", "value": metadata.uid },
             { "op": "test", "path": place, "value": finalizer },
             { "op": "remove", "path": place },
         ]));
-        let api: Api<EnrolledUser> = Api::namespaced(self.client.clone(), &name.namespace);
-        let what = format!("take the finalizer off the EnrolledUser {name}");
+        let api: Api<K> = Api::namespaced(self.client.clone(), &name.namespace);
+        let what = format!("take the finalizer {finalizer} off the {} {name}", K::kind(&()));
         let params = PatchParams::default();
-        match self
-            .write("patch", "enrolledusers", what, api.patch(&name.name, &params, &Patch::Json::<()>(patch)))
-            .await
-        {
-            // Whatever else holds it, it goes by itself.
-            Ok(left) if left.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()) => {
-                self.world.own_user(left);
+        match self.write("patch", resource, what, api.patch(&name.name, &params, &Patch::Json::<()>(patch))).await {
+            Ok(left) if left.meta().finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()) => {
+                Ok(Released::Left(Box::new(left)))
             }
-            Ok(_) => self.world.forget_user(&name),
-            Err(error) if error.class() == Class::Gone => self.world.forget_user(&name),
-            Err(error) => return Err(error),
+            Ok(_) => Ok(Released::Gone),
+            Err(error) if error.class() == Class::Gone => Ok(Released::Gone),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     /// Tells people by a Kubernetes Event about `object`. Best effort: a failure is counted and logged, nothing else.
@@ -279,6 +309,16 @@ impl Executor {
         self.metrics.write(verb, resource, outcome.as_ref().err().map(Error::class));
         outcome
     }
+}
+
+/// What became of an object whose finalizer was to be taken off.
+enum Released<K> {
+    /// It did not have it.
+    Not,
+    /// Others hold it.
+    Left(Box<K>),
+    /// It is gone.
+    Gone,
 }
 
 /// To delete an object only if it still has this UID.

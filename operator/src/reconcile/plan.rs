@@ -60,6 +60,11 @@ pub enum Action {
         /// Not all devices have confirmed.
         abandoned: bool,
     },
+    /// Put this finalizer on the object.
+    Hold {
+        /// Which one.
+        finalizer: &'static str,
+    },
     /// Take this finalizer off the object, which was deleted.
     Release {
         /// Which one.

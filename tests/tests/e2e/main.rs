@@ -140,7 +140,6 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
         deletion {
             an_instance_takes_its_code_along,
             what_is_in_use_is_not_deleted,
-            a_deleted_active_instance_does_not_wipe_its_device,
             a_namespace_goes_when_nothing_in_it_is_active,
         }
         access {
@@ -170,7 +169,6 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_person_enrolls_and_is_recognised,
             what_fails_at_a_desk_or_a_door_is_told_once_and_by_its_reason,
             somebody_who_is_deleted_is_forgotten_by_every_device,
-            a_device_that_stays_away_is_deactivated_or_given_up_on,
             who_may_read_profiles_sees_the_whole_badge_and_nobody_else,
         }
         personal {
@@ -190,8 +188,13 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
         upgrade {
             an_object_that_does_not_read_stops_only_itself,
         }
+        deletion {
+            the_device_of_a_deleted_instance_is_told_and_wipes_itself,
+        }
         people {
+            a_device_that_stays_away_is_deactivated_or_given_up_on,
             people_outlive_the_operator,
+            a_desk_that_lost_the_answer_enrolls_nobody_again,
         }
         rollout {
             a_rollout_outlives_the_operator,

@@ -66,6 +66,7 @@ fn the_messages_of_version_1() {
             }),
             trusted_authorities: Some(AuthoritiesDigest::of(["old"])),
             enrolled_users_revision: Some("4711".try_into().unwrap()),
+            keeps_enrollments: true,
             sensors: Some(SensorsReport {
                 time: "2023-11-22T02:55:17Z".parse().unwrap(),
                 revision: Some("9f86d081".try_into().unwrap()),
