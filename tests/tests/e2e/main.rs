@@ -37,6 +37,7 @@ mod stage;
 mod upgrade;
 mod waiting;
 mod wire;
+mod works;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -201,6 +202,9 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
         }
         machines {
             a_fault_outlives_the_operator,
+        }
+        works {
+            two_thousand_sensors_are_heard_and_write_nothing,
         }
         patches {
             of_thousands_of_races_for_one_code_each_has_one_winner,
