@@ -111,6 +111,9 @@ pub struct AssetStatus {
     /// Alerts that are not resolved.
     #[serde(default)]
     pub open_alert_count: i64,
+    /// The greatest number of an alert about a position that is no more: those about positions that come have greater ones.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub removed_alerts: i64,
     /// Its positions, in the order of the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -147,9 +150,6 @@ pub struct PositionStatus {
     /// Number of the last of its alerts that is over: the next one has a greater number.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub closed_alerts: i64,
-    /// Measurements that were taken before this are not judged (RFC 3339): an alert was resolved then, and was right.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub judged_from: Option<Time>,
     /// `Warning` or `Alarm`: no alert is raised for this and less until the position was `Healthy`, as the last one was wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub muted: Option<MachineState>,

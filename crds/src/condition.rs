@@ -27,6 +27,8 @@ pub enum ConditionType {
     OutOfService,
     /// Another device claims the same asset tag.
     DuplicateAssetTag,
+    /// The clock of a gateway with sensors shows another time than this one's.
+    ClockSkewed,
     /// The gateway has been up long enough to tell which devices are silent.
     ConnectivityKnown,
     /// The site has at least one enrollment device and one entry device.
@@ -53,6 +55,7 @@ impl ConditionType {
             Self::Locked => "Locked",
             Self::OutOfService => "OutOfService",
             Self::DuplicateAssetTag => "DuplicateAssetTag",
+            Self::ClockSkewed => "ClockSkewed",
             Self::ConnectivityKnown => "ConnectivityKnown",
             Self::FullyEquipped => "FullyEquipped",
             Self::WithinQuota => "WithinQuota",
@@ -218,6 +221,8 @@ reasons! {
     CloneSuspected,
     /// Another device claims the same asset tag.
     AssetTagNotUnique,
+    /// The clock is more than a minute ahead or behind.
+    ClockAheadOrBehind,
     /// The device is withdrawn from service by its spec.
     Withdrawn,
     /// The gateway has heard of every device, or waited long enough.
@@ -250,6 +255,8 @@ reasons! {
     UnEnrolling,
     /// What is sealed does not open.
     ProfileUnreadable,
+    /// The instance was deleted, and a device of it may still go by its list of the enrolled users.
+    ListHeld,
 }
 
 /// One condition as the planner states it; times and generations are added by [`merge`].

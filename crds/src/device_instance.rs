@@ -12,6 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::reference::{DISPLAY_NAME_MESSAGE, DISPLAY_NAME_RULE, LocalReference};
 
+/// Finalizer that keeps an instance that was deleted until its devices have forgotten the list of enrolled users.
+pub const ENROLLED_USERS_FINALIZER: &str = "fleetform.dev/enrolled-users";
+
+/// Most devices of before that an instance remembers.
+pub const KEPT_FORMER_DEVICES: usize = 8;
+
 /// Most configuration versions that an instance remembers.
 pub const KEPT_VERSIONS: usize = 10;
 
@@ -194,6 +200,10 @@ pub struct DeviceInstanceStatus {
     /// The hardware.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceStatus>,
+    /// Devices of before that may still hold a list of the enrolled users, at most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub former_devices: Vec<FormerDevice>,
     /// Of a sensor: which gateway is paired with it, and where it is mounted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sensor: Option<SensorStatus>,
@@ -220,7 +230,7 @@ pub struct DeviceInstanceStatus {
     #[schemars(length(max = 32))]
     pub transitions: Vec<Transition>,
     /// `Ready`, `Reconciling`, `Stalled`, `Active`, `Connected`, `Healthy`, `Flapping`, `Locked`, `OutOfService`,
-    /// `DuplicateAssetTag`.
+    /// `DuplicateAssetTag`, `ClockSkewed`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
@@ -353,6 +363,20 @@ pub struct DeviceStatus {
     pub activated_at: Option<Time>,
 }
 
+/// A device whose association has ended, and that may go by its list of the enrolled users until it hears so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FormerDevice {
+    /// Id of its association. None where it stands for several, which are waited for to the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub association_id: Option<String>,
+    /// When the association ended (RFC 3339). Who was enrolled later is not on the list.
+    pub ended_at: Time,
+    /// Until when at the latest it goes by the list: then it is without its gateway for too long (RFC 3339).
+    pub until: Time,
+}
+
 /// Which gateway is paired with a sensor, and where the sensor is mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -441,6 +465,11 @@ impl DeviceInstance {
     /// Where the instance stands; `NeedsConfiguration` before the operator has seen it.
     pub fn phase(&self) -> Phase {
         self.status.as_ref().and_then(|status| status.phase).unwrap_or_default()
+    }
+
+    /// Whether a device is active as the instance, which stays.
+    pub fn is_active(&self) -> bool {
+        self.phase() == Phase::Active && self.metadata.deletion_timestamp.is_none()
     }
 
     /// The association, if there is one.

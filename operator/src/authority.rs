@@ -239,7 +239,7 @@ mod tests {
         let seen = |second: i64| {
             let counter = u64::try_from(second).unwrap() + 1;
             let check_in = CheckInRequest::new("b".try_into().unwrap(), counter, "1".try_into().unwrap());
-            Report::new(check_in, now() + SignedDuration::from_secs(second))
+            Report::new(check_in, 0, now() + SignedDuration::from_secs(second))
         };
         let both = trust(Some(AuthoritiesDigest::of(["old", "new"])), 1);
         let heard = |second, wanted| {

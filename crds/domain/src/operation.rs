@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// How long a device may be without its gateway, in minutes, unless its configuration says otherwise: seven days.
 pub const DEFAULT_MAXIMUM_OFFLINE_MINUTES: u32 = 7 * 24 * 60;
 
+/// The longest that a configuration may let a device be without its gateway, in minutes: 30 days.
+pub const MOST_OFFLINE_MINUTES: u32 = 43_200;
+
 /// Annotation on a device instance that asks for one reboot for each new value.
 pub const REBOOT_ANNOTATION: &str = "fleetform.dev/reboot";
 

@@ -105,7 +105,8 @@ pub(super) fn strip<K: Resource>(object: &mut K) {
     }
 }
 
-fn version_of<K: Resource>(object: &K) -> u64 {
+/// The revision of the store that an object was written with; 0 when it says none.
+pub fn version_of<K: Resource>(object: &K) -> u64 {
     object.meta().resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 

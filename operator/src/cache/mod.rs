@@ -16,7 +16,7 @@ mod watch;
 mod world;
 
 pub use change::{Change, Reference, SecretOf};
-pub use kind::{Found, KindCache, Observed};
+pub use kind::{Found, KindCache, Observed, version_of};
 pub use machines::Machines;
 pub use name::{Kind, Name, Scope};
 pub use rank::Ranks;

@@ -134,6 +134,13 @@ impl World {
         self.devices.get(&name)
     }
 
+    /// Where the project with this UID is.
+    pub fn namespace_of_project(&self, uid: &str) -> Option<String> {
+        let projects = self.projects.all();
+        let found = projects.iter().find(|project| project.metadata.uid.as_deref() == Some(uid))?;
+        Some(Name::of(&**found).namespace)
+    }
+
     /// The sensor whose device instance has this id.
     pub fn sensor(&self, id: &ResourceId) -> Option<Arc<DeviceInstance>> {
         self.devices.get(&self.machines.sensor(id)?)

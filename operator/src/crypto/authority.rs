@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn a_device_certificate_reads_back_and_repeats() {
         let (authority, key) = (authority(), device_key());
-        let bond = Bond { instance: "uid-1".into(), association: "assoc-1".into(), epoch: 3, sequence: 7 };
+        let bond = Bond::example("assoc-1");
         let read = || {
             let pem = authority.device_certificate(&key, &bond, now(), DAY * 30).unwrap();
             let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();

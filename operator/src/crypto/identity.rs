@@ -13,11 +13,16 @@ use super::sha256_hex;
 const PREFIX: &str = "urn:fleetform:association:";
 
 /// What a device's certificate is bound to, as a URN:
-/// `urn:fleetform:association:<instance uid>:<association id>:<epoch>:<sequence>`.
+/// `urn:fleetform:association:<project uid>:<instance name>:<instance uid>:<association id>:<epoch>:<sequence>:<revision>`.
 ///
-/// Epoch and sequence stand in it because they prove the end of an association: one that is above them was begun later.
+/// What stands in it proves the end of an association: an epoch or sequence that is above it was begun later, and an instance that is
+/// not where project and name say is gone, if who says so is not older than the association.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Bond {
+    /// UID of its project: where the instance is, and in which cluster.
+    pub project: String,
+    /// Name of the device instance.
+    pub name: String,
     /// UID of the device instance.
     pub instance: String,
     /// Id of the association.
@@ -26,17 +31,22 @@ pub struct Bond {
     pub epoch: i64,
     /// The activation sequence of the code that was redeemed.
     pub sequence: i64,
+    /// The revision of the API server's store that had the association.
+    pub revision: u64,
 }
 
 impl fmt::Display for Bond {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}:{}:{}:{}", self.instance, self.association, self.epoch, self.sequence)
+        let Self { project, name, instance, association, epoch, sequence, revision } = self;
+        write!(f, "{PREFIX}{project}:{name}:{instance}:{association}:{epoch}:{sequence}:{revision}")
     }
 }
 
 /// A text that is no bond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not urn:fleetform:association:<instance uid>:<association id>:<epoch>:<sequence>")]
+#[error(
+    "not urn:fleetform:association:<project uid>:<instance name>:<instance uid>:<association id>:<epoch>:<sequence>:<revision>"
+)]
 pub struct InvalidBond;
 
 impl FromStr for Bond {
@@ -46,10 +56,13 @@ impl FromStr for Bond {
         let mut parts = text.strip_prefix(PREFIX).ok_or(InvalidBond)?.split(':');
         let mut next = || parts.next().filter(|part| !part.is_empty()).ok_or(InvalidBond);
         let bond = Self {
+            project: next()?.to_owned(),
+            name: next()?.to_owned(),
             instance: next()?.to_owned(),
             association: next()?.to_owned(),
             epoch: next()?.parse().map_err(|_| InvalidBond)?,
             sequence: next()?.parse().map_err(|_| InvalidBond)?,
+            revision: next()?.parse().map_err(|_| InvalidBond)?,
         };
         if parts.next().is_some() { Err(InvalidBond) } else { Ok(bond) }
     }
@@ -92,14 +105,36 @@ impl DeviceIdentity {
 }
 
 #[cfg(test)]
+impl Bond {
+    /// Of some device, for tests.
+    pub(crate) fn example(association: &str) -> Self {
+        Self {
+            project: "project".into(),
+            name: "door".into(),
+            instance: "uid".into(),
+            association: association.into(),
+            epoch: 2,
+            sequence: 5,
+            revision: 100,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
-        fn a_bond_reads_back(instance in "[a-f0-9-]{1,36}", association in "[a-f0-9-]{1,36}", epoch: i64, sequence: i64) {
-            let bond = Bond { instance, association, epoch, sequence };
+        fn a_bond_reads_back(
+            project in "[a-f0-9-]{1,36}",
+            name in "[a-z0-9.-]{1,253}",
+            instance in "[a-f0-9-]{1,36}",
+            association in "[a-f0-9-]{1,36}",
+            (epoch, sequence, revision) in any::<(i64, i64, u64)>(),
+        ) {
+            let bond = Bond { project, name, instance, association, epoch, sequence, revision };
             prop_assert_eq!(bond.to_string().parse::<Bond>(), Ok(bond));
         }
 
@@ -113,11 +148,13 @@ mod tests {
     fn other_texts_are_no_bonds() {
         for text in [
             "",
-            "urn:fleetform:association:a:b:1",
-            "urn:fleetform:association:a:b:1:2:3",
-            "urn:fleetform:association::b:1:2",
-            "urn:fleetform:association:a:b:x:2",
-            "urn:other:a:b:1:2",
+            "urn:fleetform:association:a:b:1:2",
+            "urn:fleetform:association:p:n:a:b:1:2",
+            "urn:fleetform:association:p:n:a:b:1:2:3:4",
+            "urn:fleetform:association:p::a:b:1:2:3",
+            "urn:fleetform:association:p:n:a:b:x:2:3",
+            "urn:fleetform:association:p:n:a:b:1:2:-3",
+            "urn:other:p:n:a:b:1:2:3",
         ] {
             assert_eq!(text.parse::<Bond>(), Err(InvalidBond), "{text}");
         }

@@ -277,7 +277,7 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let request = CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
         let key = DeviceKey::from_request(&request).unwrap();
-        let bond = Bond { instance: "uid".into(), association: "a".into(), epoch: 0, sequence: 1 };
+        let bond = Bond::example("a");
         let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now().as_second()).unwrap()));
         for (ring, number) in [(&announced, 1), (&serving, 2)] {
             let life = SignedDuration::from_hours(1);

@@ -17,7 +17,7 @@ use super::attempts::Try;
 use super::evidence::Known;
 use super::refusal::failed;
 use super::{Gateway, limited, live, rotation};
-use crate::cache::Name;
+use crate::cache::{Found, Name, version_of};
 use crate::controllers::device::redeem;
 use crate::crypto::{Bond, DeviceKey};
 use crate::error::Class;
@@ -283,11 +283,20 @@ impl Gateway {
             tracing::error!(device = %Name::of(device), "an active instance has no time of activation or no configuration");
             return Err(system_error());
         };
+        let project = match self.context.world.project(&Name::of(device).namespace) {
+            Found::Here(project) => project.metadata.uid.clone().unwrap_or_default(),
+            Found::Unreadable(_) | Found::Absent => {
+                return Err(Refusal::unavailable("the device belongs to no project just now; ask again"));
+            }
+        };
         let bond = Bond {
+            project,
+            name: Name::of(device).name,
             instance: device.metadata.uid.clone().unwrap_or_default(),
             association: association.id.clone(),
             epoch: association.epoch,
             sequence: association.sequence,
+            revision: version_of(device),
         };
         let ring = self.context.authorities.ring();
         let life = self.context.settings.gateway.certificate_life;

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::{Extension, Json as Answer};
 use fleetform_crds::device_instance::ConfigurationStatus;
 use fleetform_crds::{DeviceInstance, DeviceInstanceStatus};
-use fleetform_domain::configuration::DeviceType;
+use fleetform_domain::configuration::{DeviceType, OperationMode};
 use fleetform_domain::operation::CommandKind;
 use fleetform_domain::transition::{Connectivity, Health};
 use fleetform_domain::wire::{
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::Gateway;
+use super::people::is_reader;
 use super::report::Report;
 use super::sensors::{self, Heard};
 use super::table::Trust;
@@ -69,6 +70,7 @@ fn shows(status: &DeviceInstanceStatus, report: &Report) -> bool {
         || status.failed_health_checks == presence::names_of(&report.failed_health_checks);
     noted
         && checks
+        && presence::clock_is_off(status) == report.clock_is_off
         && refused
         && update == presence::software_update(report)
         && lock_shows(status, report)
@@ -153,11 +155,19 @@ impl Gateway {
         let sensors_revision = sensors.as_ref().and_then(|sensors| sensors.revision.clone());
         let namespace = &Name::of(&*device).namespace;
         let users_step = self.context.people.step(namespace);
-        let report = Report { users_step, ..Report::new(request, self.context.clock.now()) };
+        let now = self.context.clock.now();
+        let clock_is_off = sensors.as_ref().is_some_and(|sensors| {
+            let was_off = device.status.as_ref().is_some_and(presence::clock_is_off);
+            sensors::clock_is_off(sensors.time, now, was_off)
+        });
+        let report = Report { clock_is_off, ..Report::new(request, users_step, now) };
         let shown = device.status.as_ref().is_some_and(|status| shows(status, &report));
         let held = self.context.table.list_of(&identity.bond.association);
+        let kept_before = self.context.table.kept_none_at(&identity.bond.association);
         let news = self.context.table.take(&identity.bond.association, report.clone());
-        if held.is_none_or(|(held, _)| held != report.users_revision) {
+        // A desk that keeps nothing of anybody is news to those who enrolled there since it said so last.
+        let is_desk = is_reader(&device, OperationMode::Enrollment) && report.keeps_none > kept_before;
+        if is_desk || held.is_none_or(|(held, _)| held != report.users_revision) {
             self.context.people.may_be_forgotten(namespace);
         }
         self.context.table.trusts(&identity.bond.association, trust);
@@ -302,7 +312,7 @@ mod tests {
             failed_health_checks: failed.iter().map(|name| (*name).try_into().unwrap()).collect(),
             ..CheckInRequest::new("b".try_into().unwrap(), 1, "1.0".try_into().unwrap())
         };
-        Report::new(request, jiff::Timestamp::UNIX_EPOCH)
+        Report::new(request, 0, jiff::Timestamp::UNIX_EPOCH)
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Gateway {
         let badge = candidate.profile.badge_number.clone();
         if let Some((whose, decided)) = self.decided.lock().get(&teller.event) {
             if *whose == badge {
-                return Ok(decided.clone());
+                return Ok(decided.clone().and_then(|name| self.still(&namespace, name)));
             }
             // As a device does whose disk was put back or copied.
             self.complain(&format!(
@@ -110,6 +110,13 @@ impl Gateway {
         let decision = self.decide_anew(teller, &namespace, candidate).await?;
         self.decided.lock().put(teller.event, (badge, decision.clone()));
         Ok(decision)
+    }
+
+    /// What was decided, unless the person was deleted since.
+    fn still(&self, namespace: &str, name: String) -> Decision {
+        let user = self.context.world.users.get(&Name::new(namespace, &name));
+        let is_leaving = user.is_none_or(|user| user.metadata.deletion_timestamp.is_some());
+        if is_leaving { Err(EnrollmentFailure::UnEnrollmentInProgress) } else { Ok(name) }
     }
 
     /// UID of the project, which names and seals go by.
@@ -130,7 +137,7 @@ impl Gateway {
         let name = Name::new(namespace, user_name(&context.activation_key, &project, badge));
         let there = context.world.users.find(&name);
         match there {
-            Found::Here(user) if is_of(&user, teller) => return Ok(Ok(name.name)),
+            Found::Here(user) if is_of(&user, teller) => return Ok(taken(&user, teller, &name)),
             _ if !serves(teller.device, OperationMode::Enrollment) => {
                 return Ok(Err(EnrollmentFailure::NotAnEnrollmentDevice));
             }
@@ -172,10 +179,10 @@ fn is_of(user: &EnrolledUser, teller: &Teller<'_>) -> bool {
 
 /// What it means that there is a user of this badge.
 fn taken(user: &EnrolledUser, teller: &Teller<'_>, name: &Name) -> Decision {
-    if is_of(user, teller) {
-        Ok(name.name.clone())
-    } else if user.metadata.deletion_timestamp.is_some() {
+    if user.metadata.deletion_timestamp.is_some() {
         Err(EnrollmentFailure::UnEnrollmentInProgress)
+    } else if is_of(user, teller) {
+        Ok(name.name.clone())
     } else {
         Err(EnrollmentFailure::BadgeAlreadyEnrolled)
     }

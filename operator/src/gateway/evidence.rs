@@ -48,6 +48,11 @@ pub(crate) fn instance_evidence(device: &DeviceInstance) -> InstanceEvidence<'_>
     }
 }
 
+/// Whether the instance was deleted, and is there only until something has let go of it.
+pub(crate) fn is_going(device: &DeviceInstance) -> bool {
+    device.metadata.deletion_timestamp.is_some()
+}
+
 /// The code that a Secret's metadata tells of, if it belongs to this very instance.
 fn code_of(device: &DeviceInstance, secret: Option<&SecretMeta>) -> Option<LiveCode> {
     let secret = CodeSecretMeta::read(secret?)?;
@@ -74,7 +79,8 @@ impl Known {
     /// What the cache knows.
     pub(super) fn cached(context: &Context, token: Token, hash: TokenHash) -> Result<Self> {
         let world = &context.world;
-        let device = world.device_by_uid(&token.instance.to_string());
+        // One that is being deleted takes no device any more.
+        let device = world.device_by_uid(&token.instance.to_string()).filter(|device| !is_going(device));
         let secret = device.as_ref().and_then(|device| world.secrets.get(&code_name(device)));
         let code = device.as_ref().and_then(|device| code_of(device, secret.as_deref()));
         let site = site_of(context, device.as_deref())?;
@@ -85,7 +91,8 @@ impl Known {
     pub(super) async fn refreshed(self, context: &Context) -> Result<Self> {
         let Some(known) = &self.device else { return Ok(self) };
         let stored = live::device(&context.client, &Name::of(&**known)).await?;
-        let Some(device) = stored.filter(|stored| stored.metadata.uid == known.metadata.uid) else {
+        let is_same = |stored: &DeviceInstance| stored.metadata.uid == known.metadata.uid && !is_going(stored);
+        let Some(device) = stored.filter(is_same) else {
             return Ok(Self { device: None, site: None, address: None, code: None, ..self });
         };
         context.world.own_device(device.clone());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fleetform_crds::{DeviceInstance, EnrolledUser, Site};
 use fleetform_domain::address::PostalAddress;
 use k8s_openapi::api::core::v1::Secret;
+use kube::api::ListParams;
 use kube::{Api, Client};
 
 use crate::cache::{Name, SecretMeta};
@@ -19,6 +20,25 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn device(client: &Client, name: &Name) -> Result<Option<DeviceInstance>> {
     let api: Api<DeviceInstance> = Api::namespaced(client.clone(), &name.namespace);
     bounded(format!("read the DeviceInstance {name}"), api.get_opt(&name.name)).await
+}
+
+/// What the API server holds under the name of a device instance.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The instance, if there is one.
+    pub device: Option<DeviceInstance>,
+    /// The revision of the store that says so; 0 when it does not say.
+    pub revision: u64,
+}
+
+/// What is stored under this name now, and when that was true. A list tells both, and where the kind itself is not there it is an
+/// error, not an absence.
+pub async fn stored(client: &Client, name: &Name) -> Result<Stored> {
+    let api: Api<DeviceInstance> = Api::namespaced(client.clone(), &name.namespace);
+    let only = ListParams::default().fields(&format!("metadata.name={}", name.name));
+    let list = bounded(format!("look for the DeviceInstance {name}"), api.list(&only)).await?;
+    let revision = list.metadata.resource_version.as_deref().and_then(|revision| revision.parse().ok());
+    Ok(Stored { device: list.items.into_iter().next(), revision: revision.unwrap_or(0) })
 }
 
 /// The enrolled user of this name as it is stored now.

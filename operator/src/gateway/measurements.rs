@@ -11,7 +11,8 @@ use fleetform_domain::activation::Phase;
 use fleetform_domain::id::ResourceId;
 use fleetform_domain::machines::{MachineState, Reading, Taken, Verdict};
 use fleetform_domain::wire::{
-    MAX_MEASUREMENTS, Measurement, MeasurementRefusal, MeasurementsRequest, MeasurementsResponse, RefusedMeasurement,
+    DeviceText, MAX_MEASUREMENTS, Measurement, MeasurementRefusal, MeasurementsRequest, MeasurementsResponse,
+    RefusedMeasurement,
 };
 
 use jiff::Timestamp;
@@ -21,7 +22,7 @@ use super::sensors::Heard;
 use crate::cache::{Found, Kind, Name};
 use crate::controllers::sensor::plan::is_paired_as_declared;
 use crate::crypto::DeviceIdentity;
-use crate::measurements::Pairing;
+use crate::measurements::{Pairing, Place};
 use crate::people::holders::is_locked;
 use crate::queue::Key;
 use crate::server::{Json, Peer, Refusal};
@@ -61,18 +62,32 @@ impl Gateway {
         }
         let now = self.context.clock.now();
         let mut outcome = Outcome::default();
-        let mut by_sensor: HashMap<&ResourceId, Vec<(u32, Reading)>> = HashMap::new();
+        let mut by_sensor: HashMap<&ResourceId, Vec<(u32, &DeviceText, Reading)>> = HashMap::new();
         for (measurement, index) in measurements.iter().zip(0..) {
             match reading(measurement, now) {
-                Some(reading) => by_sensor.entry(&measurement.device_instance_id).or_default().push((index, reading)),
+                Some(reading) => {
+                    let readings = by_sensor.entry(&measurement.device_instance_id).or_default();
+                    readings.push((index, &measurement.place, reading));
+                }
                 None => outcome.refuse(index, MeasurementRefusal::OutOfRange),
             }
         }
         for (id, readings) in by_sensor {
-            match self.sensor(id, &gateway, &identity)? {
-                Some((sensor, pairing)) => self.take(&sensor, id, &pairing, &readings, &mut outcome),
-                None => readings.iter().for_each(|(index, _)| outcome.refuse(*index, MeasurementRefusal::NotPaired)),
+            let Some((sensor, pairing)) = self.sensor(id, &gateway, &identity)? else {
+                for (index, ..) in readings {
+                    outcome.refuse(index, MeasurementRefusal::NotPaired);
+                }
+                continue;
+            };
+            let mut here = Vec::with_capacity(readings.len());
+            for (index, place, reading) in readings {
+                if place == pairing.place.as_text() {
+                    here.push((index, reading));
+                } else {
+                    outcome.refuse(index, MeasurementRefusal::AtAnotherPlace);
+                }
             }
+            self.take(&sensor, id, &pairing, &here, &mut outcome);
         }
         outcome.refused.sort_by_key(|refused| refused.index);
         self.context.metrics.measurements("taken", outcome.taken);
@@ -102,19 +117,24 @@ impl Gateway {
             Found::Absent => return Ok(None),
         };
         let place = sensor.spec.configuration.as_ref().and_then(|configuration| configuration.sensor.as_ref());
-        let carrier = place.map(|place| Name::new(&name.namespace, &place.gateway_ref.name));
-        let (expected, epoch) = (sensor.spec.activation.expected_asset_tag_id.clone(), sensor.spec.activation.epoch);
+        let (Some(place), Some(asset_tag)) = (place, sensor.spec.activation.expected_asset_tag_id.clone()) else {
+            return Ok(None);
+        };
+        let carrier = Name::new(&name.namespace, &place.gateway_ref.name);
+        let epoch = sensor.spec.activation.epoch;
         // One that something stands in the way of is not on the gateway's list.
         let listed = matches!(sensor.phase(), Phase::ReadyForActivation | Phase::Active);
-        let here = listed && carrier == Some(Name::of(gateway));
-        let (Some(asset_tag), true) = (expected, here) else { return Ok(None) };
+        if !listed || carrier != Name::of(gateway) {
+            return Ok(None);
+        }
+        let place = Place::new(&place.asset_ref.name, &place.position);
         let association = &identity.bond.association;
         let is_paired = match self.context.table.sensor(association, id, self.context.clock.now()) {
             Heard::Paired(report) => report.asset_tag_id.as_str() == asset_tag && report.epoch == epoch,
             Heard::NotPaired => false,
             Heard::Unknown => is_paired_as_declared(&sensor),
         };
-        let pairing = Pairing { association: association.clone(), asset_tag, epoch };
+        let pairing = Pairing { association: association.clone(), asset_tag, epoch, place };
         Ok(is_paired.then_some((sensor, pairing)))
     }
 
@@ -137,12 +157,12 @@ impl Gateway {
             }
         }
         if outcome.taken > before {
-            self.look_at_machine(sensor, id);
+            self.look_at_machine(sensor, id, &pairing.place);
         }
     }
 
     /// Has the machine looked at when what its sensor measured says another thing of it than its status shows.
-    fn look_at_machine(&self, sensor: &DeviceInstance, id: &ResourceId) {
+    fn look_at_machine(&self, sensor: &DeviceInstance, id: &ResourceId, mounted: &Place) {
         let Some(place) = sensor.spec.configuration.as_ref().and_then(|configuration| configuration.sensor.as_ref())
         else {
             return;
@@ -150,9 +170,8 @@ impl Gateway {
         let name = Name::new(Name::of(sensor).namespace, &place.asset_ref.name);
         let Some(asset) = self.context.world.assets.get(&name) else { return };
         let position = asset.position(&place.position);
-        let after = position.and_then(|position| position.judged_from.as_ref()).map(|time| time.0);
         let known = asset.known_of(&place.position, &Name::of(sensor).name);
-        let verdict = self.context.measurements.judge(id, &asset.limits(), after, known);
+        let verdict = self.context.measurements.judge(id, mounted, &asset.limits(), known);
         let is_news = |verdict: &Verdict| {
             let Some(position) = position else { return true };
             // Somebody may have deleted the alert that was open.
@@ -181,6 +200,7 @@ impl Outcome {
 const fn name_of(reason: MeasurementRefusal) -> &'static str {
     match reason {
         MeasurementRefusal::NotPaired => "not-paired",
+        MeasurementRefusal::AtAnotherPlace => "at-another-place",
         MeasurementRefusal::OutOfRange => "out-of-range",
         MeasurementRefusal::TooOld => "too-old",
     }
@@ -196,6 +216,7 @@ mod tests {
             let measurement = Measurement {
                 device_instance_id: "12345678901234".parse().unwrap(),
                 sequence: 1,
+                place: "a".try_into().unwrap(),
                 time: jiff::Timestamp::UNIX_EPOCH,
                 velocity_rms_mm_per_s: velocity,
                 temperature_celsius: temperature,

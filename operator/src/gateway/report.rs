@@ -33,6 +33,10 @@ pub struct Report {
     pub users_revision: Option<DeviceText>,
     /// The step that the list itself was at when it said so.
     pub users_step: u64,
+    /// Of a gateway: whether its clock shows another time than ours.
+    pub clock_is_off: bool,
+    /// The step that the list was at when it said last that it keeps no enrollment with palms, this time or before.
+    pub keeps_none: Option<u64>,
     /// Whether starts of it come alternately: two devices report with one key.
     pub interleaved: bool,
     /// Commands that it was told of, and when.
@@ -40,8 +44,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// The report that a check-in makes.
-    pub fn new(check_in: CheckInRequest, seen: Timestamp) -> Self {
+    /// The report that a check-in makes; `users_step` is the step that the list of enrolled users is at.
+    pub fn new(check_in: CheckInRequest, users_step: u64, seen: Timestamp) -> Self {
         Self {
             seen,
             boot_id: check_in.boot_id,
@@ -57,7 +61,9 @@ impl Report {
                 Box::new(SoftwareUpdate { percent, ..update })
             }),
             users_revision: check_in.enrolled_users_revision,
-            users_step: 0,
+            users_step,
+            keeps_none: (!check_in.keeps_enrollments).then_some(users_step),
+            clock_is_off: false,
             interleaved: false,
             told: Vec::new(),
         }
@@ -72,6 +78,7 @@ impl Report {
             && self.completed == other.completed
             && self.refused == other.refused
             && self.update == other.update
+            && self.clock_is_off == other.clock_is_off
             && self.interleaved == other.interleaved
     }
 }

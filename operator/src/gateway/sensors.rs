@@ -16,11 +16,23 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use crate::cache::{Name, World};
+use crate::measurements::Place;
 use crate::server::Refusal;
 
 /// Most changes that are taken of one sensor in an hour: each may be a write. A gateway with many sensors has many changes, so
 /// they are not counted together with its own.
 const CHANGES_PER_HOUR: u32 = 30;
+
+/// A gateway's clock is off when it shows a time that is further than this from ours: more than an answer may take on its way.
+const CLOCK_IS_OFF: SignedDuration = SignedDuration::from_secs(60);
+
+/// A clock that was off is right again when it is no further from ours than this: so one at the limit is said once.
+const CLOCK_IS_RIGHT: SignedDuration = SignedDuration::from_secs(30);
+
+/// Whether the clock of a gateway is off that shows this time at `now`, when it `was_off` so far.
+pub(super) fn clock_is_off(shows: Timestamp, now: Timestamp, was_off: bool) -> bool {
+    now.duration_since(shows).abs() > if was_off { CLOCK_IS_RIGHT } else { CLOCK_IS_OFF }
+}
 
 /// What is known of a sensor by its gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +134,7 @@ fn wanted_sensor(sensor: &DeviceInstance) -> Option<WantedSensor> {
         device_instance_id: ResourceId::of(sensor.metadata.uid.as_deref()?),
         asset_tag_id: sensor.spec.activation.expected_asset_tag_id.as_deref()?.try_into().ok()?,
         epoch: sensor.spec.activation.epoch,
+        place: Place::new(&place.asset_ref.name, &place.position).as_text().clone(),
         measurement_interval_seconds: place.measurement_interval_seconds,
     })
 }
@@ -192,8 +205,17 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_is_off_beyond_a_minute_and_right_again_within_half_of_one() {
+        let off = |seconds, was_off| clock_is_off(at(0) + SignedDuration::from_secs(seconds), at(0), was_off);
+        for seconds in [-60, -31, 31, 60] {
+            assert!(!off(seconds, false) && off(seconds, true), "{seconds} s: as it was");
+        }
+        assert!(off(-61, false) && off(61, false) && !off(-30, true) && !off(30, true));
+    }
+
+    #[test]
     fn only_gateways_have_sensors_and_not_too_many() {
-        let many = |count| Some(SensorsReport { revision: None, sensors: vec![report("a", true); count] });
+        let many = |count| Some(SensorsReport { time: at(0), revision: None, sensors: vec![report("a", true); count] });
         assert_eq!(checked(DeviceType::Reader, None), Ok(()));
         assert_eq!(checked(DeviceType::Gateway, many(100).as_ref()), Ok(()));
         assert!(checked(DeviceType::Gateway, many(101).as_ref()).unwrap_err().detail.contains("at most 100"));
@@ -221,6 +243,9 @@ mod tests {
             "order and phase do not matter"
         );
         assert_ne!(two.revision, list([ready(), sensor("Active", "c", 1)].into_iter()).revision);
+        let mut moved = (*ready()).clone();
+        moved.spec.configuration.as_mut().unwrap().sensor.as_mut().unwrap().position = "fan-end".into();
+        assert_ne!(one.revision, list([Arc::new(moved)].into_iter()).revision, "a gateway hears that one was moved");
         let revision = two.revision.clone();
         assert_eq!(told(two.clone(), revision.as_ref()), None);
         assert_eq!(told(two.clone(), one.revision.as_ref()), Some(two.clone()));

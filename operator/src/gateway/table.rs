@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::report::Report;
 use super::sensors::{Heard, SensorsHeard};
+use crate::recent::Recent;
 
 /// Most changes of its state that are taken of one device in an hour. An update makes a handful.
 const CHANGES_PER_HOUR: u32 = 30;
@@ -22,6 +23,9 @@ const REDEEM_TAKES: SignedDuration = SignedDuration::from_secs(45);
 
 /// More sites than this are remembered only while a code of theirs may be being redeemed.
 const KEPT_REDEEMS: usize = 1024;
+
+/// So many associations are remembered whose device has heard that they have ended.
+const KEPT_ENDS: usize = 64 * 1024;
 
 /// Whom a device trusts, and who vouches for it. That is between it and the gateway: nothing of it is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +54,7 @@ pub struct DeviceTable {
     silent_after: SignedDuration,
     entries: Mutex<HashMap<String, Entry>>,
     redeeming: Mutex<HashMap<String, Timestamp>>,
+    ended: Mutex<Recent<String, ()>>,
 }
 
 #[derive(Debug)]
@@ -82,6 +87,7 @@ impl Entry {
     /// Carries over what is known of the device beyond its report.
     fn complete(&mut self, report: &mut Report) {
         report.told.clone_from(&self.report.told);
+        report.keeps_none = report.keeps_none.max(self.report.keeps_none);
         report.interleaved = self.report.interleaved;
         if self.report.boot_id != report.boot_id {
             report.interleaved |= self.earlier_boots.contains(&report.boot_id);
@@ -109,6 +115,7 @@ impl DeviceTable {
             silent_after: SignedDuration::from_secs(i64::from(check_in_seconds) * 3),
             entries: Mutex::new(HashMap::new()),
             redeeming: Mutex::new(HashMap::new()),
+            ended: Mutex::new(Recent::new(KEPT_ENDS)),
         }
     }
 
@@ -165,6 +172,7 @@ impl DeviceTable {
             // Whom it knows makes no write.
             entry.report.users_revision = report.users_revision;
             entry.report.users_step = report.users_step;
+            entry.report.keeps_none = report.keeps_none;
             was_silent
         }
     }
@@ -250,6 +258,11 @@ impl DeviceTable {
         entries.get(association).map(|entry| (entry.report.users_revision.clone(), entry.report.users_step))
     }
 
+    /// The step that the list was at when the device said last that it keeps no enrollment with palms.
+    pub fn kept_none_at(&self, association: &str) -> Option<u64> {
+        self.entries.lock().get(association).and_then(|entry| entry.report.keeps_none)
+    }
+
     /// The associations that have become silent since the last call.
     pub fn newly_silent(&self, now: Timestamp) -> Vec<String> {
         let mut entries = self.entries.lock();
@@ -296,6 +309,17 @@ impl DeviceTable {
         self.entries.lock().retain(|association, _| lives(association));
     }
 
+    /// The device hears that its association has ended.
+    pub fn end(&self, association: &str) {
+        self.forget(association);
+        self.ended.lock().put(association.to_owned(), ());
+    }
+
+    /// Whether the device has heard, from this process, that its association has ended.
+    pub fn has_heard_end(&self, association: &str) -> bool {
+        self.ended.lock().get(&association.to_owned()).is_some()
+    }
+
     /// Forgets an association that has ended.
     pub fn forget(&self, association: &str) {
         self.entries.lock().remove(association);
@@ -324,6 +348,8 @@ mod tests {
             update: None,
             users_revision: None,
             users_step: 0,
+            clock_is_off: false,
+            keeps_none: Some(second.unsigned_abs()),
             interleaved: false,
             told: Vec::new(),
         }
@@ -431,6 +457,18 @@ mod tests {
         let (list, step) = table.list_of("a").unwrap();
         assert_eq!((list.unwrap().as_str(), step), ("r60", 60));
         assert_eq!(table.list_of("b"), None);
+    }
+
+    #[test]
+    fn that_a_desk_keeps_nothing_of_anybody_is_remembered() {
+        let table = DeviceTable::new(10);
+        table.take("a", Report { keeps_none: None, ..report(0, None) });
+        assert_eq!(table.kept_none_at("a"), None);
+        table.take("a", report(1, None));
+        table.take("a", Report { keeps_none: None, ..report(2, None) });
+        assert_eq!(table.kept_none_at("a"), Some(1), "what it keeps now is of somebody later");
+        assert!(!table.take("a", report(3, None)), "nothing of it is stored");
+        assert_eq!(table.kept_none_at("a"), Some(3));
     }
 
     #[test]

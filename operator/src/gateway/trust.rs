@@ -5,26 +5,36 @@ use std::sync::Arc;
 use fleetform_crds::DeviceInstance;
 use fleetform_domain::problem::ProblemCode;
 
-use super::evidence::instance_evidence;
+use super::evidence::{instance_evidence, is_going};
+use super::live::Stored;
 use super::{Gateway, limited, live};
-use crate::cache::Name;
+use crate::cache::{Kind, Name};
 use crate::crypto::DeviceIdentity;
+use crate::queue::Key;
 use crate::server::{Peer, Refusal};
 
 /// Whether the association of this certificate is the live one of `device`.
 pub(super) fn holds(device: &DeviceInstance, identity: &DeviceIdentity) -> bool {
     device.metadata.uid.as_ref() == Some(&identity.bond.instance)
+        && !is_going(device)
         && instance_evidence(device).live_association().is_some_and(|association| {
             association.id == identity.bond.association && association.device_key_sha256 == identity.key_sha256
         })
 }
 
-/// Whether `stored`, read live, proves that the association of this certificate has ended: the same instance has moved on
-/// to a later epoch or sequence. Anything else may be a lagging read, a restored backup or an outage.
-pub(super) fn proves_end(stored: &DeviceInstance, identity: &DeviceIdentity) -> bool {
-    let instance = instance_evidence(stored);
-    stored.metadata.uid.as_ref() == Some(&identity.bond.instance)
-        && (instance.epoch > identity.bond.epoch || instance.sequence > identity.bond.sequence)
+/// Whether what is stored under the instance's name, read live, proves that the association of this certificate has ended: the same
+/// instance was deleted or has moved on to a later epoch or sequence; or it is not there any more. A store that is older than the
+/// association proves nothing: it is a backup that was restored, of before the instance was made. Once such a store has grown older
+/// than the association the instance counts as gone: nothing but a later backup can bring it back.
+pub(super) fn proves_end(stored: &Stored, identity: &DeviceIdentity) -> bool {
+    let bond = &identity.bond;
+    match stored.device.as_ref().filter(|device| device.metadata.uid.as_ref() == Some(&bond.instance)) {
+        Some(device) => {
+            let instance = instance_evidence(device);
+            is_going(device) || instance.epoch > bond.epoch || instance.sequence > bond.sequence
+        }
+        None => bond.revision > 0 && stored.revision >= bond.revision,
+    }
 }
 
 impl Gateway {
@@ -65,22 +75,33 @@ impl Gateway {
         }
         let unavailable =
             || Refusal::unavailable("the gateway cannot tell yet whether the association is good; ask again");
-        let known = world.device_by_uid(&identity.bond.instance).ok_or_else(unavailable)?;
-        let stored =
-            live::device(&self.context.client, &Name::of(&*known)).await.map_err(|error| self.not_served(&error))?;
-        let stored = stored.ok_or_else(unavailable)?;
-        if holds(&stored, identity) {
-            world.own_device(stored.clone());
-            return Ok(Arc::new(stored));
+        let name = self.name_of(identity).ok_or_else(unavailable)?;
+        let stored = live::stored(&self.context.client, &name).await.map_err(|error| self.not_served(&error))?;
+        if let Some(device) = stored.device.as_ref().filter(|device| holds(device, identity)) {
+            world.own_device(device.clone());
+            return Ok(Arc::new(device.clone()));
         }
         if !proves_end(&stored, identity) {
             return Err(unavailable());
         }
-        self.context.table.forget(&identity.bond.association);
+        self.context.table.end(&identity.bond.association);
+        // Who is leaving may have been waiting for that, and so may an instance that was deleted.
+        self.context.people.may_be_forgotten(&name.namespace);
+        self.context.queue.add(Key::new(Kind::DeviceInstance, name));
         Err(Refusal::new(
             ProblemCode::AssociationEnded,
             "the association has ended: wipe keys, configuration and biometrics; the device can be activated again",
         ))
+    }
+
+    /// Where the instance of this certificate is, or was. `None` where that project is not there, or not the one that it was: then
+    /// this is another cluster, or what was restored of one, and tells nothing of the instance.
+    fn name_of(&self, identity: &DeviceIdentity) -> Option<Name> {
+        let (world, bond) = (&self.context.world, &identity.bond);
+        match world.device_by_uid(&bond.instance) {
+            Some(known) => Some(Name::of(&*known)),
+            None => Some(Name::new(world.namespace_of_project(&bond.project)?, &bond.name)),
+        }
     }
 }
 
@@ -93,7 +114,7 @@ mod tests {
 
     fn identity() -> DeviceIdentity {
         DeviceIdentity {
-            bond: Bond { instance: "uid".into(), association: "assoc".into(), epoch: 2, sequence: 5 },
+            bond: Bond::example("assoc"),
             key: Vec::new(),
             key_sha256: "key".into(),
             issuer: None,
@@ -130,12 +151,32 @@ mod tests {
         assert!(!holds(&device("uid", "Active", 2, 5, Some("assoc")), &other_key));
     }
 
+    fn stored(device: Option<DeviceInstance>, revision: u64) -> Stored {
+        Stored { device, revision }
+    }
+
     #[test]
     fn an_end_takes_positive_proof() {
-        assert!(proves_end(&device("uid", "Active", 3, 5, Some("assoc")), &identity()), "a later epoch");
-        assert!(proves_end(&device("uid", "ReadyForActivation", 2, 6, None), &identity()), "a later sequence");
-        assert!(!proves_end(&device("other", "Active", 9, 9, Some("assoc")), &identity()), "another instance");
-        assert!(!proves_end(&device("uid", "ReadyForActivation", 2, 5, None), &identity()), "a lost status");
-        assert!(!proves_end(&device("uid", "NeedsConfiguration", 0, 0, None), &identity()), "an older state");
+        let proves = |device: DeviceInstance| proves_end(&stored(Some(device), 90), &identity());
+        assert!(proves(device("uid", "Active", 3, 5, Some("assoc"))), "a later epoch");
+        assert!(proves(device("uid", "ReadyForActivation", 2, 6, None)), "a later sequence");
+        assert!(!proves(device("uid", "ReadyForActivation", 2, 5, None)), "a lost status");
+        assert!(!proves(device("uid", "NeedsConfiguration", 0, 0, None)), "an older state");
+        let mut going = device("uid", "Active", 2, 5, Some("assoc"));
+        going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::MIN));
+        assert!(proves(going.clone()) && !holds(&going, &identity()), "it was deleted");
+    }
+
+    #[test]
+    fn what_is_not_there_is_gone_if_who_says_so_is_not_older_than_the_association() {
+        let another = || Some(device("other", "Active", 9, 9, Some("assoc")));
+        for found in [None, another()] {
+            assert!(proves_end(&stored(found.clone(), 100), &identity()));
+            assert!(proves_end(&stored(found.clone(), 101), &identity()));
+            assert!(!proves_end(&stored(found.clone(), 99), &identity()), "a backup of before was restored");
+            assert!(!proves_end(&stored(found.clone(), 0), &identity()), "it does not say when");
+            let unknown = DeviceIdentity { bond: Bond { revision: 0, ..Bond::example("assoc") }, ..identity() };
+            assert!(!proves_end(&stored(found, 100), &unknown), "nor does the certificate");
+        }
     }
 }

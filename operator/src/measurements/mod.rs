@@ -2,12 +2,13 @@
 //! business of whoever reads the metrics.
 //!
 //! # Guarantees
-//! Memory is bounded: 12 KiB for each sensor that is paired. A measurement that comes twice counts once.
+//! Memory is bounded: 16 KiB for each sensor that is paired. A measurement that comes twice counts once.
 
 mod series;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fleetform_domain::id::ResourceId;
@@ -16,8 +17,8 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::server::{Allowance, RateLimiter};
-pub use series::Pairing;
 use series::Series;
+pub use series::{Cursor, Pairing, Place};
 
 /// Sensors are divided among so many locks.
 const SHARDS: usize = 32;
@@ -36,6 +37,8 @@ const KEPT_POSITIONS: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Measurements {
     hasher: RandomState,
+    /// How many series there were: they are told from each other, and from those of other processes.
+    series: AtomicU64,
     shards: [Mutex<HashMap<ResourceId, Series>>; SHARDS],
     better: RateLimiter,
 }
@@ -44,6 +47,7 @@ impl Default for Measurements {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
+            series: AtomicU64::new(0),
             shards: std::array::from_fn(|_| Mutex::default()),
             better: RateLimiter::new(BETTER_BURST, BETTER_INTERVAL, KEPT_POSITIONS),
         }
@@ -59,25 +63,28 @@ impl Measurements {
     /// Takes measurements of one sensor, which is paired so; what became of each, in their order.
     pub fn take(&self, sensor: &ResourceId, pairing: &Pairing, readings: &[Reading], now: Timestamp) -> Vec<Taken> {
         let mut shard = self.shard(sensor).lock();
-        if let Some(series) = shard.get_mut(sensor) {
-            return series.take(pairing, readings, now);
+        if let Some(series) = shard.get_mut(sensor).filter(|series| series.is_paired_so(pairing)) {
+            return series.take(readings, now);
         }
-        let mut series = Series::new(pairing.clone());
-        let taken = series.take(pairing, readings, now);
+        let id = self.hasher.hash_one(self.series.fetch_add(1, Ordering::Relaxed));
+        let mut series = Series::new(id, pairing.clone());
+        let taken = series.take(readings, now);
         shard.insert(sensor.clone(), series);
         taken
     }
 
-    /// What the measurements of a sensor say, as far as they were taken after `after`, of a position of which this is `known`.
-    pub fn judge(
-        &self,
-        sensor: &ResourceId,
-        limits: &Limits,
-        after: Option<Timestamp>,
-        known: MachineState,
-    ) -> Option<Verdict> {
+    /// What a sensor's measurements at this place say of it, as far as they count there, when this is `known` of it.
+    pub fn judge(&self, sensor: &ResourceId, place: &Place, limits: &Limits, known: MachineState) -> Option<Verdict> {
         let shard = self.shard(sensor).lock();
-        judge(shard.get(sensor)?.readings(), limits, after, known)
+        judge(shard.get(sensor).filter(|series| series.is_of(place))?.judged(), limits, known)
+    }
+
+    /// An alert about this place was right, and is resolved: what the sensor has measured there so far says nothing of the machine as it
+    /// is now. What comes later counts, whatever its gateway's clock shows.
+    pub fn judge_anew(&self, sensor: &ResourceId, place: &Place) {
+        if let Some(series) = self.shard(sensor).lock().get_mut(sensor).filter(|series| series.is_of(place)) {
+            series.judge_anew();
+        }
     }
 
     /// When a sensor was heard last: when a measurement came, whenever it was taken.
@@ -85,27 +92,23 @@ impl Measurements {
         Some(self.shard(sensor).lock().get(sensor)?.heard())
     }
 
-    /// The last measurement of a sensor.
-    pub fn latest(&self, sensor: &ResourceId) -> Option<Reading> {
-        self.shard(sensor).lock().get(sensor)?.readings().next_back().copied()
-    }
-
-    /// The last `limit` measurements of a sensor that were taken after `since`, by their sequence numbers.
-    pub fn recent(&self, sensor: &ResourceId, since: Option<Timestamp>, limit: usize) -> Vec<Reading> {
+    /// The last measurement of a sensor at this place.
+    pub fn latest(&self, sensor: &ResourceId, place: &Place) -> Option<Reading> {
         let shard = self.shard(sensor).lock();
-        let since = since.map(Timestamp::as_millisecond);
-        let readings = shard.get(sensor).into_iter().flat_map(|series| series.readings().rev());
-        let later = readings.filter(|reading| since.is_none_or(|since| reading.millisecond > since));
-        let mut recent: Vec<Reading> = later.take(limit).copied().collect();
-        recent.reverse();
-        recent
+        shard.get(sensor).filter(|series| series.is_of(place))?.readings().next_back().copied()
     }
 
-    /// What a sensor has measured says nothing of where it is now. It counts on.
-    pub fn start_anew(&self, sensor: &ResourceId) {
-        if let Some(series) = self.shard(sensor).lock().get_mut(sensor) {
-            series.start_anew();
-        }
+    /// At most `limit` measurements of a sensor at this place by their sequence numbers: the last ones, or with `after` those that came
+    /// first after it; and what to ask for after them. None when nothing was measured there.
+    pub fn recent(
+        &self,
+        sensor: &ResourceId,
+        place: &Place,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Option<(Vec<Reading>, Cursor)> {
+        let shard = self.shard(sensor).lock();
+        Some(shard.get(sensor).filter(|series| series.is_of(place))?.recent(after, limit))
     }
 
     /// A sensor is no longer paired.
@@ -153,7 +156,15 @@ mod tests {
     }
 
     fn pairing(epoch: i64) -> Pairing {
-        Pairing { association: "a".into(), asset_tag: "VT-0001".into(), epoch }
+        Pairing { epoch, ..at_place(&drive_end()) }
+    }
+
+    fn at_place(place: &Place) -> Pairing {
+        Pairing { association: "a".into(), asset_tag: "VT-0001".into(), epoch: 0, place: place.clone() }
+    }
+
+    fn drive_end() -> Place {
+        Place::new("pump", "drive-end")
     }
 
     fn readings(sequences: std::ops::RangeInclusive<i64>) -> Vec<Reading> {
@@ -173,36 +184,75 @@ mod tests {
         assert_eq!(measurements.take(&id(), &pairing(0), &readings(2..=3), at(6)), [Taken::Repeated, Taken::New]);
         assert_eq!(measurements.heard(&id()), Some(at(6)));
         assert_eq!(measurements.take(&id(), &pairing(1), &readings(1..=1), at(7)), [Taken::New], "paired anew");
-        assert_eq!(measurements.recent(&id(), None, 512).len(), 1);
+        assert_eq!(measurements.recent(&id(), &drive_end(), None, 512).unwrap().0.len(), 1);
         measurements.forget(&id());
         assert_eq!(measurements.take(&id(), &pairing(1), &readings(1..=1), at(8)), [Taken::New]);
         measurements.clear();
-        assert_eq!((measurements.latest(&id()), measurements.heard(&id())), (None, None));
+        assert_eq!((measurements.latest(&id(), &drive_end()), measurements.heard(&id())), (None, None));
     }
 
+    const LIMITS: Limits = Limits { class: MachineClass::ClassII, temperature: None };
+
     #[test]
-    fn what_was_measured_elsewhere_says_nothing_and_is_not_taken_again() {
+    fn what_was_measured_elsewhere_says_nothing_of_a_place() {
         let measurements = Measurements::default();
         measurements.take(&id(), &pairing(0), &readings(1..=3), at(5));
-        let limits = Limits { class: MachineClass::ClassII, temperature: None };
-        assert!(measurements.judge(&id(), &limits, None, MachineState::Unknown).is_some());
-        measurements.start_anew(&id());
-        assert_eq!(measurements.judge(&id(), &limits, None, MachineState::Unknown), None);
-        assert_eq!(measurements.take(&id(), &pairing(0), &readings(3..=4), at(6)), [Taken::TooOld, Taken::New]);
+        let fan_end = Place::new("pump", "fan-end");
+        let is_judged = |place: &Place| measurements.judge(&id(), place, &LIMITS, MachineState::Unknown).is_some();
+        let latest = |place: &Place| measurements.latest(&id(), place).map(|latest| latest.sequence);
+        assert!(is_judged(&drive_end()) && !is_judged(&fan_end));
+        assert_eq!((latest(&drive_end()), latest(&fan_end)), (Some(3), None));
+        measurements.take(&id(), &at_place(&fan_end), &readings(4..=5), at(6));
+        assert!(!is_judged(&drive_end()) && !is_judged(&fan_end), "two measurements are no run");
+        assert_eq!((latest(&drive_end()), latest(&fan_end)), (None, Some(5)));
+        measurements.take(&id(), &at_place(&fan_end), &readings(6..=6), at(7));
+        assert!(is_judged(&fan_end));
     }
 
     #[test]
-    fn recent_measurements_are_those_after_a_time_and_at_most_so_many() {
+    fn after_a_repair_what_comes_is_judged_whatever_a_clock_shows_and_charts_go_on() {
         let measurements = Measurements::default();
-        measurements.take(&id(), &pairing(0), &readings(1..=10), at(11));
-        let sequences = |since: Option<i64>, limit| {
-            let recent = measurements.recent(&id(), since.map(at), limit);
-            recent.into_iter().map(|reading| reading.sequence).collect::<Vec<_>>()
+        measurements.take(&id(), &pairing(0), &readings(1..=3), at(5));
+        measurements.judge_anew(&id(), &Place::new("pump", "fan-end"));
+        let is_judged = || measurements.judge(&id(), &drive_end(), &LIMITS, MachineState::Unknown).is_some();
+        assert!(is_judged(), "it was about another place");
+        measurements.judge_anew(&id(), &drive_end());
+        assert!(!is_judged());
+        let behind = readings(4..=6).into_iter().map(|reading| Reading { millisecond: 0, ..reading });
+        let behind: Vec<Reading> = behind.collect();
+        measurements.take(&id(), &pairing(0), &behind[..2], at(6));
+        assert!(!is_judged());
+        measurements.take(&id(), &pairing(0), &behind[2..], at(7));
+        assert!(is_judged());
+        assert_eq!(measurements.recent(&id(), &drive_end(), None, 512).unwrap().0.len(), 6);
+    }
+
+    #[test]
+    fn who_goes_on_after_an_answer_hears_of_each_measurement_once_however_late_it_comes() {
+        let measurements = Measurements::default();
+        let take = |epoch, range| measurements.take(&id(), &pairing(epoch), &readings(range), at(11));
+        let ask = |after: Option<Cursor>, limit| {
+            let (recent, next) = measurements.recent(&id(), &drive_end(), after, limit).unwrap();
+            (recent.into_iter().map(|reading| reading.sequence).collect::<Vec<_>>(), next)
         };
-        assert_eq!(sequences(Some(7), 512), [8, 9, 10]);
-        assert_eq!(sequences(None, 2), [9, 10]);
-        assert_eq!(sequences(Some(10), 2), Vec::<u64>::new());
-        assert_eq!(measurements.latest(&id()).map(|latest| latest.sequence), Some(10));
+        assert_eq!(measurements.recent(&id(), &drive_end(), None, 512), None);
+        take(0, 6..=10);
+        let (last, next) = ask(None, 2);
+        assert_eq!(last, [9, 10]);
+        assert_eq!(ask(Some(next), 512), (vec![], next));
+        take(0, 1..=5);
+        let (first, after_two) = ask(Some(next), 2);
+        assert_eq!(first, [1, 2], "those that came first, so that none is skipped");
+        assert_eq!(ask(Some(after_two), 512).0, [3, 4, 5]);
+        assert_eq!(Cursor::read(&next.to_text()), Some(next));
+        // Nobody asked for so long that the oldest are no longer kept.
+        take(0, 11..=700);
+        let (kept, end) = ask(Some(next), 512);
+        assert_eq!((kept.len(), kept[0]), (512, 189));
+        assert_eq!(ask(Some(end), 512).0, Vec::<u64>::new());
+        take(1, 1..=2);
+        assert_eq!(ask(Some(end), 512).0, [1, 2], "it has read nothing of another pairing");
+        assert_eq!(Cursor::read(&"yesterday".try_into().unwrap()), None);
     }
 
     #[test]

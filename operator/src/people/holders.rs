@@ -2,7 +2,7 @@
 
 use fleetform_crds::DeviceInstance;
 use fleetform_crds::condition::whole_second;
-use fleetform_crds::device_instance::ConfigurationStatus;
+use fleetform_crds::device_instance::{ConfigurationStatus, ENROLLED_USERS_FINALIZER};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::configuration::{DeviceType, OperationMode};
 use jiff::Timestamp;
@@ -18,26 +18,37 @@ pub fn is_locked(device: &DeviceInstance) -> bool {
     device.status.as_ref().is_some_and(|status| status.lock.is_some())
 }
 
+/// Whether the instance, once deleted, stays until its devices have forgotten their lists. Before it does, none is given out.
+pub fn is_held(device: &DeviceInstance) -> bool {
+    device.metadata.finalizers.iter().flatten().any(|found| found == ENROLLED_USERS_FINALIZER)
+}
+
 /// Whether the device is to hold a list: by the configuration that it runs, or by the one that it should run. A locked one is to hold
 /// none, as it may be in wrong hands.
 pub fn keeps_list(device: &DeviceInstance) -> bool {
+    is_held(device) && wants_list(device)
+}
+
+/// Whether the device is to hold a list as soon as the instance is held.
+pub fn wants_list(device: &DeviceInstance) -> bool {
     let Some(configuration) = entry(device) else { return false };
     let versions = [Some(configuration.desired), configuration.applied];
     let mut versions = versions.into_iter().flatten().filter_map(|number| configuration.version(number));
     !is_locked(device) && versions.any(|version| version.offline_recognition)
 }
 
-/// Whether the device may hold a list with somebody who was deleted at `deleted`, unless it says otherwise: any of its configurations
-/// let it, as far as they are remembered.
-pub fn may_hold_list(device: &DeviceInstance, deleted: Timestamp) -> bool {
+/// Whether the device may hold a list, unless it says otherwise: any of its configurations let it, as far as they are remembered.
+pub fn may_hold_list(device: &DeviceInstance) -> bool {
     let Some(configuration) = entry(device) else { return false };
-    let activated = device.status.as_ref().and_then(|status| status.device.as_ref()?.activated_at.clone());
-    if activated.is_some_and(|activated| activated.0 > whole_second(deleted).0) {
-        // It was empty when the person was on no list any more.
-        return false;
-    }
     let forgotten = configuration.history.first().is_none_or(|first| first.version > 1);
-    forgotten || configuration.history.iter().any(|version| version.offline_recognition)
+    is_held(device) && (forgotten || configuration.history.iter().any(|version| version.offline_recognition))
+}
+
+/// Whether the device may hold a list with somebody who was deleted at `deleted`, unless it says otherwise.
+pub fn may_know(device: &DeviceInstance, deleted: Timestamp) -> bool {
+    let activated = device.status.as_ref().and_then(|status| status.device.as_ref()?.activated_at.clone());
+    // Otherwise it was empty when the person was on no list any more.
+    may_hold_list(device) && activated.is_none_or(|activated| activated.0 <= whole_second(deleted).0)
 }
 
 #[cfg(test)]
@@ -58,6 +69,7 @@ mod tests {
         });
         json_patch::merge(&mut status, change);
         device.status = serde_json::from_value(status).unwrap();
+        device.metadata.finalizers = Some(vec![ENROLLED_USERS_FINALIZER.to_owned()]);
         device
     }
 
@@ -78,6 +90,8 @@ mod tests {
         ] {
             assert!(!keeps_list(&door(&change)), "{change}");
         }
+        let free = DeviceInstance { metadata: fixtures::device(&json!({})).metadata, ..door(&json!({})) };
+        assert!(wants_list(&free) && !keeps_list(&free), "it could be deleted and forgotten");
         assert!(
             keeps_list(&door(&json!({ "configuration": { "history": history(&[true, false]) } }))),
             "it still runs it"
@@ -88,16 +102,16 @@ mod tests {
     fn who_ever_kept_a_list_may_still_hold_it() {
         let (before, after) = (fixtures::noon(), fixtures::noon() - jiff::SignedDuration::from_secs(1));
         let kept = json!({ "configuration": { "desired": 3, "history": history(&[true, false, false]) } });
-        assert!(may_hold_list(&door(&kept), before));
-        assert!(!may_hold_list(&door(&kept), after), "it was activated after the deletion");
+        assert!(may_know(&door(&kept), before));
+        assert!(!may_know(&door(&kept), after), "it was activated after the deletion");
         let never = json!({ "configuration": { "history": history(&[false, false]) } });
-        assert!(!may_hold_list(&door(&never), before));
+        assert!(!may_know(&door(&never), before));
         let mut trimmed = door(&json!({ "configuration": { "history": history(&[false, false, false]) } }));
         if let Some(configuration) = trimmed.status.as_mut().and_then(|status| status.configuration.as_mut()) {
             configuration.history.remove(0);
         }
-        assert!(may_hold_list(&trimmed, before), "what is no longer remembered may have let it");
+        assert!(may_know(&trimmed, before), "what is no longer remembered may have let it");
         let lock = json!({ "id": "l", "reason": "Tamper", "since": "2026-01-01T00:00:00Z" });
-        assert!(may_hold_list(&door(&json!({ "lock": lock })), before), "a locked one did not forget by that");
+        assert!(may_know(&door(&json!({ "lock": lock })), before), "a locked one did not forget by that");
     }
 }

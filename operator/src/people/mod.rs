@@ -5,6 +5,7 @@
 //! profile is shown by a `Debug`, a log line or an error.
 
 mod follow;
+pub mod former;
 pub mod holders;
 mod list;
 mod profile;
@@ -145,6 +146,12 @@ impl Directory {
     /// the deletion was not taken yet.
     pub fn has_forgotten(&self, name: &Name, uid: &str, held: Option<&DeviceText>, heard: u64) -> Option<bool> {
         self.rolls.read().get(&name.namespace)?.has_forgotten(&name.name, uid, held, heard)
+    }
+
+    /// Whether the desk of the user, who was deleted, has nothing of their enrollment any more, as it said at step `heard` that it keeps
+    /// none. `None` when the deletion was not taken yet.
+    pub fn is_settled(&self, name: &Name, uid: &str, heard: u64) -> Option<bool> {
+        self.rolls.read().get(&name.namespace)?.is_settled(&name.name, uid, heard)
     }
 
     /// Names of the users of a namespace whom devices may still know.

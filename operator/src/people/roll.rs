@@ -47,6 +47,8 @@ pub(super) struct Person {
 #[derive(Clone, Debug)]
 pub(super) struct Gone {
     uid: String,
+    /// The step with which they came; where that was before this process began, the one with which they were seen.
+    since: u64,
     /// The step from which on no list has them.
     pub(super) step: u64,
     /// The object is still there, until devices have forgotten them.
@@ -110,10 +112,11 @@ impl Roll {
             Some((uid, Standing::Leaving)) => {
                 self.unreadable.remove(name);
                 let is_known = self.people.get(name).is_some_and(|known| known.uid == uid);
+                let since = self.people.get(name).filter(|_| is_known).map_or(self.step, |known| known.since);
                 let profile = self.remove(name).filter(|_| is_known);
                 // One that is not known was deleted before this process began, and is on no list that it gave out.
                 if profile.is_some() || self.gone.get(name).is_none_or(|known| known.uid != uid) {
-                    let gone = Gone { uid: uid.to_owned(), step: self.step, there: true, profile };
+                    let gone = Gone { uid: uid.to_owned(), since, step: self.step, there: true, profile };
                     self.gone.insert(name.to_owned(), gone);
                 }
             }
@@ -136,9 +139,9 @@ impl Roll {
 
     /// Takes a person off the list, if they are on it; who they were.
     fn remove(&mut self, name: &str) -> Option<Arc<Profile>> {
-        let Person { uid, profile, .. } = self.people.remove(name)?;
+        let Person { uid, since, profile, .. } = self.people.remove(name)?;
         self.go_on(mark(name, &uid), false);
-        self.gone.insert(name.to_owned(), Gone { uid, step: self.step, there: false, profile: None });
+        self.gone.insert(name.to_owned(), Gone { uid, since, step: self.step, there: false, profile: None });
         Some(profile)
     }
 
@@ -203,5 +206,13 @@ impl Roll {
         let gone = self.gone.get(name).filter(|gone| gone.uid == uid)?;
         let knows = |revision: &DeviceText| self.step_of(revision.as_str()).is_none_or(|step| step < gone.step);
         Some(heard >= gone.step && !held.is_some_and(knows))
+    }
+
+    /// Whether the desk of a person who was deleted keeps nothing of their enrollment any more: it said at step `heard` that it keeps no
+    /// enrollment. `None` when the deletion was not taken yet.
+    ///
+    /// It keeps one from before the person is stored until it hears so: once it has said since that it keeps none, it never has this one.
+    pub(super) fn is_settled(&self, name: &str, uid: &str, heard: u64) -> Option<bool> {
+        self.gone.get(name).filter(|gone| gone.uid == uid).map(|gone| heard >= gone.since)
     }
 }

@@ -18,7 +18,7 @@ use super::list::{PageLost, page};
 use super::profile::Profile;
 use super::roll::{KEPT_REVISIONS, Roll, Standing};
 use crate::controllers::fixtures::noon;
-use crate::controllers::user::plan::{Facts, Holder, plan};
+use crate::controllers::user::plan::{Facts, Holder, Why, plan};
 use crate::reconcile::plan::Action;
 
 /// Small, so that lists have several pages.
@@ -78,6 +78,12 @@ impl Door {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Enroll(u8),
+    /// The desk does not hear that somebody is enrolled.
+    EnrollUnheard(u8),
+    /// The desk tells again of what it did not hear the answer to.
+    Retell,
+    /// The desk says whether it has something to tell again.
+    DeskReport,
     Delete(u8),
     /// The door fetches one page.
     Fetch(usize),
@@ -93,6 +99,9 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0u8..5).prop_map(Step::Enroll),
+        2 => (0u8..5).prop_map(Step::EnrollUnheard),
+        2 => Just(Step::Retell),
+        4 => Just(Step::DeskReport),
         3 => (0u8..5).prop_map(Step::Delete),
         8 => (0usize..2).prop_map(Step::Fetch),
         6 => (0usize..2).prop_map(Step::Report),
@@ -106,7 +115,13 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     seconds: i64,
     uids: u32,
+    objects: u32,
+    /// By name: whose palm it is, and the object.
     stored: BTreeMap<String, (u32, EnrolledUser)>,
+    /// Enrollments on the desk's disk: name, and whose palm. A restart of the desk changes nothing of that.
+    kept: Vec<(String, u32)>,
+    /// The step at which the desk said last that it keeps none.
+    kept_none: Option<u64>,
     roll: Roll,
     reports: BTreeMap<usize, (Option<DeviceText>, u64)>,
     doors: [Door; 2],
@@ -136,12 +151,22 @@ impl Model {
         match step {
             Step::Enroll(person) => {
                 let name = format!("eu-{person}");
-                if !self.stored.contains_key(&name) {
-                    self.uids += 1;
-                    self.stored.insert(name.clone(), (self.uids, user(&name, self.uids)));
-                    self.see(&name);
+                self.uids += 1;
+                self.enroll(&name, self.uids);
+            }
+            Step::EnrollUnheard(person) => {
+                let name = format!("eu-{person}");
+                self.uids += 1;
+                self.kept.push((name.clone(), self.uids));
+                self.enroll(&name, self.uids);
+            }
+            Step::Retell => {
+                for (name, whose) in std::mem::take(&mut self.kept) {
+                    self.enroll(&name, whose);
                 }
             }
+            Step::DeskReport if self.kept.is_empty() => self.kept_none = Some(self.roll.step),
+            Step::DeskReport => {}
             Step::Delete(person) => {
                 let (name, now) = (format!("eu-{person}"), self.now());
                 if let Some((_, user)) = self.stored.get_mut(&name) {
@@ -158,6 +183,7 @@ impl Model {
             Step::Restart => {
                 self.roll = Roll::default();
                 self.reports.clear();
+                self.kept_none = None;
                 for name in self.stored.keys().cloned().collect::<Vec<_>>() {
                     self.see(&name);
                 }
@@ -165,6 +191,15 @@ impl Model {
         }
         for name in self.stored.keys().cloned().collect::<Vec<_>>() {
             self.reconcile(&name);
+        }
+    }
+
+    /// The gateway decides: a badge that is taken, also by who is leaving, is refused.
+    fn enroll(&mut self, name: &str, whose: u32) {
+        if !self.stored.contains_key(name) {
+            self.objects += 1;
+            self.stored.insert(name.to_owned(), (whose, user(name, self.objects)));
+            self.see(name);
         }
     }
 
@@ -181,11 +216,17 @@ impl Model {
                 .reports
                 .get(&door)
                 .and_then(|(held, heard)| self.roll.has_forgotten(name, uid_text, held.as_ref(), *heard)),
+            why: Why::List,
+        };
+        let desk = Holder {
+            name: "desk".to_owned(),
+            confirmed: self.kept_none.and_then(|heard| self.roll.is_settled(name, uid_text, heard)),
+            why: Why::Enrollment,
         };
         let facts = Facts {
             unreadable: 0,
             readable: Ok(()),
-            holders: (0..self.doors.len()).map(holder).collect(),
+            holders: (0..self.doors.len()).map(holder).chain([desk]).collect(),
             check_in: Duration::from_secs(3),
             written: None,
             now,
@@ -218,6 +259,10 @@ impl Model {
                 prop_assert_eq!(found, unknown, "door {} knows {}", number, uid);
             }
         }
+        for uid in &self.forgotten {
+            let back = self.stored.values().any(|(whose, _)| whose == uid);
+            prop_assert!(!back, "{} is enrolled again without having come", uid);
+        }
         for (name, (uid, user)) in &self.stored {
             let people = self.roll.people().map(|(name, profile)| (name, profile.palms.as_slice()));
             let found = identify(&palm(*uid, Hand::Right), people);
@@ -239,6 +284,8 @@ proptest! {
             model.take(step);
             model.check()?;
         }
+        model.take(Step::Retell);
+        model.take(Step::DeskReport);
         // When the doors have caught up, everybody who was deleted is gone, and the doors know who is enrolled and nobody else.
         for _ in 0..2 {
             for door in 0..model.doors.len() {

@@ -18,6 +18,7 @@ use super::Portal;
 use super::access::{Caller, Right, not_found};
 use super::code::object_name;
 use crate::cache::Name;
+use crate::measurements::{Cursor, Place};
 use crate::server::{Peer, Refusal, query};
 
 /// `GET /v1/projects/{project}/assets/{name}/measurements`.
@@ -42,7 +43,7 @@ impl Portal {
             return Err(not_found());
         }
         let query: MeasurementSeriesQuery = query(uri)?;
-        let limit = limit(&query)?;
+        let (limit, after) = (limit(&query)?, after(&query)?);
         let world = &self.context.world;
         let asset = world.assets.get(name).ok_or_else(not_found)?;
         let position = asset.spec.positions.iter().find(|position| position.name == query.position);
@@ -50,8 +51,10 @@ impl Portal {
         let sensor = asset.position(&position.name).and_then(|position| position.sensor.as_ref());
         let device = sensor.and_then(|sensor| world.devices.get(&Name::new(&name.namespace, sensor)));
         let id = device.as_ref().and_then(|device| device.metadata.uid.as_deref()).map(ResourceId::of);
-        let readings = id.map(|id| self.context.measurements.recent(&id, query.since, limit)).unwrap_or_default();
-        Ok(series(name, &asset, &position.name, &readings))
+        let place = Place::new(&name.name, &position.name);
+        let recent = id.and_then(|id| self.context.measurements.recent(&id, &place, after, limit));
+        let (readings, next) = recent.map(|(readings, next)| (readings, Some(next))).unwrap_or_default();
+        Ok(MeasurementSeries { next: next.map(Cursor::to_text), ..series(name, &asset, &position.name, &readings) })
     }
 }
 
@@ -59,6 +62,13 @@ fn limit(query: &MeasurementSeriesQuery) -> Result<usize, Refusal> {
     let limit = query.limit.map_or(Some(KEPT_READINGS), |limit| usize::try_from(limit).ok());
     let limit = limit.filter(|limit| (1..=KEPT_READINGS).contains(limit));
     limit.ok_or_else(|| Refusal::malformed(format!("query: limit: 1 to {KEPT_READINGS}")))
+}
+
+fn after(query: &MeasurementSeriesQuery) -> Result<Option<Cursor>, Refusal> {
+    let Some(text) = &query.after else { return Ok(None) };
+    let cursor = Cursor::read(text);
+    let none = || Refusal::malformed("query: after: no answer has told that: take it from the next of the last answer");
+    cursor.map(Some).ok_or_else(none)
 }
 
 /// Who may see the measurements of a machine may know its positions.
@@ -79,6 +89,7 @@ fn series(name: &Name, asset: &Asset, position: &str, readings: &[Reading]) -> M
         machine_class: limits.class,
         zone_boundaries_mm_per_s: limits.class.boundaries(),
         temperature_limits_celsius: limits.temperature,
+        next: None,
         times: readings.iter().map(Reading::time).collect(),
         velocity_rms_mm_per_s: readings.iter().map(|reading| reading.velocity).collect(),
         temperature_celsius: readings.iter().map(|reading| reading.temperature).collect(),
@@ -109,9 +120,11 @@ mod tests {
     fn what_cannot_be_asked_for_is_refused_with_what_can() {
         let asked = |text: &str| query::<MeasurementSeriesQuery>(&format!("/x?{text}").parse().unwrap());
         assert!(asked("limit=3").unwrap_err().detail.contains("position"));
-        assert!(asked("position=a&since=yesterday").is_err());
-        let since = asked("position=a&since=2026-01-01T12:00:00Z").unwrap().since;
-        assert_eq!(since, Some(fixtures::noon()));
+        assert!(asked("position=a&since=2026-01-01T12:00:00Z").is_err());
+        let after = |text: &str| after(&asked(&format!("position=a{text}")).unwrap());
+        assert_eq!(after("").unwrap(), None);
+        assert!(after("&after=2a-7").unwrap().is_some());
+        assert!(after("&after=yesterday").unwrap_err().detail.contains("from the next of the last answer"));
         for (text, expected) in [("", Some(512)), ("&limit=1", Some(1)), ("&limit=0", None), ("&limit=513", None)] {
             assert_eq!(limit(&asked(&format!("position=a{text}")).unwrap()).ok(), expected, "{text}");
         }

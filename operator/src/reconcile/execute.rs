@@ -216,20 +216,20 @@ impl Executor {
         Ok(())
     }
 
-    /// Puts a finalizer on a device instance, if nobody changed it meanwhile.
-    pub async fn hold_device(&self, device: &DeviceInstance, finalizer: &str) -> Result<()> {
-        let name = Name::of(device);
-        let mut finalizers = device.metadata.finalizers.clone().unwrap_or_default();
+    /// Puts a finalizer on an object, if nobody changed the object meanwhile.
+    pub async fn hold<K>(&self, object: &K, finalizer: &str) -> Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let name = Name::of(object);
+        let mut finalizers = object.meta().finalizers.clone().unwrap_or_default();
         finalizers.push(finalizer.to_owned());
         let patch = Patch::Merge(json!({
-            "metadata": { "resourceVersion": device.metadata.resource_version, "finalizers": finalizers },
+            "metadata": { "resourceVersion": object.meta().resource_version, "finalizers": finalizers },
         }));
-        let api: Api<DeviceInstance> = Api::namespaced(self.client.clone(), &name.namespace);
-        let what = format!("put the finalizer {finalizer} on the DeviceInstance {name}");
-        let params = PatchParams::default();
-        let held = self.write("patch", "deviceinstances", what, api.patch(&name.name, &params, &patch)).await?;
-        self.world.own_device(held);
-        Ok(())
+        let api: Api<K> = Api::namespaced(self.client.clone(), &name.namespace);
+        let what = format!("put the finalizer {finalizer} on the {} {name}", K::kind(&()));
+        self.write("patch", &K::plural(&()), what, api.patch(&name.name, &PatchParams::default(), &patch)).await
     }
 
     /// Takes a finalizer off a device instance that was deleted, if it is still this one. One that is gone is no error.

@@ -1,15 +1,11 @@
 //! What the executor writes for people who have roles: RoleBindings, and people of the built-in directory.
 
-use std::fmt::Debug;
-
 use fleetform_crds::AdminUser;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{RoleBinding, Subject};
+use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
-use kube::{Api, Resource};
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::body;
@@ -20,22 +16,6 @@ use crate::directory::NewPerson;
 use crate::error::{Class, Error, Result};
 
 impl Executor {
-    /// Puts a finalizer onto an object, if nobody changed the object meanwhile.
-    pub async fn hold<K>(&self, object: &K, finalizer: &str) -> Result<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        let name = Name::of(object);
-        let mut finalizers = object.meta().finalizers.clone().unwrap_or_default();
-        finalizers.push(finalizer.to_owned());
-        let patch = Patch::Merge(json!({
-            "metadata": { "resourceVersion": object.meta().resource_version, "finalizers": finalizers },
-        }));
-        let api: Api<K> = Api::namespaced(self.client.clone(), &name.namespace);
-        let what = format!("put the finalizer {finalizer} onto the {} {name}", K::kind(&()));
-        self.write("patch", &K::plural(&()), what, api.patch(&name.name, &PatchParams::default(), &patch)).await
-    }
-
     /// Creates the RoleBinding of an admin user. One of the name that is theirs and says the same is kept: a crash left it, or the cache is
     /// late. One that is somebody else's is [`Error::NameTaken`].
     pub async fn bind(&self, user: &AdminUser, draft: &BindingDraft, prefix: &str) -> Result<()> {

@@ -64,7 +64,7 @@ pub enum Action {
         /// Not all devices have confirmed.
         abandoned: bool,
     },
-    /// Put this finalizer onto the object.
+    /// Put this finalizer on the object.
     Hold {
         /// Which one.
         finalizer: &'static str,

@@ -243,7 +243,7 @@ async fn whoever_does_not_take_the_answer_is_let_go() {
 #[tokio::test]
 async fn devices_are_known_by_their_certificate_even_after_its_end_and_strangers_are_not() {
     let server = Server::start(limits()).await;
-    let bond = |id: &str| Bond { instance: "uid".into(), association: id.into(), epoch: 0, sequence: 1 };
+    let bond = |id: &str| Bond::example(id);
     let life = jiff::SignedDuration::from_hours(24 * 30);
     let as_device = |authority: &Authority, id: &str, activated: Timestamp| {
         let key = KeyPair::generate().unwrap();

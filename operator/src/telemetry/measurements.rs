@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::cache::{Name, World};
 use crate::controllers::asset::silent_after;
-use crate::measurements::Measurements;
+use crate::measurements::{self, Measurements};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Place {
@@ -40,7 +40,10 @@ pub fn latest_measurements(
             let sensor = position.sensor.as_ref().map(|sensor| Name::new(&name.namespace, sensor));
             let Some(sensor) = sensor.and_then(|sensor| world.devices.get(&sensor)) else { continue };
             let Some(id) = sensor.metadata.uid.as_deref().map(ResourceId::of) else { continue };
-            let (Some(latest), Some(heard)) = (measurements.latest(&id), measurements.heard(&id)) else { continue };
+            let mounted = measurements::Place::new(&name.name, &position.name);
+            let (Some(latest), Some(heard)) = (measurements.latest(&id, &mounted), measurements.heard(&id)) else {
+                continue;
+            };
             if heard + silent_after(&sensor, gateway_silent_after) <= now {
                 continue;
             }
@@ -79,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_was_measured_last_reads_as_open_metrics_and_the_silent_are_left_out() {
-        let (world, measurements) = (World::new(vec![Scope::All]), Measurements::default());
+        let (world, measured) = (World::new(vec![Scope::All]), Measurements::default());
         let mut asset = fixtures::asset();
         let position = |name: &str, sensor: &str| json!({ "name": name, "sensor": sensor });
         let positions = [position("drive-end", "pump-drive-end"), position("fan-end", "gone")];
@@ -90,11 +93,12 @@ mod tests {
         world.own_device(sensor);
         let millisecond = fixtures::noon().as_millisecond();
         let reading = Reading { sequence: 1, millisecond, velocity: 7.1, temperature: 61.5 };
-        let pairing = Pairing { association: "a".into(), asset_tag: "VT-0001".into(), epoch: 0 };
-        measurements.take(&id, &pairing, &[reading], fixtures::noon());
+        let place = measurements::Place::new("pump", "drive-end");
+        let pairing = Pairing { association: "a".into(), asset_tag: "VT-0001".into(), epoch: 0, place };
+        measured.take(&id, &pairing, &[reading], fixtures::noon());
         let after = SignedDuration::from_secs(180);
         let at = |seconds| {
-            latest_measurements(&world, &measurements, after, fixtures::noon() + SignedDuration::from_secs(seconds))
+            latest_measurements(&world, &measured, after, fixtures::noon() + SignedDuration::from_secs(seconds))
         };
         insta::assert_snapshot!("latest", at(3 * 3_600 + 179));
         assert!(!at(3 * 3_600 + 180).contains("pump"), "nothing came of it for three intervals");

@@ -116,7 +116,8 @@ fn shaking(velocity: f64) -> Floor {
         what: What::Machine(MachineFault::Imbalance { to: velocity }),
         sensors: SensorCast::default(),
         number: 0,
-        since: Duration::ZERO,
+        // Longer than any measurement is late: what was measured before it began would be normal.
+        since: Duration::from_hours(24 * 365),
         faster: 1,
     };
     Floor { seed: 0, troubles: vec![trouble] }
@@ -226,6 +227,7 @@ fn agrees() -> io::Result<bool> {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+    use fleetform_domain::id::ResourceId;
 
     #[test]
     fn help_names_every_option() {
@@ -259,6 +261,15 @@ mod tests {
         assert!(parse(&["--code", "x", "--vibration", "7.5"]).is_ok());
         for velocity in ["0", "-1", "1000.1", "NaN", "much"] {
             assert!(parse(&["--code", "x", "--vibration", velocity]).is_err(), "{velocity}");
+        }
+    }
+
+    #[test]
+    fn machines_shake_also_in_a_measurement_that_is_heard_late() {
+        let (floor, sensor, tag) = (shaking(4.5), ResourceId::of("pump"), asset_tag("VT-0001").unwrap());
+        for late in [Duration::ZERO, Duration::from_millis(3), Duration::from_hours(60)] {
+            let velocity = floor.spot(&sensor, &tag).reading(1, late).velocity;
+            assert!((4.0..5.0).contains(&velocity), "{late:?}: {velocity} mm/s");
         }
     }
 

@@ -135,6 +135,8 @@ pub(super) async fn enroll(enroll: &Enroll) -> anyhow::Result<()> {
     if shown != S::Enrolled {
         bail!("nobody was enrolled");
     }
+    // As it would within the minute: with that the gateway knows that the device keeps nothing of the person.
+    device.synchronise().await.context("the device checks in")?;
     Ok(())
 }
 

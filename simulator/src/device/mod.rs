@@ -283,6 +283,7 @@ impl Device {
             Some(Record { private_key, stage: Stage::Active(committed) }) => {
                 self.software = committed.software.clone().map(Box::new).or_else(|| self.software.take());
                 self.people.start(&committed.people);
+                self.remember_contact(&committed.people);
                 self.associated(private_key, *committed)?
             }
         };

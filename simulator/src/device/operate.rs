@@ -145,6 +145,7 @@ impl Device {
             software_update: self.software_update(),
             trusted_authorities: self.trusted_authorities(),
             enrolled_users_revision: self.enrolled_users_revision().cloned(),
+            keeps_enrollments: self.people.keeps_enrollments(),
             sensors: self.sensors_report(),
             wait_seconds,
         }

@@ -270,7 +270,9 @@ mod tests {
         let path = directory.path().join("dSIM-1.jsonl");
         let mut with_people = record("a");
         let Stage::Active(committed) = &mut with_people.stage else { unreachable!("it is active") };
-        committed.people.keep(|sequence| Some(Untold::Enrollment { sequence, sealed: Der(b"ada, sealed".to_vec()) }));
+        committed.people.keep(|sequence| {
+            Some(Untold::Enrollment { sequence, undecided: true, sealed: Der(b"ada, sealed".to_vec()) })
+        });
         let holds = || String::from_utf8(fs::read(&path).unwrap()).unwrap().contains("YWRhLCBzZWFsZW");
         storage.save(&tag("SIM-1"), &with_people).unwrap();
         assert!(holds());

@@ -23,6 +23,9 @@ pub struct PeopleRecord {
     /// The revision of the list of enrolled users that it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users_revision: Option<DeviceText>,
+    /// When the gateway was there, while it holds a list: about the last time, in seconds since 1970 by its clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<u64>,
 }
 
 /// Something that the gateway is to be told.
@@ -32,6 +35,8 @@ pub enum Untold {
     Enrollment {
         /// Of the message.
         sequence: u64,
+        /// Whether the gateway is to decide about it: then the palms are in it.
+        undecided: bool,
         /// The message.
         sealed: Der,
     },
@@ -50,6 +55,11 @@ impl Untold {
 }
 
 impl PeopleRecord {
+    /// Whether it holds an enrollment with palms, which the gateway is to decide about.
+    pub fn keeps_enrollments(&self) -> bool {
+        self.untold.iter().any(|kept| matches!(kept, Untold::Enrollment { undecided: true, .. }))
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -114,9 +124,11 @@ mod tests {
         assert_eq!(serde_json::from_str::<PeopleRecord>(&json).unwrap(), record);
         assert_eq!(record.untold, [told(1, RecognitionFailure::SystemError), told(2, RecognitionFailure::Ambiguous)]);
         assert!(!record.holds_people());
-        record.keep(|sequence| Some(Untold::Enrollment { sequence, sealed: Der(vec![1]) }));
+        record.keep(|sequence| Some(Untold::Enrollment { sequence, undecided: true, sealed: Der(vec![1]) }));
         assert_eq!(record.untold.back().map(Untold::sequence), Some(4));
-        assert!(record.holds_people());
+        assert!(record.holds_people() && record.keeps_enrollments());
+        record.amend(Untold::Enrollment { sequence: 4, undecided: false, sealed: Der(vec![2]) });
+        assert!(record.holds_people() && !record.keeps_enrollments());
         assert_eq!(record.lost, 0);
         record.keep(|_| None);
         assert_eq!((record.sequence, record.untold.len(), record.lost), (5, 3, 1));

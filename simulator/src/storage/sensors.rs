@@ -25,6 +25,8 @@ pub struct ListedSensor {
     pub asset_tag: DeviceText,
     /// The epoch to pair it for.
     pub epoch: i64,
+    /// Tells the place where it is mounted from others: its measurements name it.
+    pub place: DeviceText,
     /// From one measurement to the next, in seconds.
     pub interval_seconds: u32,
     /// Whether they are paired. One that is not heard is paired later.
@@ -40,13 +42,14 @@ impl ListedSensor {
             device_instance_id: wanted.device_instance_id.clone(),
             asset_tag: wanted.asset_tag_id.clone(),
             epoch: wanted.epoch,
+            place: wanted.place.clone(),
             interval_seconds: wanted.measurement_interval_seconds.max(1),
             paired: false,
             counted: 0,
         }
     }
 
-    /// Whether this is the pairing that is wanted. The interval makes no other one.
+    /// Whether this is the pairing that is wanted. Neither the place nor the interval makes another one.
     pub fn is(&self, wanted: &WantedSensor) -> bool {
         self.is_as(&Self::new(wanted))
     }

@@ -4,11 +4,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use fleetform_domain::activation::{ActivationFailure, Confirmation};
+use fleetform_domain::activation::ActivationFailure;
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{
-    ActivationRequest, ActivationResponse, AuthoritiesDigest, CertificateResponse, CheckInRequest, CheckInResponse,
-    DeviceConfiguration, LookupRequest, LookupResponse,
+    ActivationRequest, AuthoritiesDigest, CertificateResponse, CheckInRequest, CheckInResponse,
 };
 use fleetform_simulator::device::{ActivationError, DeviceError, Screen};
 use fleetform_simulator::storage::{DirectoryStorage, MemoryStorage, Storage};
@@ -17,84 +16,11 @@ use rcgen::date_time_ymd;
 use tokio::net::TcpListener;
 
 use super::support::disk::FailingStorage;
-use super::support::{Authority, Reply, Seen, Server, code, device, good, refuse, serve};
-
-const ZIP: &str = "98104";
+use super::support::gateway::{self, ZIP, site};
+use super::support::{Authority, Reply, code, device, good, refuse, serve};
 
 fn memory() -> Arc<MemoryStorage> {
     Arc::new(MemoryStorage::default())
-}
-
-fn site(seen: &Seen) -> Reply {
-    let request: LookupRequest = serde_json::from_slice(&seen.body).unwrap();
-    if request.postal_code != ZIP {
-        return refuse(ProblemCode::ZipCodeDoesNotMatch);
-    }
-    good(&LookupResponse {
-        site_name: "Central Library".into(),
-        city: "Seattle".into(),
-        state_or_region: None,
-        device_instance_name: "Main entrance".into(),
-        confirmation: Confirmation::from("Y29uZmlybQ".to_owned()),
-    })
-}
-
-fn association(authority: &Authority, request: &ActivationRequest) -> Reply {
-    good(&ActivationResponse {
-        association_id: "a".into(),
-        certificate: authority.certify(&request.certificate_request),
-        ca_certificates: vec![authority.pem.clone()],
-        desired_configuration_version: 1,
-        next_check_in_seconds: 60,
-    })
-}
-
-fn configuration(version: u32) -> Reply {
-    good(&DeviceConfiguration {
-        version,
-        arn: String::new(),
-        device_instance_name: "Main entrance".into(),
-        operation_mode: None,
-        wifi: None,
-        control_panel: None,
-        badge_format: None,
-        io: None,
-        software: None,
-        offline_recognition: false,
-        consent_version: None,
-        maximum_offline_minutes: 60,
-    })
-}
-
-/// A gateway that does all as it should, but `odd` comes first.
-async fn gateway(authority: Arc<Authority>, odd: impl Fn(&Seen) -> Option<Reply> + Send + Sync + 'static) -> Server {
-    let (leaf, key) = authority.server("127.0.0.1");
-    let chain = vec![leaf, authority.certificate.clone()];
-    let own = authority.clone();
-    let behave = move |seen: &Seen| {
-        if let Some(reply) = odd(seen) {
-            return reply;
-        }
-        match seen.path.as_str() {
-            "/v1/activations/lookup" => site(seen),
-            "/v1/activations" => association(&own, &serde_json::from_slice(&seen.body).unwrap()),
-            _ if !seen.has_certificate => refuse(ProblemCode::NotAuthenticated),
-            "/v1/configuration/1" => configuration(1),
-            "/v1/check-in" => good(&CheckInResponse {
-                desired_configuration_version: 1,
-                next_check_in_seconds: 60,
-                commands: Vec::new(),
-                lock: None,
-                out_of_service: false,
-                authorities: None,
-                renew_certificate: false,
-                enrolled_users_revision: None,
-                sensors: None,
-            }),
-            _ => refuse(ProblemCode::NotFound),
-        }
-    };
-    serve(&authority, chain, &key, behave).await
 }
 
 fn transport(error: &ActivationError) -> &TransportError {
@@ -107,7 +33,7 @@ fn transport(error: &ActivationError) -> &TransportError {
 #[tokio::test]
 async fn a_device_applies_its_configuration_before_it_first_checks_in() {
     let authority = Arc::new(Authority::new());
-    let server = gateway(authority.clone(), |seen| {
+    let server = gateway::open(&authority, |seen| {
         if seen.path == "/v1/check-in" {
             let message: CheckInRequest = serde_json::from_slice(&seen.body).unwrap();
             assert_eq!((message.counter, message.applied_configuration_version), (1, Some(1)));
@@ -146,7 +72,7 @@ async fn a_gateway_that_is_not_there_times_out() {
 #[tokio::test]
 async fn a_gateway_that_does_not_answer_times_out() {
     let authority = Arc::new(Authority::new());
-    let server = gateway(authority.clone(), |_| Some(Reply::Silence)).await;
+    let server = gateway::open(&authority, |_| Some(Reply::Silence)).await;
     let mut device = device(&memory()).await;
     device.scan_text(&server.code(&authority.pin)).unwrap();
     let error = device.look_up(ZIP).await.unwrap_err();
@@ -194,7 +120,7 @@ async fn what_the_gateway_says_of_authorities_is_done_once_and_what_failed_is_do
     let authority = Arc::new(Authority::new());
     let (own, request, fails) = (authority.clone(), Mutex::new(String::new()), Arc::new(AtomicBool::new(true)));
     let fails_then = fails.clone();
-    let server = gateway(authority.clone(), move |seen| match seen.path.as_str() {
+    let server = gateway::open(&authority, move |seen| match seen.path.as_str() {
         "/v1/activations" => {
             let message: ActivationRequest = serde_json::from_slice(&seen.body).unwrap();
             *request.lock().unwrap() = message.certificate_request;
@@ -202,15 +128,10 @@ async fn what_the_gateway_says_of_authorities_is_done_once_and_what_failed_is_do
         }
         // It never is content.
         "/v1/check-in" => Some(good(&CheckInResponse {
-            desired_configuration_version: 1,
-            next_check_in_seconds: 60,
-            commands: Vec::new(),
-            lock: None,
             out_of_service: true,
             authorities: Some(AuthoritiesDigest::of(["others"])),
             renew_certificate: true,
-            enrolled_users_revision: None,
-            sensors: None,
+            ..gateway::content(1)
         })),
         "/v1/certificate" if fails_then.load(Ordering::Relaxed) => Some(refuse(ProblemCode::Unavailable)),
         "/v1/certificate" => Some(good(&CertificateResponse {
@@ -242,7 +163,7 @@ async fn what_the_gateway_says_of_authorities_is_done_once_and_what_failed_is_do
 async fn an_answer_without_end_is_cut_off() {
     let authority = Arc::new(Authority::new());
     let huge = vec![b' '; 1024 * 1024];
-    let server = gateway(authority.clone(), move |_| Some(Reply::Good("application/json", huge.clone().into()))).await;
+    let server = gateway::open(&authority, move |_| Some(Reply::Good("application/json", huge.clone().into()))).await;
     let mut device = device(&memory()).await;
     device.scan_text(&server.code(&authority.pin)).unwrap();
     let error = device.look_up(ZIP).await.unwrap_err();
@@ -255,7 +176,7 @@ async fn a_commit_without_an_answer_is_repeated_with_the_same_key_after_a_restar
     let authority = Arc::new(Authority::new());
     let requests = Arc::new(Mutex::new(Vec::new()));
     let log = requests.clone();
-    let server = gateway(authority.clone(), move |seen| {
+    let server = gateway::open(&authority, move |seen| {
         if seen.path != "/v1/activations" {
             return None;
         }
@@ -297,7 +218,7 @@ async fn a_disk_that_fails_is_told_before_anything_is_committed_and_after() {
     let storage = FailingStorage::new(memory());
     let (fails, disk) = (Arc::new(AtomicBool::new(false)), storage.clone());
     let fails_then = fails.clone();
-    let server = gateway(authority.clone(), move |seen| {
+    let server = gateway::open(&authority, move |seen| {
         if seen.path == "/v1/activations" {
             disk.set_failing(fails_then.load(Ordering::Relaxed));
         }
@@ -332,7 +253,7 @@ async fn only_the_proof_that_its_association_ended_makes_a_device_wipe_itself() 
     let authority = Arc::new(Authority::new());
     let odd = Arc::new(Mutex::new(None::<fn() -> Reply>));
     let then = odd.clone();
-    let server = gateway(authority.clone(), move |seen| {
+    let server = gateway::open(&authority, move |seen| {
         then.lock().unwrap().as_ref().filter(|_| seen.path == "/v1/check-in").map(|reply| reply())
     })
     .await;

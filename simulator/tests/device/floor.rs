@@ -21,7 +21,7 @@ use rcgen::{CertificateParams, KeyPair};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::support::{Authority, Reply, Seen, good, refuse, serve};
+use super::support::{Authority, Reply, Seen, gateway, good, refuse, serve};
 
 /// How many measurements of each sensor are waited for.
 const ENOUGH: u64 = 4;
@@ -78,22 +78,14 @@ impl Works {
             device_instance_id: sensor_id(name, number),
             asset_tag_id: format!("{name}-{number}").try_into().unwrap(),
             epoch: 0,
+            place: "drive-end".try_into().unwrap(),
             measurement_interval_seconds: 1,
         };
         let revision = Some("r1".try_into().unwrap());
         let is_told = report.sensors.as_ref().is_some_and(|sensors| sensors.revision == revision);
         let sensors = WantedSensors { revision, sensors: (0..self.sensors).map(wanted).collect() };
-        good(&CheckInResponse {
-            desired_configuration_version: 1,
-            next_check_in_seconds: 3_600,
-            commands: Vec::new(),
-            lock: None,
-            out_of_service: false,
-            authorities: None,
-            renew_certificate: false,
-            enrolled_users_revision: None,
-            sensors: (!is_told).then_some(sensors),
-        })
+        let sensors = (!is_told).then_some(sensors);
+        good(&CheckInResponse { next_check_in_seconds: 3_600, sensors, ..gateway::content(1) })
     }
 
     fn take(&self, request: MeasurementsRequest) -> Reply {

@@ -4,21 +4,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fleetform_domain::activation::Confirmation;
 use fleetform_domain::id::ResourceId;
 use fleetform_domain::operation::{CommandKind, LockReason};
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{
-    ActivationRequest, ActivationResponse, CheckInRequest, CheckInResponse, Command, DeviceConfiguration, DeviceLock,
-    LookupResponse, MeasurementRefusal, MeasurementsRequest, MeasurementsResponse, RefusedMeasurement, WantedSensor,
-    WantedSensors,
+    CheckInRequest, CheckInResponse, Command, DeviceConfiguration, DeviceLock, MeasurementRefusal, MeasurementsRequest,
+    MeasurementsResponse, RefusedMeasurement, WantedSensor, WantedSensors,
 };
 use fleetform_simulator::device::{BUFFER_CHECK, Delivered, Device, DeviceError, MAX_BUFFERED, Screen};
 use fleetform_simulator::machine::{Floor, SensorCast, SensorFault, Trouble, What};
 use fleetform_simulator::storage::{DirectoryStorage, MemoryStorage, Storage};
 
 use super::support::disk::FailingStorage;
-use super::support::{self, Authority, Reply, Server, good, refuse, serve};
+use super::support::{self, Authority, Reply, Server, gateway, good, refuse};
 
 /// How often sensors measure here: long enough that none does while a test runs, unless the test lets time pass.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -43,6 +41,7 @@ fn sensor(number: u32, epoch: i64) -> WantedSensor {
         device_instance_id: ResourceId::of(&number.to_string()),
         asset_tag_id: format!("S-{number}").try_into().unwrap(),
         epoch,
+        place: "drive-end".try_into().unwrap(),
         measurement_interval_seconds: 600,
     }
 }
@@ -61,15 +60,10 @@ impl Gateway {
             return refuse(ProblemCode::AssociationEnded);
         }
         good(&CheckInResponse {
-            desired_configuration_version: 1,
-            next_check_in_seconds: 60,
             commands: self.command.lock().unwrap().iter().cloned().collect(),
-            lock: None,
             out_of_service: *self.out_of_service.lock().unwrap(),
-            authorities: None,
-            renew_certificate: false,
-            enrolled_users_revision: None,
             sensors,
+            ..gateway::content(1)
         })
     }
 
@@ -108,51 +102,18 @@ impl Gateway {
     }
 }
 
-fn configuration() -> Reply {
-    good(&DeviceConfiguration {
-        version: 1,
-        arn: String::new(),
-        device_instance_name: "Hall gateway".into(),
-        operation_mode: None,
-        wifi: None,
-        control_panel: None,
-        badge_format: None,
-        io: None,
-        software: None,
-        offline_recognition: false,
-        consent_version: None,
-        maximum_offline_minutes: 100_000,
-    })
-}
-
 /// An active gateway with this disk.
 async fn active(gateway: &Arc<Gateway>, storage: &Arc<impl Storage + 'static>) -> (Device, Server) {
     let authority = Arc::new(Authority::new());
-    let (leaf, key) = authority.server("127.0.0.1");
-    let chain = vec![leaf, authority.certificate.clone()];
-    let (own, asked) = (authority.clone(), gateway.clone());
-    let server = serve(&authority, chain, &key, move |seen| match seen.path.as_str() {
-        "/v1/activations/lookup" => good(&LookupResponse {
-            site_name: "Works".into(),
-            city: "Seattle".into(),
-            state_or_region: None,
-            device_instance_name: "Hall gateway".into(),
-            confirmation: Confirmation::from("Y29uZmlybQ".to_owned()),
-        }),
-        "/v1/activations" => {
-            let request: ActivationRequest = serde_json::from_slice(&seen.body).unwrap();
-            good(&ActivationResponse {
-                association_id: "a".into(),
-                certificate: own.certify(&request.certificate_request),
-                ca_certificates: vec![own.pem.clone()],
-                desired_configuration_version: 1,
-                next_check_in_seconds: 60,
-            })
+    let asked = gateway.clone();
+    let server = gateway::open(&authority, move |seen| match seen.path.as_str() {
+        // Time passes in these tests.
+        "/v1/configuration/1" => {
+            Some(good(&DeviceConfiguration { maximum_offline_minutes: 100_000, ..gateway::configuration(1) }))
         }
-        "/v1/configuration/1" => configuration(),
-        "/v1/check-in" => asked.check_in(serde_json::from_slice(&seen.body).unwrap()),
-        "/v1/measurements" => asked.measurements(serde_json::from_slice(&seen.body).unwrap()),
-        _ => refuse(ProblemCode::NotFound),
+        "/v1/check-in" => Some(asked.check_in(serde_json::from_slice(&seen.body).unwrap())),
+        "/v1/measurements" => Some(asked.measurements(serde_json::from_slice(&seen.body).unwrap())),
+        _ => None,
     })
     .await;
     let mut device = support::device(storage).await;
@@ -244,6 +205,20 @@ async fn a_change_of_the_interval_is_no_new_pairing() {
     assert!(device.until_measurement().unwrap() > 4 * INTERVAL);
     device.deliver_measurements().await.unwrap();
     assert_eq!(gateway.sequences(0), [[1, 2, 3]]);
+}
+
+#[tokio::test]
+async fn a_sensor_that_is_moved_counts_on_and_each_measurement_names_its_place() {
+    let (gateway, mut device, _server) = with_sensors(1).await;
+    live(&mut device, 2).await;
+    gateway.want("r2", vec![WantedSensor { place: "fan-end".try_into().unwrap(), ..sensor(0, 0) }]);
+    device.synchronise().await.unwrap();
+    assert_eq!(device.unsent_measurements(), 2, "what was measured before waits on");
+    live(&mut device, 1).await;
+    device.deliver_measurements().await.unwrap();
+    let heard = gateway.heard.lock().unwrap();
+    let told: Vec<_> = heard[0].measurements.iter().map(|one| (one.sequence, one.place.as_str())).collect();
+    assert_eq!(told, [(1, "drive-end"), (2, "drive-end"), (3, "fan-end")]);
 }
 
 #[tokio::test]

@@ -4,13 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fleetform_domain::activation::Confirmation;
 use fleetform_domain::configuration::{RefusalReason, Software, UpdateState};
 use fleetform_domain::problem::ProblemCode;
-use fleetform_domain::wire::{
-    ActivationRequest, ActivationResponse, CheckInRequest, CheckInResponse, DeviceConfiguration, LookupResponse,
-    WifiCredentials,
-};
+use fleetform_domain::wire::{CheckInRequest, DeviceConfiguration, WifiCredentials};
 use fleetform_simulator::device::{Device, DeviceError};
 use fleetform_simulator::release::ReleaseKey;
 use fleetform_simulator::storage::MemoryStorage;
@@ -19,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::support::{self, Authority, Reply, Server, good, refuse, serve};
+use super::support::{self, Authority, Reply, Server, gateway, good, refuse};
 
 /// A gateway whose configurations are numbered from 1. The last one is wanted.
 #[derive(Default)]
@@ -34,20 +30,7 @@ impl Gateway {
     fn want(&self, wifi: Option<WifiCredentials>, software: Option<Software>) {
         let mut configurations = self.configurations.lock().unwrap();
         let version = u32::try_from(configurations.len()).unwrap() + 1;
-        configurations.push(DeviceConfiguration {
-            version,
-            arn: String::new(),
-            device_instance_name: "Main entrance".into(),
-            operation_mode: None,
-            wifi,
-            control_panel: None,
-            badge_format: None,
-            io: None,
-            software,
-            offline_recognition: false,
-            consent_version: None,
-            maximum_offline_minutes: 60,
-        });
+        configurations.push(DeviceConfiguration { wifi, software, ..gateway::configuration(version) });
     }
 
     fn wanted(&self) -> u32 {
@@ -60,17 +43,7 @@ impl Gateway {
         if in_place {
             return Reply::Good("text/html", "<h1>welcome</h1>".into());
         }
-        good(&CheckInResponse {
-            desired_configuration_version: self.wanted(),
-            next_check_in_seconds: 60,
-            commands: Vec::new(),
-            lock: None,
-            out_of_service: false,
-            authorities: None,
-            renew_certificate: false,
-            enrolled_users_revision: None,
-            sensors: None,
-        })
+        good(&gateway::content(self.wanted()))
     }
 
     /// How far reports said that software is, without those that said nothing.
@@ -83,33 +56,18 @@ impl Gateway {
 /// An active device that runs configuration 1, and its gateway.
 async fn active(gateway: &Arc<Gateway>) -> (Device, Server) {
     let authority = Arc::new(Authority::new());
-    let (leaf, key) = authority.server("127.0.0.1");
-    let chain = vec![leaf, authority.certificate.clone()];
     let (own, asked) = (authority.clone(), gateway.clone());
-    let server = serve(&authority, chain, &key, move |seen| match seen.path.as_str() {
-        "/v1/activations/lookup" => good(&LookupResponse {
-            site_name: "Central Library".into(),
-            city: "Seattle".into(),
-            state_or_region: None,
-            device_instance_name: "Main entrance".into(),
-            confirmation: Confirmation::from("Y29uZmlybQ".to_owned()),
-        }),
+    let server = gateway::open(&authority, move |seen| match seen.path.as_str() {
+        "/v1/activations/lookup" => None,
         "/v1/activations" => {
-            let request: ActivationRequest = serde_json::from_slice(&seen.body).unwrap();
-            good(&ActivationResponse {
-                association_id: "a".into(),
-                certificate: own.certify(&request.certificate_request),
-                ca_certificates: vec![own.pem.clone()],
-                desired_configuration_version: asked.wanted(),
-                next_check_in_seconds: 60,
-            })
+            Some(gateway::association(&own, &serde_json::from_slice(&seen.body).unwrap(), asked.wanted()))
         }
-        "/v1/check-in" => asked.hear(serde_json::from_slice(&seen.body).unwrap()),
+        "/v1/check-in" => Some(asked.hear(serde_json::from_slice(&seen.body).unwrap())),
         path => {
             let version = path.strip_prefix("/v1/configuration/").and_then(|version| version.parse::<usize>().ok());
             let configurations = asked.configurations.lock().unwrap();
             let found = version.and_then(|version| configurations.get(version.checked_sub(1)?));
-            found.map_or_else(|| refuse(ProblemCode::NotFound), good)
+            Some(found.map_or_else(|| refuse(ProblemCode::NotFound), good))
         }
     })
     .await;

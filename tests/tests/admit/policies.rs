@@ -30,6 +30,7 @@ pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, r
         simulation_takes_a_label_on_the_namespace(cluster, refusals),
         secrets_of_the_operator_are_its_own(cluster, refusals),
         the_operator_makes_no_other_secrets(cluster, refusals),
+        the_operator_leaves_instances_as_people_wrote_them(cluster, refusals),
         an_address_in_a_secret_stays(cluster, refusals),
         what_is_done_to_a_device_takes_a_right_of_its_own(cluster, refusals),
         people_are_enrolled_and_released_by_the_operator_alone(cluster, refusals),
@@ -274,6 +275,32 @@ async fn the_operator_makes_no_other_secrets(cluster: &Cluster, refusals: &Refus
     own.create(&PostParams { dry_run: true, ..PostParams::default() }, &next).await?;
     let strange = secret("fleetform-authority-x", "Opaque", &Value::Null)?;
     refusal("a key of another name", own.create(&PostParams::default(), &strange).await)?;
+    Ok(())
+}
+
+/// It puts finalizers on them and takes them off, and that is all.
+async fn the_operator_leaves_instances_as_people_wrote_them(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
+    let ns = cluster.namespace("instances", json!({})).await?;
+    let kind = Kind::DeviceInstance;
+    cluster.store(kind, &ns, &example(kind)?).await?;
+    let operator = kind.api(cluster.operator().await?, &ns);
+    let change =
+        async |change: Value| operator.patch("example", &PatchParams::default(), &Patch::Merge(change)).await.map(drop);
+    for (number, other) in [
+        json!({ "spec": { "displayName": "Another door" } }),
+        json!({ "metadata": { "labels": { "team": "operator" } } }),
+        json!({ "metadata": { "annotations": { "fleetform.dev/reboot": "now" } } }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let status = refusal(&format!("change {number} of an instance"), change(other).await)?;
+        if number == 0 {
+            refusals.by_policy("change the spec of a DeviceInstance, as the operator", &status);
+        }
+    }
+    change(json!({ "metadata": { "finalizers": ["fleetform.dev/enrolled-users"] } })).await?;
+    change(json!({ "metadata": { "finalizers": null } })).await?;
     Ok(())
 }
 

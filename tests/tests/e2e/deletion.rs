@@ -58,7 +58,7 @@ pub(crate) async fn what_is_in_use_is_not_deleted(stage: Arc<Stage>) -> Result<(
 }
 
 /// Tries, and only tries, to delete an object, until it is refused with these words: counts are a moment late.
-async fn is_refused<K>(project: &Project, name: &str, because: &str) -> Result<()>
+pub(crate) async fn is_refused<K>(project: &Project, name: &str, because: &str) -> Result<()>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
     K::DynamicType: Default,
@@ -89,23 +89,29 @@ where
     .await
 }
 
-/// A deletion may be a slip, or a backup that was restored wrongly: a device in use is told to wait, never to wipe itself.
-pub(crate) async fn a_deleted_active_instance_does_not_wipe_its_device(stage: Arc<Stage>) -> Result<()> {
-    let project = Project::new(&stage, "no-wipe").await?;
+/// Also when another instance of the name was made since, and nobody remembers the first one.
+pub(crate) async fn the_device_of_a_deleted_instance_is_told_and_wipes_itself(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "deleted").await?;
     let installer = project.installer().await?;
-    project.ready_device("door").await?;
-    let mut device = activated(&project, &installer, "door").await?;
-    project.api::<DeviceInstance>().delete("door", &DeleteParams::default()).await?;
-    wait::until("the gateway to know", LIMIT, async || {
-        Ok(match device.check_in().await {
-            Err(DeviceError::Refused(refusal)) if refusal.status == 503 => Look::Done(()),
-            Err(DeviceError::Refused(refusal)) if refusal.status == 429 => Look::NotYet("asked too often".to_owned()),
-            Ok(_) => Look::NotYet("it was served".to_owned()),
-            Err(error) => anyhow::bail!("it was told: {error}"),
+    for (name, made_again) in [("door", false), ("other-door", true)] {
+        project.ready_device(name).await?;
+        let mut device = activated(&project, &installer, name).await?;
+        project.api::<DeviceInstance>().delete(name, &DeleteParams::default()).await?;
+        if made_again {
+            project.ready_device(name).await?;
+            stage.installation.kill_operator()?;
+            stage.installation.start_operator().await?;
+        }
+        wait::until("the gateway to know", LIMIT, async || {
+            Ok(match device.check_in().await {
+                Err(DeviceError::AssociationEnded) => Look::Done(()),
+                Err(error) => Look::NotYet(error.to_string()),
+                Ok(_) => Look::NotYet("it was served".to_owned()),
+            })
         })
-    })
-    .await?;
-    ensure!(device.screen() == Screen::Active && device.configuration().await?.is_some(), "it keeps what it has");
+        .await?;
+        ensure!(device.screen() == Screen::Scan && !device.is_associated(), "it can be activated again");
+    }
     Ok(())
 }
 

@@ -1,27 +1,42 @@
 //! Scenarios at machines: a gateway named like the scenario's file, and behind it a sensor at a machine of the same name.
 
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
 use fleetform_crds::condition::ConditionType as C;
 use fleetform_crds::{Alert, Asset, DeviceInstance};
 use fleetform_domain::machines::MachineState;
+use fleetform_domain::wire::MeasurementSeries;
 use fleetform_e2e::wait::{self, Look};
+use futures::StreamExt as _;
+use kube::ResourceExt as _;
 use kube::api::ListParams;
+use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
+use super::machines::ask;
 use super::project::{LIMIT, Project, SITE, condition};
 
-/// The scenarios at machines, how many alerts come of each in the end, and at most.
-const SCENARIOS: [(&str, usize, usize); 9] = [
-    ("machine-wear", 1, 1),
-    ("bearing-fault", 1, 1),
-    ("machine-repair", 1, 1),
-    ("zone-edge", 0, 1),
-    ("sensor-drift", 1, 1),
-    ("sensor-sticks", 0, 0),
-    ("sensor-dies", 0, 0),
-    ("sensor-repeats", 1, 1),
-    ("sensor-out-of-order", 1, 1),
+/// The scenarios at machines, how many alerts come of each in the end and at most, and in how many states each machine was at most, one
+/// after the other, beside `Unknown`.
+const SCENARIOS: [(&str, usize, usize, usize); 9] = [
+    ("machine-wear", 1, 1, 3),
+    ("bearing-fault", 1, 1, 3),
+    ("machine-repair", 1, 1, 3),
+    ("zone-edge", 0, 1, 2),
+    ("sensor-drift", 1, 1, 2),
+    ("sensor-sticks", 0, 0, 1),
+    ("sensor-dies", 0, 0, 1),
+    ("sensor-repeats", 1, 1, 3),
+    ("sensor-out-of-order", 1, 1, 3),
 ];
+
+/// Who looks at charts.
+const TECHNICIAN: &str = "technician";
 
 pub(crate) fn is_at_machine(scenario: &str) -> bool {
     SCENARIOS.iter().any(|(name, ..)| *name == scenario)
@@ -66,6 +81,61 @@ fn shows(scenario: &str) -> Vec<Shown> {
             ("back", |machine| machine.state() == MachineState::Healthy && condition(&machine.sensor, C::Connected)),
         ],
         _ => vec![measured],
+    }
+}
+
+/// What the chart of a machine has to show before it can be told that nothing came of it.
+fn charted(scenario: &str) -> Option<fn(&[f32]) -> bool> {
+    match scenario {
+        "zone-edge" => Some(|velocities| {
+            let edge: Vec<f32> = velocities.iter().copied().filter(|velocity| *velocity > 2.5).collect();
+            edge.len() >= 40 && edge.windows(2).filter(|pair| (pair[0] > 2.8) != (pair[1] > 2.8)).count() >= 10
+        }),
+        "sensor-sticks" => Some(|velocities| {
+            velocities.last().is_some_and(|last| {
+                velocities.iter().rev().take_while(|other| other.to_bits() == last.to_bits()).count() >= 30
+            })
+        }),
+        _ => None,
+    }
+}
+
+/// The states that machines were in, one after the other, as each was written.
+pub(crate) struct States {
+    known: Arc<Mutex<BTreeMap<String, Vec<MachineState>>>>,
+    following: JoinHandle<()>,
+}
+
+impl Drop for States {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}
+
+impl States {
+    /// From now on, of all machines of a project whose charts somebody may look at.
+    pub(crate) async fn follow(project: &Project) -> Result<Self> {
+        project.appoint(TECHNICIAN, "fleetform-read-only").await?;
+        let (known, api) = (Arc::<Mutex<BTreeMap<String, Vec<MachineState>>>>::default(), project.api::<Asset>());
+        let noted = Arc::clone(&known);
+        let following = tokio::spawn(async move {
+            let mut changes = pin!(watcher(api, watcher::Config::default()).applied_objects());
+            while let Some(change) = changes.next().await {
+                // It goes on by itself when it was cut off.
+                let Ok(asset) = change else { continue };
+                let state = asset.status.as_ref().map(|status| status.state).unwrap_or_default();
+                let mut noted = noted.lock().await;
+                let states = noted.entry(asset.name_any()).or_default();
+                if state != MachineState::Unknown && states.last() != Some(&state) {
+                    states.push(state);
+                }
+            }
+        });
+        Ok(Self { known, following })
+    }
+
+    async fn of(&self, name: &str) -> Vec<MachineState> {
+        self.known.lock().await.get(name).cloned().unwrap_or_default()
     }
 }
 
@@ -119,14 +189,24 @@ pub(crate) async fn play(project: &Project, name: &str) -> Result<()> {
         .await
         .with_context(|| format!("scenario {name}"))?;
     }
-    Ok(())
+    let Some(shows) = charted(name) else { return Ok(()) };
+    wait::until(&format!("the chart of {name} to show what is wrong"), LIMIT, async || {
+        let answer = ask(project, TECHNICIAN, name, "position=drive-end").await?;
+        Ok(match serde_json::from_str::<MeasurementSeries>(&answer.body) {
+            Ok(series) if shows(&series.velocity_rms_mm_per_s) => Look::Done(()),
+            _ => Look::NotYet(format!("{answer:?}")),
+        })
+    })
+    .await
 }
 
-/// One fault is one alert, however its measurements came.
-pub(crate) async fn ensure_each_fault_is_one_alert(project: &Project) -> Result<()> {
-    for (name, least, most) in SCENARIOS {
+/// One fault is one alert, however its measurements came, and no state is left and entered over and over.
+pub(crate) async fn ensure_each_fault_is_one_alert(project: &Project, states: &States) -> Result<()> {
+    for (name, least, most, changes) in SCENARIOS {
         let machine = look(project, name).await?;
         ensure!((least..=most).contains(&machine.alerts.len()), "{name}: {least} to {most} alerts: {machine:#?}");
+        let states = states.of(name).await;
+        ensure!((1..=changes).contains(&states.len()), "{name}: at most {changes} states: {states:?}");
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use fleetform_e2e::wait::{self, Look};
 use fleetform_simulator::installer::Installer;
 use fleetform_simulator::storage::{Committed, MemoryStorage, Stage as Kept, Storage};
 use fleetform_simulator::transport::{Address, Clock, Network, Question, Timeouts};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::Serialize;
@@ -52,6 +52,8 @@ struct State {
     counter: u64,
     applied: Option<u32>,
     is_off: bool,
+    /// By how much its clock is ahead.
+    ahead: SignedDuration,
     /// What is printed on the sensors that it can find.
     in_the_room: BTreeSet<String>,
     revision: Option<DeviceText>,
@@ -88,6 +90,10 @@ impl Line {
 }
 
 impl State {
+    fn clock(&self) -> Timestamp {
+        Timestamp::now() + self.ahead
+    }
+
     fn report(&mut self) -> CheckInRequest {
         self.counter += 1;
         let sensors = self.paired.iter().map(|(id, paired)| SensorReport {
@@ -98,7 +104,7 @@ impl State {
             software_version: DeviceText::try_from("2.0.1").ok(),
             failed_health_checks: paired.failed_health_checks.clone(),
         });
-        let sensors = SensorsReport { revision: self.revision.clone(), sensors: sensors.collect() };
+        let sensors = SensorsReport { time: self.clock(), revision: self.revision.clone(), sensors: sensors.collect() };
         CheckInRequest {
             applied_configuration_version: self.applied,
             sensors: Some(sensors),
@@ -158,6 +164,7 @@ impl Gateway {
             counter: 0,
             applied: Some(1),
             is_off: false,
+            ahead: SignedDuration::ZERO,
             in_the_room: room.iter().map(|tag| (*tag).to_owned()).collect(),
             revision: None,
             paired: BTreeMap::new(),
@@ -180,6 +187,16 @@ impl Gateway {
     /// Its power goes, or comes back.
     pub(crate) async fn switch(&self, on: bool) {
         self.state.lock().await.is_off = !on;
+    }
+
+    /// Its clock is ahead by so much from now on.
+    pub(crate) async fn is_ahead(&self, ahead: SignedDuration) {
+        self.state.lock().await.ahead = ahead;
+    }
+
+    /// Where it says that a sensor is mounted.
+    pub(crate) async fn place(&self, sensor: &DeviceInstance) -> Option<DeviceText> {
+        self.state.lock().await.paired.get(&id_of(sensor)).map(|paired| paired.wanted.place.clone())
     }
 
     /// Changes what it says of a sensor.
@@ -207,14 +224,15 @@ impl Gateway {
     /// The next measurements of a sensor that it is paired with, as if they were taken just now.
     pub(crate) async fn measure(&self, sensor: &DeviceInstance, velocities: &[f64]) -> Result<Vec<Measurement>> {
         let mut state = self.state.lock().await;
-        let id = id_of(sensor);
+        let (id, clock) = (id_of(sensor), state.clock());
         let paired = state.paired.get_mut(&id).context("the gateway is not paired with it")?;
         let next = |velocity: &f64| {
             paired.measured += 1;
             Measurement {
                 device_instance_id: id.clone(),
                 sequence: paired.measured,
-                time: Timestamp::now(),
+                place: paired.wanted.place.clone(),
+                time: clock,
                 velocity_rms_mm_per_s: *velocity,
                 temperature_celsius: 41.5,
             }

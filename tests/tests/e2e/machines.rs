@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use fleetform_crds::condition::ConditionType;
@@ -14,15 +15,16 @@ use fleetform_domain::transition::Connectivity;
 use fleetform_domain::wire::{MeasurementRefusal, MeasurementSeries, asset_measurements_path};
 use fleetform_e2e::installation::AUDIENCE;
 use fleetform_e2e::wait::{self, Look};
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::deletion::is_refused;
 use super::gateway::{Gateway, id_of};
-use super::project::{LIMIT, Project, SITE, condition, reason};
+use super::project::{LIMIT, Project, SITE, condition, reason, site};
 use super::raw::{Answer, exchange, request};
 use super::stage::Stage;
 
@@ -59,6 +61,9 @@ fn sensor(number: usize, gateway: &str) -> Value {
 fn tag(number: usize) -> String {
     format!("VT-{number:04}")
 }
+
+/// Longer than it takes until all that sums others up has followed.
+const SUMS_FOLLOW: Duration = Duration::from_secs(5);
 
 /// A machine room: a pump with so many sensors, and the gateway that they report through, which is paired with all of them.
 struct Room {
@@ -212,26 +217,15 @@ pub(crate) async fn sensors_are_commissioned_through_their_gateway(stage: Arc<St
     // The sensor itself came and went: online, offline and online, and both once more.
     let events = project.events(&room.sensor(1).await?, 5).await?;
     ensure!(events.len() == 5, "{:?}", types(&events));
-    is_refused(project, SITE, "This site still has 1 asset associated to it").await?;
-    is_refused(project, "pump", "This asset still has 20 sensors associated to it and cannot be deleted.").await
-}
-
-/// Tries, and only tries, to delete the site or an asset, until it is refused with these words.
-async fn is_refused(project: &Project, name: &str, because: &str) -> Result<()> {
-    let attempt = DeleteParams { dry_run: true, ..DeleteParams::default() };
-    if name == SITE {
-        // Its devices are in the way too, and are said first.
-        let summed = |site: &Site| site.status.as_ref().is_some_and(|status| status.asset_count == 1);
-        return project.until_any(name, "summed up", summed).await.map(drop);
-    }
-    wait::until(&format!("the deletion of {name} to be refused"), LIMIT, async || {
-        Ok(match project.api::<Asset>().delete(name, &attempt).await {
-            Err(kube::Error::Api(status)) if status.message.contains(because) => Look::Done(()),
-            Err(error) => Look::NotYet(error.to_string()),
-            Ok(_) => Look::NotYet("it was let through".to_owned()),
-        })
-    })
-    .await
+    // A site with devices is refused for them first.
+    project.create::<Site>(json!({ "metadata": { "name": "depot" }, "spec": site() })).await?;
+    let mut spare = self::asset(1);
+    spare["siteRef"]["name"] = "depot".into();
+    project.create::<Asset>(json!({ "metadata": { "name": "spare" }, "spec": spare })).await?;
+    is_refused::<Site>(project, "depot", "This site still has 1 asset associated to it and cannot be deleted.").await?;
+    is_refused::<Site>(project, SITE, "This site still has 21 device instances associated to it").await?;
+    is_refused::<Asset>(project, "pump", "This asset still has 20 sensors associated to it and cannot be deleted.")
+        .await
 }
 
 pub(crate) async fn a_sensor_is_moved_to_another_gateway_and_off_the_machine(stage: Arc<Stage>) -> Result<()> {
@@ -281,6 +275,51 @@ pub(crate) async fn a_sensor_is_moved_to_another_gateway_and_off_the_machine(sta
     .await
 }
 
+pub(crate) async fn what_was_measured_elsewhere_is_not_brought_along(stage: Arc<Stage>) -> Result<()> {
+    let room = Room::new(&stage, "carried", 1).await?;
+    let (project, sensor) = (&room.project, room.sensor(0).await?);
+    let fan = json!({ "metadata": { "name": "fan" }, "spec": asset(1) });
+    project.create::<Asset>(fan).await?;
+    project.patch::<Asset>("pump", json!({ "spec": asset(2) })).await?;
+    room.measures(0, NORMAL).await?;
+    room.until_state(MachineState::Healthy).await?;
+    for (machine, position) in [("pump", "p1"), ("fan", "p0")] {
+        let (unsent, place) = (room.gateway.measure(&sensor, &[SEVERE; 3]).await?, room.gateway.place(&sensor).await);
+        let moved = json!({ "assetRef": { "name": machine }, "position": position });
+        project.patch::<DeviceInstance>(&name(0), json!({ "spec": { "configuration": { "sensor": moved } } })).await?;
+        wait::until("the gateway to have heard of the move", LIMIT, async || {
+            let now = room.gateway.place(&sensor).await;
+            Ok(if now.is_some() && now != place { Look::Done(()) } else { Look::NotYet(format!("{now:?}")) })
+        })
+        .await?;
+        let answer = room.gateway.send(unsent).await?;
+        let dropped = answer.refused.iter().filter(|one| one.reason == MeasurementRefusal::AtAnotherPlace).count();
+        ensure!((answer.taken, dropped, answer.refused.len()) == (0, 3, 3), "{answer:?}");
+        room.measures(0, NORMAL).await?;
+        let is_healthy = |asset: &Asset| {
+            let known = |name: &str| asset.position(name).map(|position| position.state);
+            let elsewhere = asset.spec.positions.iter().filter(|other| other.name != position);
+            let mut elsewhere = elsewhere.map(|other| known(&other.name));
+            known(position) == Some(MachineState::Healthy)
+                && elsewhere.all(|other| other == Some(MachineState::Unknown))
+        };
+        project.until_any(machine, "healthy where the sensor is now", is_healthy).await?;
+    }
+    room.project
+        .until_any("pump", "unknown", |pump: &Asset| {
+            pump.status.as_ref().is_some_and(|status| status.state == MachineState::Unknown)
+        })
+        .await?;
+    let alerts = room.alerts().await?;
+    ensure!(alerts.is_empty(), "what was measured elsewhere is said of a machine: {alerts:#?}");
+    let sensor = room.sensor(0).await?;
+    let changes = sensor.status.map(|status| status.transitions).unwrap_or_default();
+    ensure!(changes.len() == 1, "it was paired all the time: {changes:?}");
+    let metrics = stage.installation.metrics().await?;
+    ensure!(metrics.contains("fleetform_measurements_total{outcome=\"at-another-place\"}"), "they are not counted");
+    Ok(())
+}
+
 pub(crate) async fn a_fault_is_one_alert_from_its_first_sign_to_what_it_was(stage: Arc<Stage>) -> Result<()> {
     let room = Room::new(&stage, "fault", 1).await?;
     let sensor = room.sensor(0).await?;
@@ -319,16 +358,16 @@ pub(crate) async fn a_fault_is_one_alert_from_its_first_sign_to_what_it_was(stag
     room.until_alert(1, "acknowledged", |alert| phase(alert) == AlertPhase::Acknowledged).await?;
     room.resolve(1, true).await?;
     room.until_alert(1, "resolved", |alert| phase(alert) == AlertPhase::Resolved).await?;
-    let asset = room.until_state(MachineState::Unknown).await?;
-    let judged_from =
-        asset.position("p0").and_then(|position| position.judged_from.clone()).context("it begins anew")?;
-    wait::until("what was before the repair to be past", LIMIT, async || {
-        Ok(if Timestamp::now() > judged_from.0 { Look::Done(()) } else { Look::NotYet(String::new()) })
-    })
-    .await?;
+    room.until_state(MachineState::Unknown).await?;
+    // What is measured after the repair counts, though the gateway's clock says that it was before.
+    room.gateway.is_ahead(SignedDuration::from_mins(-10)).await;
     room.measures(0, SEVERE).await?;
     let second = room.until_alert(2, "raised", |alert| phase(alert) == AlertPhase::Raised).await?;
     ensure!(second.spec.level == MachineState::Alarm, "{second:?}");
+    let said_of_clock = |device: &DeviceInstance| reason(device, ConditionType::ClockSkewed, "True").is_some();
+    room.project.until("hall", "said to have a clock that is behind", said_of_clock).await?;
+    room.gateway.is_ahead(SignedDuration::ZERO).await;
+    room.project.until("hall", "said to have a clock that is right", |hall| !said_of_clock(hall)).await?;
 
     // One that was wrong is not said again until it was normal.
     room.resolve(2, false).await?;
@@ -410,19 +449,19 @@ pub(crate) async fn measurements_write_nothing(stage: Arc<Stage>) -> Result<()> 
         asset.status.as_ref().is_some_and(|status| status.positions.iter().all(|p| p.state == MachineState::Healthy))
     };
     room.project.until_any("pump", "settled", settled).await?;
-    // Sums follow within two seconds.
     let before = wait::until("everything to be at rest", LIMIT, async || {
         let before = versions(&room.project).await?;
-        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        tokio::time::sleep(SUMS_FOLLOW).await;
         let after = versions(&room.project).await?;
         Ok(if before == after { Look::Done(after) } else { Look::NotYet(format!("{before:?} became {after:?}")) })
     })
     .await?;
     for round in 0..20 {
         let sensor = room.sensor(round % 2).await?;
-        let velocities: Vec<f64> = (0..25).map(|n| NORMAL + f64::from(n) / 100.0).collect();
+        let velocities: Vec<f64> = (0..50).map(|n| NORMAL + f64::from(n) / 100.0).collect();
         room.gateway.measures(&sensor, &velocities).await?;
     }
+    tokio::time::sleep(SUMS_FOLLOW).await;
     let after = versions(&room.project).await?;
     ensure!(before == after, "a thousand measurements were written down: {before:?} became {after:?}");
     let metrics = stage.installation.metrics().await?;
@@ -468,10 +507,10 @@ pub(crate) async fn a_silent_gateway_hides_its_sensors(stage: Arc<Stage>) -> Res
 }
 
 /// What the portal answers this account of the project about the measurements of a machine.
-async fn ask(room: &Room, account: &str, query: &str) -> Result<Answer> {
-    let (project, installation) = (&room.project, &room.project.stage.installation);
+pub(crate) async fn ask(project: &Project, account: &str, asset: &str, query: &str) -> Result<Answer> {
+    let installation = &project.stage.installation;
     let token = project.stage.cluster().audience_token(&project.namespace, account, AUDIENCE).await?;
-    let path = format!("{}?{query}", asset_measurements_path(&project.namespace, "pump"));
+    let path = format!("{}?{query}", asset_measurements_path(&project.namespace, asset));
     let question = request("GET", &path, &format!("Authorization: Bearer {token}\r\n"), "");
     exchange(&installation.portal_url(), &installation.authority().await?, &question).await
 }
@@ -483,7 +522,7 @@ pub(crate) async fn charts_are_for_who_may_see_them(stage: Arc<Stage>) -> Result
     room.gateway.measures(&sensor, &[1.5, 1.6, 7.1, 1.8]).await?;
     room.until_state(MachineState::Healthy).await?;
     let series = wait::until("the technician's rights to be in force", LIMIT, async || {
-        let answer = ask(&room, "technician", "position=p0").await?;
+        let answer = ask(&room.project, "technician", "pump", "position=p0").await?;
         Ok(match serde_json::from_str::<MeasurementSeries>(&answer.body) {
             Ok(series) => Look::Done(series),
             Err(_) => Look::NotYet(format!("{answer:?}")),
@@ -494,21 +533,31 @@ pub(crate) async fn charts_are_for_who_may_see_them(stage: Arc<Stage>) -> Result
     let boundaries = serde_json::to_value(series.zone_boundaries_mm_per_s)?;
     ensure!(boundaries == json!([1.12, 2.8, 7.1]) && series.state == MachineState::Healthy, "{series:?}");
     ensure!(series.sensor.as_deref() == Some("sensor-0"), "{series:?}");
-    let last: MeasurementSeries = serde_json::from_str(&ask(&room, "technician", "position=p0&limit=1").await?.body)?;
+    let last: MeasurementSeries =
+        serde_json::from_str(&ask(&room.project, "technician", "pump", "position=p0&limit=1").await?.body)?;
     ensure!(last.velocity_rms_mm_per_s == [1.8], "{last:?}");
-    let later = format!("position=p0&since={}", series.times[3]);
-    let none: MeasurementSeries = serde_json::from_str(&ask(&room, "technician", &later).await?.body)?;
-    ensure!(none.times.is_empty(), "{none:?}");
-    let wrong = ask(&room, "technician", "position=roof").await?.problem()?;
+    // Who goes on after an answer misses nothing, however late it comes.
+    let (late, soon) = (room.gateway.measure(&sensor, &[1.9]).await?, room.gateway.measure(&sensor, &[2.0]).await?);
+    let mut next = series.next;
+    for (sent, expected) in [(Vec::new(), None), (soon, Some(2.0)), (late, Some(1.9))] {
+        room.gateway.send(sent).await?;
+        let after = next.context("an answer says where the next goes on")?;
+        let later = format!("position=p0&after={}", after.as_str());
+        let later = ask(&room.project, "technician", "pump", &later).await?;
+        let later: MeasurementSeries = serde_json::from_str(&later.body)?;
+        ensure!(later.velocity_rms_mm_per_s == Vec::from_iter(expected), "{later:?}");
+        next = later.next;
+    }
+    let wrong = ask(&room.project, "technician", "pump", "position=roof").await?.problem()?;
     ensure!(wrong.detail.ends_with("its positions are: p0"), "{wrong:?}");
     // What is forbidden and what is not there look alike.
-    let installer = ask(&room, "installer", "position=p0").await?.problem()?;
+    let installer = ask(&room.project, "installer", "pump", "position=p0").await?.problem()?;
     ensure!(installer.code() == Some(ProblemCode::NotFound), "{installer:?}");
 
     let (status, text) =
         fleetform_e2e::http::get(stage.installation.metrics_address(), "/metrics/measurements").await?;
     let line = format!(
-        "{{project=\"{}\",site=\"{SITE}\",asset=\"pump\",position=\"p0\",sensor=\"sensor-0\"}} 1.8",
+        "{{project=\"{}\",site=\"{SITE}\",asset=\"pump\",position=\"p0\",sensor=\"sensor-0\"}} 2",
         room.project.namespace
     );
     ensure!(status == 200 && text.contains(&format!("fleetform_asset_vibration_velocity_mm_per_s{line}")), "{text}");

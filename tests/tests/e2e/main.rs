@@ -5,6 +5,7 @@
 
 mod access;
 mod activation;
+mod admins;
 mod audit;
 mod authority;
 mod configuration;
@@ -37,6 +38,7 @@ mod stage;
 mod upgrade;
 mod waiting;
 mod wire;
+mod works;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -140,7 +142,6 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
         deletion {
             an_instance_takes_its_code_along,
             what_is_in_use_is_not_deleted,
-            a_deleted_active_instance_does_not_wipe_its_device,
             a_namespace_goes_when_nothing_in_it_is_active,
         }
         access {
@@ -160,6 +161,7 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
         machines {
             sensors_are_commissioned_through_their_gateway,
             a_sensor_is_moved_to_another_gateway_and_off_the_machine,
+            what_was_measured_elsewhere_is_not_brought_along,
             a_fault_is_one_alert_from_its_first_sign_to_what_it_was,
             measurements_write_nothing,
             a_silent_gateway_hides_its_sensors,
@@ -169,12 +171,16 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_person_enrolls_and_is_recognised,
             what_fails_at_a_desk_or_a_door_is_told_once_and_by_its_reason,
             somebody_who_is_deleted_is_forgotten_by_every_device,
-            a_device_that_stays_away_is_deactivated_or_given_up_on,
             who_may_read_profiles_sees_the_whole_badge_and_nobody_else,
         }
         personal {
             nothing_that_is_kept_gives_a_badge_or_a_palm_away,
             recognitions_write_nothing,
+        }
+        admins {
+            roles_are_given_changed_and_taken,
+            nobody_makes_themselves_more_than_they_are,
+            a_project_that_has_an_admin_keeps_one,
         }
         hostile {
             bad_requests_get_problem_bodies,
@@ -189,14 +195,22 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
         upgrade {
             an_object_that_does_not_read_stops_only_itself,
         }
+        deletion {
+            the_device_of_a_deleted_instance_is_told_and_wipes_itself,
+        }
         people {
+            a_device_that_stays_away_is_deactivated_or_given_up_on,
             people_outlive_the_operator,
+            a_desk_that_lost_the_answer_enrolls_nobody_again,
         }
         rollout {
             a_rollout_outlives_the_operator,
         }
         machines {
             a_fault_outlives_the_operator,
+        }
+        works {
+            two_thousand_sensors_are_heard_and_write_nothing,
         }
         patches {
             of_thousands_of_races_for_one_code_each_has_one_winner,

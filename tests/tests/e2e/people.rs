@@ -24,7 +24,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::project::{INSTALLER, LIMIT, Project, TEMPLATE, reader, template};
+use super::project::{INSTALLER, LIMIT, Project, TEMPLATE, reader, reason, template};
 use super::raw::{exchange, request};
 use super::stage::Stage;
 use super::wire::Wire;
@@ -89,8 +89,15 @@ impl House {
         self.project.api()
     }
 
-    /// Enrolls somebody with the right hand; the name.
+    /// Enrolls somebody with the right hand, and the desk has heard so; the name.
     pub(crate) async fn enroll(&mut self, number: &str, person: u8) -> Result<String> {
+        let name = self.enroll_unheard(number, person).await?;
+        self.desk.keeps_enrollments(false).await?;
+        Ok(name)
+    }
+
+    /// The same, and the desk says nothing of it yet.
+    async fn enroll_unheard(&mut self, number: &str, person: u8) -> Result<String> {
         let answer = self.desk.enroll(completed(number, vec![palm(person, Hand::Right, 0)])?).await?;
         ensure!(answer.acknowledged && answer.refused.is_none(), "{answer:?}");
         Ok(answer.user.context("the person is enrolled")?.to_string())
@@ -132,6 +139,13 @@ impl House {
             Ok(if found.len() == ids.len() { Look::Done(found) } else { Look::NotYet(format!("{found:#?}")) })
         })
         .await
+    }
+
+    /// The door is back after its association has ended.
+    async fn hears_of_its_end(&mut self, door: &str) -> Result<()> {
+        let refusal = self.door(door)?.check_in(None, 0).await?.err().context("its association has ended")?;
+        ensure!(refusal.code == Some(ProblemCode::AssociationEnded), "{refusal}");
+        Ok(())
     }
 
     pub(crate) async fn until_gone(&self, user: &str) -> Result<()> {
@@ -349,6 +363,7 @@ pub(crate) async fn a_device_that_stays_away_is_deactivated_or_given_up_on(stage
     let mut house = House::open(&stage, "stays-away", &["burned"]).await?;
     house.enroll("77", 2).await?;
     let (first, second) = (house.enroll(BADGE, 1).await?, house.enroll("88", 3).await?);
+    let third = house.enroll("99", 4).await?;
     house.catches_up("burned", None).await?;
     let uid = house.users().get(&first).await?.uid().context("it has a UID")?;
     house.users().delete(&first, &DeleteParams::default()).await?;
@@ -365,9 +380,56 @@ pub(crate) async fn a_device_that_stays_away_is_deactivated_or_given_up_on(stage
     house.until_pending(&second, &["burned"]).await?;
     let deactivate = json!({ "spec": { "activation": { "epoch": 1 } } });
     house.project.patch::<DeviceInstance>("burned", deactivate).await?;
+    // It may go by its list until it has been without its gateway for seven days, or hears that it is to wipe itself.
+    let waits = |user: &EnrolledUser| {
+        let conditions = user.status.as_ref().map(|status| &status.conditions);
+        let mut ready = conditions.into_iter().flatten().filter(|condition| condition.type_ == "Ready");
+        ready.any(|ready| ready.message.contains("burned (deactivated or deleted; until 2"))
+    };
+    house.project.until_any(&second, "waiting for what was deactivated", waits).await?;
+    stage.installation.kill_operator()?;
+    stage.installation.start_operator().await?;
+    house.project.until_any(&second, "waiting on after a restart", waits).await?;
+    // The new process has yet to hear from the desk.
+    house.desk.keeps_enrollments(false).await?;
+    house.hears_of_its_end("burned").await?;
     house.until_gone(&second).await?;
     let events = house.told_once(&[un_enrollment_event_id(&uid)]).await?;
     ensure!(events[0].detail_type == "New Successful Un-enrollment", "{events:?}");
+
+    // So it is when the instance is deleted: it stays until then.
+    let uid = house.users().get(&third).await?.uid().context("it has a UID")?;
+    house.project.ready_device("razed").await?;
+    let installer = house.project.installer().await?;
+    let razed = Wire::activated(&house.project, &installer, "razed").await?;
+    house.doors.insert("razed".to_owned(), razed);
+    house.catches_up("razed", None).await?;
+    house.project.api::<DeviceInstance>().delete("razed", &DeleteParams::default()).await?;
+    house
+        .project
+        .until_any("razed", "saying that it is waited for", |instance: &DeviceInstance| {
+            let ready = reason(instance, ConditionType::Ready, "False");
+            ready.is_some_and(|(_, message)| message.contains("waited for until 2"))
+        })
+        .await?;
+    house.users().delete(&third, &DeleteParams::default()).await?;
+    house
+        .project
+        .until_any(&third, "waiting for what was deleted", |user: &EnrolledUser| {
+            let status = user.status.as_ref().and_then(|status| status.un_enrollment.as_ref());
+            status.is_some_and(|status| status.pending_devices == ["razed"])
+        })
+        .await?;
+    house.hears_of_its_end("razed").await?;
+    house.until_gone(&third).await?;
+    house.told_once(&[un_enrollment_event_id(&uid)]).await?;
+    wait::until("the instance to be gone", LIMIT, async || {
+        Ok(match house.project.api::<DeviceInstance>().get_opt("razed").await? {
+            None => Look::Done(()),
+            Some(left) => Look::NotYet(format!("{:#?}", left.metadata)),
+        })
+    })
+    .await?;
 
     // With nobody to wait for, a namespace goes with the people in it.
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(stage.client());
@@ -427,6 +489,27 @@ pub(crate) async fn who_may_read_profiles_sees_the_whole_badge_and_nobody_else(s
     ensure!(lines.iter().any(|line| line.contains("manager") && line.contains(&name)), "{lines:#?}");
     ensure!(lines.iter().any(|line| line.contains("auditor") && line.contains("not-found")), "{lines:#?}");
     ensure!(!log.contains(BADGE), "the log holds the badge");
+    Ok(())
+}
+
+/// A desk lost the answer, and tells of the enrollment again after the person was deleted and the operator started anew.
+pub(crate) async fn a_desk_that_lost_the_answer_enrolls_nobody_again(stage: Arc<Stage>) -> Result<()> {
+    let mut house = House::open(&stage, "retold", &[]).await?;
+    let name = house.enroll_unheard(BADGE, 1).await?;
+    house.desk.keeps_enrollments(true).await?;
+    let retold = || completed(BADGE, vec![palm(1, Hand::Right, 0)]);
+    house.users().delete(&name, &DeleteParams::default()).await?;
+    house.until_pending(&name, &["front-desk"]).await?;
+    stage.installation.kill_operator()?;
+    stage.installation.start_operator().await?;
+    house.desk.keeps_enrollments(true).await?;
+    house.until_pending(&name, &["front-desk"]).await?;
+    let answer = house.desk.enroll_again(retold()?).await?;
+    ensure!(answer.refused == Some(EnrollmentFailure::UnEnrollmentInProgress) && answer.user.is_none(), "{answer:?}");
+    house.desk.keeps_enrollments(false).await?;
+    house.until_gone(&name).await?;
+    let left = house.users().list(&ListParams::default()).await?.items;
+    ensure!(left.is_empty(), "{left:#?}");
     Ok(())
 }
 

@@ -174,6 +174,7 @@ pub(crate) async fn every_scenario_shows_what_it_says(stage: Arc<Stage>) -> Resu
     let network = Network::new(Timeouts::default());
     let telemetry = Telemetry::new(network.clone());
     let installer = Arc::new(project.installer().await?);
+    let states = floor::States::follow(&project).await?;
     let options = FleetOptions {
         scenario: Some(Arc::new(scenario)),
         project: Some(project.namespace.clone()),
@@ -226,7 +227,7 @@ pub(crate) async fn every_scenario_shows_what_it_says(stage: Arc<Stage>) -> Resu
     let replayed = project.api::<DeviceInstance>().get("replay").await?;
     ensure!(condition(&replayed, C::Ready) && condition(&replayed, C::Connected), "{replayed:#?}");
     ensure!(!condition(&replayed, C::Locked), "what is said twice makes no copy: {replayed:#?}");
-    floor::ensure_each_fault_is_one_alert(&project).await?;
+    floor::ensure_each_fault_is_one_alert(&project, &states).await?;
     stop.cancel();
     played.await??;
     Ok(())

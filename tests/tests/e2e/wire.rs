@@ -90,11 +90,27 @@ impl Wire {
         holds: Option<&DeviceText>,
         wait_seconds: u32,
     ) -> Result<Result<CheckInResponse, Refusal>> {
+        self.says(holds, false, wait_seconds).await
+    }
+
+    /// Checks in as a desk that keeps an enrollment, as it lost the answer, or none.
+    pub(crate) async fn keeps_enrollments(&mut self, keeps: bool) -> Result<()> {
+        self.says(None, keeps, 0).await??;
+        Ok(())
+    }
+
+    async fn says(
+        &mut self,
+        holds: Option<&DeviceText>,
+        keeps_enrollments: bool,
+        wait_seconds: u32,
+    ) -> Result<Result<CheckInResponse, Refusal>> {
         self.check_ins += 1;
         let boot: DeviceText = format!("by-hand-{}", &self.association[..8]).try_into()?;
         let request = CheckInRequest {
             applied_configuration_version: self.version,
             enrolled_users_revision: holds.cloned(),
+            keeps_enrollments,
             wait_seconds,
             ..CheckInRequest::new(boot, self.check_ins, fleetform_simulator::device::SOFTWARE_VERSION.try_into()?)
         };

@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
-
 use super::{MachineClass, MachineState, Reading};
 
 /// So many measurements in a row make a run.
@@ -150,23 +148,17 @@ fn degrees(celsius: i32) -> f32 {
     f32::from(i16::try_from(celsius).unwrap_or(if celsius < 0 { i16::MIN } else { i16::MAX }))
 }
 
-/// Judges the measurements, which come by their sequence numbers, as far as they were taken after `after`. A boundary of which they say
-/// nothing either way is exceeded when the state that is `known` says so: what is near a boundary stays as it was, whatever was
-/// forgotten. None when they say nothing at all: there are no three in a row.
+/// Judges the measurements, which come by their sequence numbers. A boundary of which they say nothing either way is exceeded when the
+/// state that is `known` says so: what is near a boundary stays as it was, whatever was forgotten. None when they say nothing at all:
+/// there are no three in a row. When they were taken plays no part: clocks may be wrong.
 pub fn judge<'a>(
     readings: impl DoubleEndedIterator<Item = &'a Reading>,
     limits: &Limits,
-    after: Option<Timestamp>,
     known: MachineState,
 ) -> Option<Verdict> {
-    let after = after.map(Timestamp::as_millisecond);
     let mut boundaries = boundaries(limits);
     let (mut next, mut in_a_row, mut says_something) = (None, 0, false);
     for reading in readings.rev() {
-        if after.is_some_and(|after| reading.millisecond <= after) {
-            next = None;
-            continue;
-        }
         if next.replace(reading.sequence).and_then(|next: u64| next.checked_sub(1)) != Some(reading.sequence) {
             in_a_row = 0;
             boundaries.iter_mut().for_each(Boundary::interrupt);
@@ -209,7 +201,7 @@ mod tests {
     }
 
     fn state(velocities: &[f32]) -> Option<MachineState> {
-        judge(window(velocities).readings(), &LIMITS, None, MachineState::Unknown).map(|verdict| verdict.state)
+        judge(window(velocities).readings(), &LIMITS, MachineState::Unknown).map(|verdict| verdict.state)
     }
 
     #[test]
@@ -232,7 +224,7 @@ mod tests {
     fn what_is_near_a_boundary_stays_as_it_was_also_when_all_else_is_forgotten() {
         use MachineState::{Alarm, Healthy, Unknown, Warning};
         let state = |velocities: &[f32], known| {
-            judge(window(velocities).readings(), &LIMITS, None, known).map(|verdict| verdict.state)
+            judge(window(velocities).readings(), &LIMITS, known).map(|verdict| verdict.state)
         };
         let near = [2.7, 2.7, 2.7];
         assert_eq!(state(&near, Warning), Some(Warning));
@@ -248,30 +240,11 @@ mod tests {
         let mut window = window(&[3.0, 3.0]);
         window.take(reading(4, 3.0));
         window.take(reading(5, 3.0));
-        assert_eq!(judge(window.readings(), &LIMITS, None, MachineState::Unknown), None);
+        assert_eq!(judge(window.readings(), &LIMITS, MachineState::Unknown), None);
         window.take(reading(3, 1.0));
-        assert_eq!(
-            judge(window.readings(), &LIMITS, None, MachineState::Unknown).unwrap().state,
-            MachineState::Healthy
-        );
+        assert_eq!(judge(window.readings(), &LIMITS, MachineState::Unknown).unwrap().state, MachineState::Healthy);
         window.take(reading(6, 3.0));
-        assert_eq!(
-            judge(window.readings(), &LIMITS, None, MachineState::Unknown).unwrap().state,
-            MachineState::Warning
-        );
-    }
-
-    #[test]
-    fn what_was_measured_before_a_repair_says_nothing_after_it() {
-        let window = window(&[8.0, 8.0, 8.0, 8.0, 1.0, 1.0]);
-        let repaired = reading(4, 0.0).time();
-        assert_eq!(judge(window.readings(), &LIMITS, None, MachineState::Unknown).unwrap().state, MachineState::Alarm);
-        assert_eq!(judge(window.readings(), &LIMITS, Some(repaired), MachineState::Unknown), None);
-        let repaired = reading(3, 0.0).time();
-        assert_eq!(
-            judge(window.readings(), &LIMITS, Some(repaired), MachineState::Unknown).unwrap().state,
-            MachineState::Healthy
-        );
+        assert_eq!(judge(window.readings(), &LIMITS, MachineState::Unknown).unwrap().state, MachineState::Warning);
     }
 
     #[test]
@@ -280,25 +253,19 @@ mod tests {
         for (celsius, sequence) in [81.0, 82.0, 83.5, 79.0, 79.0, 79.0].into_iter().zip(1..) {
             window.take(Reading { temperature: celsius, ..reading(sequence, 1.0) });
         }
-        assert_eq!(
-            judge(window.readings(), &LIMITS, None, MachineState::Unknown).unwrap().state,
-            MachineState::Healthy
-        );
+        assert_eq!(judge(window.readings(), &LIMITS, MachineState::Unknown).unwrap().state, MachineState::Healthy);
         let limits = Limits { temperature: Some([70, 80]), ..LIMITS };
-        let verdict = judge(window.readings(), &limits, None, MachineState::Unknown).unwrap();
+        let verdict = judge(window.readings(), &limits, MachineState::Unknown).unwrap();
         insta::assert_snapshot!(verdict.in_words(limits.class), @"temperature was above 80 °C three times in a row, last 83.5 °C: the limit of Alarm");
         for sequence in 7..=9 {
             window.take(Reading { temperature: 77.0, ..reading(sequence, 1.0) });
         }
-        assert_eq!(
-            judge(window.readings(), &limits, None, MachineState::Unknown).unwrap().state,
-            MachineState::Warning
-        );
+        assert_eq!(judge(window.readings(), &limits, MachineState::Unknown).unwrap().state, MachineState::Warning);
     }
 
     #[test]
     fn a_verdict_says_what_was_measured_and_what_is_normal() {
-        let verdict = judge(window(&[7.0, 7.3, 7.9, 7.25]).readings(), &LIMITS, None, MachineState::Unknown).unwrap();
+        let verdict = judge(window(&[7.0, 7.3, 7.9, 7.25]).readings(), &LIMITS, MachineState::Unknown).unwrap();
         insta::assert_snapshot!(verdict.in_words(LIMITS.class), @"vibration velocity (RMS) was above 7.1 mm/s three times in a row, last 7.25 mm/s: zone D of ISO 20816 for ClassII");
     }
 
@@ -321,7 +288,7 @@ mod tests {
                 for reading in order {
                     window.take(*reading);
                 }
-                judge(window.readings(), &LIMITS, None, MachineState::Unknown)
+                judge(window.readings(), &LIMITS, MachineState::Unknown)
             };
             let mut twice: Vec<(u32, Reading)> = keys.iter().copied().zip(there.iter().chain(&there).copied()).collect();
             twice.sort_by_key(|(key, _)| *key);
@@ -337,7 +304,7 @@ mod tests {
             let mut states = Vec::new();
             for (velocity, sequence) in velocities.iter().zip(1..) {
                 window.take(reading(sequence, *velocity));
-                states.extend(judge(window.readings(), &LIMITS, None, MachineState::Unknown).map(|verdict| verdict.state));
+                states.extend(judge(window.readings(), &LIMITS, MachineState::Unknown).map(|verdict| verdict.state));
             }
             states.dedup();
             prop_assert!(states.len() <= 2, "{:?}", states);

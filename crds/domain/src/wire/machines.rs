@@ -17,9 +17,12 @@ pub const MAX_MEASUREMENTS: usize = 300;
 pub const MAX_SENSOR_HEALTH_CHECKS: usize = 4;
 
 /// What a gateway says of its sensors in a check-in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SensorsReport {
+    /// What the gateway's clock shows (RFC 3339): charts show the times that it gives to measurements.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub time: Timestamp,
     /// The list that the gateway goes by: [`WantedSensors::revision`]; none before it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<DeviceText>,
@@ -69,6 +72,8 @@ pub struct WantedSensor {
     pub asset_tag_id: DeviceText,
     /// The epoch to pair it for: one that is paired for another is paired anew.
     pub epoch: i64,
+    /// Tells the place where it is mounted from others. That it is another one is no new pairing: from then on its measurements name it.
+    pub place: DeviceText,
     /// Time from one measurement to the next, in seconds.
     pub measurement_interval_seconds: u32,
 }
@@ -89,7 +94,9 @@ pub struct Measurement {
     pub device_instance_id: ResourceId,
     /// Counts the sensor's measurements without a gap, from 1, for as long as it is paired.
     pub sequence: u64,
-    /// When (RFC 3339).
+    /// Where: [`WantedSensor::place`] as the gateway knew it then, however late it is sent.
+    pub place: DeviceText,
+    /// When, by the gateway's clock (RFC 3339). For charts: what is judged, and in which order, follows from the sequence.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub time: Timestamp,
     /// Vibration velocity, RMS, in mm/s, 0 to 1,000.
@@ -124,6 +131,8 @@ pub struct RefusedMeasurement {
 pub enum MeasurementRefusal {
     /// The sensor is not paired with this gateway.
     NotPaired,
+    /// It was taken where the sensor is no longer mounted, so it says nothing of where it is now.
+    AtAnotherPlace,
     /// A value is no number or out of bounds.
     OutOfRange,
     /// It is older than what is kept, so it cannot be told whether it was taken before.

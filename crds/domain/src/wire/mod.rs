@@ -217,6 +217,9 @@ pub struct CheckInRequest {
     /// The revision of the list of enrolled users that the device holds on its disk; none when it holds no list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrolled_users_revision: Option<DeviceText>,
+    /// Whether the device keeps an enrollment with palms, which it tells of again, as it has not heard how the gateway decided.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_enrollments: bool,
     /// What a gateway says of its sensors; none of other devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sensors: Option<SensorsReport>,
@@ -240,6 +243,7 @@ impl CheckInRequest {
             software_update: None,
             trusted_authorities: None,
             enrolled_users_revision: None,
+            keeps_enrollments: false,
             sensors: None,
             wait_seconds: 0,
         }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::DeviceText;
 use crate::activation::Phase;
 use crate::configuration::{Configuration, DeviceType, OperationMode};
 use crate::event::UserStatus;
@@ -123,11 +124,11 @@ pub fn asset_measurements_path(project: &str, asset: &str) -> String {
 pub struct MeasurementSeriesQuery {
     /// Name of the position.
     pub position: String,
-    /// Only measurements that were taken after this time (RFC 3339).
+    /// Only measurements that came after an earlier answer, whenever they were taken: its [`MeasurementSeries::next`]. One from before the
+    /// operator started, or of a sensor that is no longer there, is answered with all that is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
-    pub since: Option<Timestamp>,
-    /// At most so many, the last ones, 1 to 512. Left out, all that are kept.
+    pub after: Option<DeviceText>,
+    /// At most so many, 1 to 512: the last ones, or with `after` those that came first. Left out, all that are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 512))]
     pub limit: Option<u32>,
@@ -156,6 +157,9 @@ pub struct MeasurementSeries {
     /// Temperatures in °C above which the state is `Warning` and `Alarm`, if temperature is judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature_limits_celsius: Option<[i32; 2]>,
+    /// What to ask for `after` to hear of what comes later; left out when nothing was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<DeviceText>,
     /// When each was measured (RFC 3339).
     #[schemars(with = "Vec<String>")]
     pub times: Vec<Timestamp>,

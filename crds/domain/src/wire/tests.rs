@@ -66,7 +66,9 @@ fn the_messages_of_version_1() {
             }),
             trusted_authorities: Some(AuthoritiesDigest::of(["old"])),
             enrolled_users_revision: Some("4711".try_into().unwrap()),
+            keeps_enrollments: true,
             sensors: Some(SensorsReport {
+                time: "2023-11-22T02:55:17Z".parse().unwrap(),
                 revision: Some("9f86d081".try_into().unwrap()),
                 sensors: vec![SensorReport {
                     device_instance_id: "QfUuUnFqs5accJ".parse().unwrap(),
@@ -97,6 +99,7 @@ fn the_messages_of_version_1() {
                     device_instance_id: "QfUuUnFqs5accJ".parse().unwrap(),
                     asset_tag_id: "S-0001".try_into().unwrap(),
                     epoch: 1,
+                    place: "0b7ffcf6ae72a4b0".try_into().unwrap(),
                     measurement_interval_seconds: 3_600,
                 }],
             }),
@@ -208,6 +211,7 @@ fn the_messages_about_machines() {
             measurements: vec![Measurement {
                 device_instance_id: "QfUuUnFqs5accJ".parse().unwrap(),
                 sequence: 42,
+                place: "0b7ffcf6ae72a4b0".try_into().unwrap(),
                 time: "2023-11-22T02:55:17Z".parse().unwrap(),
                 velocity_rms_mm_per_s: 2.75,
                 temperature_celsius: 41.5,
@@ -289,7 +293,7 @@ fn what_a_gateway_says_of_all_its_sensors_fits_into_a_body() {
     let sensors = vec![sensor; crate::machines::MAX_SENSORS_PER_GATEWAY];
     let check_in = CheckInRequest {
         failed_health_checks: vec![text(64); MAX_FAILED_HEALTH_CHECKS],
-        sensors: Some(SensorsReport { revision: Some(text(64)), sensors }),
+        sensors: Some(SensorsReport { time: jiff::Timestamp::MAX, revision: Some(text(64)), sensors }),
         ..CheckInRequest::new(text(64), u64::MAX, text(64))
     };
     let size = serde_json::to_vec(&check_in).unwrap().len();

@@ -16,6 +16,7 @@ use crate::cache::Name;
 use crate::context::Context;
 use crate::controllers::quota::Quotas;
 use crate::error::Result;
+use crate::measurements::Place;
 use crate::reconcile::plan::Action;
 use plan::{AssetPlan, Facts};
 use position::{Mounted, Sight};
@@ -47,7 +48,11 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         alerts: alerts.iter().filter_map(|alert| world.alerts.get(alert)).filter(is_ours).collect(),
         now,
     };
-    let AssetPlan { plan, better } = plan::plan(&asset, &facts);
+    let AssetPlan { plan, better, judged_anew } = plan::plan(&asset, &facts);
+    // Before it is stored: what comes in between counts, or else says nothing.
+    for (position, sensor) in &judged_anew {
+        context.measurements.judge_anew(sensor, &Place::new(&name.name, position));
+    }
     for action in &plan.actions {
         match action {
             Action::RaiseAlert(alert) => world.own_alert(context.executor.raise_alert(&asset, alert).await?),
@@ -74,12 +79,12 @@ fn mounted(context: &Context, asset: &Arc<Asset>, position: &str, now: Timestamp
         return None;
     }
     let id = ResourceId::of(sensor.metadata.uid.as_deref()?);
-    let after = asset.position(position).and_then(|position| position.judged_from.as_ref()).map(|time| time.0);
+    let place = Place::new(&name.name, position);
     let uid = asset.metadata.uid.as_deref().unwrap_or_default();
     let name_of_sensor = Name::of(&*sensor).name;
     Some(Mounted {
         sight: sight(context, &sensor, &placed.gateway, &id, now),
-        verdict: context.measurements.judge(&id, &asset.limits(), after, asset.known_of(position, &name_of_sensor)),
+        verdict: context.measurements.judge(&id, &place, &asset.limits(), asset.known_of(position, &name_of_sensor)),
         may_get_better: context.measurements.may_get_better(uid, position, now),
         name: name_of_sensor,
         id,

@@ -14,7 +14,7 @@ use super::position::{Mounted, Outcome, Position, Sight};
 use crate::cache::Found;
 use crate::controllers::{Obstacle, Unmet, grace_left, stands};
 use crate::reconcile::plan::{Action, News, Plan};
-use crate::reconcile::status;
+use crate::reconcile::{names, status};
 
 /// Most alerts of one asset that are kept after they were resolved; the oldest go first.
 pub const KEPT_ALERTS: usize = 100;
@@ -51,6 +51,9 @@ pub struct AssetPlan {
     /// Names of positions whose state got better, which is only so often noted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub better: Vec<String>,
+    /// Positions about which an alert was right that is resolved now, and their sensors: what was measured so far is not judged.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub judged_anew: Vec<(String, ResourceId)>,
 }
 
 /// The plan for an asset.
@@ -66,7 +69,7 @@ pub fn plan(asset: &Asset, facts: &Facts<'_>) -> AssetPlan {
         && let Some(left) = grace_left(asset, facts.now)
     {
         plan.look_again_in(left);
-        return AssetPlan { plan, better: Vec::new() };
+        return AssetPlan { plan, ..AssetPlan::default() };
     }
     let outcomes = positions(asset, facts);
     for (outcome, mounted) in outcomes.iter().zip(&facts.mounted) {
@@ -78,6 +81,10 @@ pub fn plan(asset: &Asset, facts: &Facts<'_>) -> AssetPlan {
         }
     }
     let better = outcomes.iter().filter(|outcome| outcome.got_better).map(|o| o.status.name.clone()).collect();
+    let repaired = outcomes.iter().zip(&facts.mounted).filter(|(outcome, _)| outcome.is_judged_anew);
+    let sensors =
+        repaired.filter_map(|(outcome, mounted)| Some((outcome.status.name.clone(), mounted.as_ref()?.id.clone())));
+    let judged_anew = sensors.collect();
     let raised = outcomes.iter().filter(|outcome| outcome.raise.is_some()).count();
     let open = facts.alerts.iter().filter(|alert| !alert.is_resolved()).count() + raised;
     let (mut alerts, mut positions) = (Vec::new(), Vec::new());
@@ -99,6 +106,7 @@ pub fn plan(asset: &Asset, facts: &Facts<'_>) -> AssetPlan {
         state: positions.iter().map(|position| position.state).max().unwrap_or_default(),
         sensor_count: i64::try_from(facts.sensors).unwrap_or(i64::MAX),
         open_alert_count: i64::try_from(open).unwrap_or(i64::MAX),
+        removed_alerts: removed_alerts(asset, &facts.alerts),
         positions,
         conditions: condition::merge(before, &statements, asset.metadata.generation, facts.now),
     };
@@ -107,7 +115,7 @@ pub fn plan(asset: &Asset, facts: &Facts<'_>) -> AssetPlan {
     plan.actions.extend(surplus(&facts.alerts));
     plan.actions.extend(status::patch(current, &desired).map(Action::PatchStatus));
     plan.actions.extend(condition::new_stall(before, &statements).map(News::stall).map(Action::Publish));
-    AssetPlan { plan, better }
+    AssetPlan { plan, better, judged_anew }
 }
 
 fn obstacle(asset: &Asset, facts: &Facts<'_>) -> Option<Obstacle> {
@@ -122,12 +130,14 @@ fn obstacle(asset: &Asset, facts: &Facts<'_>) -> Option<Obstacle> {
 fn positions(asset: &Asset, facts: &Facts<'_>) -> Vec<Outcome> {
     let name = asset.metadata.name.as_deref().unwrap_or_default();
     let each = asset.spec.positions.iter().zip(&facts.mounted);
+    let removed_alerts = removed_alerts(asset, &facts.alerts);
     let looks = each.map(|(position, mounted)| {
         let position = Position {
             asset: name,
             class: asset.spec.machine_class,
             name: &position.name,
             before: asset.position(&position.name),
+            removed_alerts,
             mounted: mounted.as_ref(),
             alerts: &facts.alerts,
             alerts_unreadable: facts.alerts_unreadable,
@@ -135,6 +145,21 @@ fn positions(asset: &Asset, facts: &Facts<'_>) -> Vec<Outcome> {
         position.look(facts.now)
     });
     looks.collect()
+}
+
+/// The greatest number of an alert about a position that is no more. One number for all of them, as there may have been any number
+/// of positions: none is used twice when one comes back.
+fn removed_alerts(asset: &Asset, alerts: &[Arc<Alert>]) -> i64 {
+    let is_gone = |name: &str| !asset.spec.positions.iter().any(|position| position.name == name);
+    let status = asset.status.as_ref();
+    let noted = status.into_iter().flat_map(|status| &status.positions).filter(|position| is_gone(&position.name));
+    let noted = noted.map(|position| {
+        let open = position.alert.as_deref().and_then(names::alert_number);
+        position.closed_alerts.max(open.unwrap_or(0))
+    });
+    let there = alerts.iter().filter(|alert| is_gone(&alert.spec.position));
+    let there = there.filter_map(|alert| names::alert_number(alert.metadata.name.as_deref()?));
+    noted.chain(there).max().unwrap_or(0).max(status.map_or(0, |status| status.removed_alerts))
 }
 
 fn healthy(positions: &[PositionStatus]) -> Statement {

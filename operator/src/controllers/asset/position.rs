@@ -1,7 +1,8 @@
 //! Pure: one position of an asset: its state, and the alert that is open for it.
 //!
-//! What has to outlast the operator stands in the asset's status: which alert is open, the number of the last one that is over, from
-//! when on measurements count, and what is muted. So each fault is one alert, whatever dies between two writes.
+//! What has to outlast the operator stands in the asset's status: which alert is open, the number of the last one that is over, and what
+//! is muted. So each fault is one alert, whatever dies between two writes. What was measured before an alert was resolved does not
+//! outlast the operator, so neither need it be known that it counts no longer.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use fleetform_crds::asset::PositionStatus;
 use fleetform_crds::condition::whole_second;
 use fleetform_domain::id::ResourceId;
 use fleetform_domain::machines::{MachineClass, MachineState, Verdict};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::reconcile::names;
 use crate::reconcile::plan::AlertDraft;
@@ -51,6 +52,8 @@ pub(super) struct Outcome {
     pub(super) raise: Option<AlertDraft>,
     /// Whether its state got better, which is only so often noted.
     pub(super) got_better: bool,
+    /// Whether what its sensor has measured so far is not to be judged any more.
+    pub(super) is_judged_anew: bool,
     /// When to look again, in seconds.
     pub(super) held_back_for: Option<u32>,
 }
@@ -62,6 +65,8 @@ pub(super) struct Position<'a> {
     pub(super) class: MachineClass,
     pub(super) name: &'a str,
     pub(super) before: Option<&'a PositionStatus>,
+    /// The greatest number of an alert about a position that was removed: it may have been this one.
+    pub(super) removed_alerts: i64,
     pub(super) mounted: Option<&'a Mounted>,
     /// The alerts of the asset.
     pub(super) alerts: &'a [Arc<Alert>],
@@ -78,8 +83,7 @@ impl Position<'_> {
             state: MachineState::Unknown,
             since: None,
             alert: None,
-            closed_alerts: 0,
-            judged_from: None,
+            closed_alerts: self.removed_alerts,
             muted: None,
         });
         let before = status.state;
@@ -92,7 +96,8 @@ impl Position<'_> {
         }
         status.sensor = sensor;
         let named = status.alert.clone();
-        if self.close(&mut status, now) {
+        let is_judged_anew = self.close(&mut status);
+        if is_judged_anew {
             known = MachineState::Unknown;
         } else if status.alert != named
             && let Some((_, alert)) = self.alerts().find(|(_, alert)| alert.metadata.name == status.alert)
@@ -100,10 +105,8 @@ impl Position<'_> {
             // It was raised, and whoever raised it died before the state was stored.
             known = known.max(alert.worst());
         }
-        let verdict = self.mounted.and_then(|mounted| mounted.verdict.as_ref());
         // The verdict was reached by what counted before this look.
-        let verdict =
-            verdict.filter(|_| status.judged_from == self.before.and_then(|before| before.judged_from.clone()));
+        let verdict = self.mounted.and_then(|mounted| mounted.verdict.as_ref()).filter(|_| !is_judged_anew);
         let (mut got_better, mut held_back_for) = (false, None);
         status.state = match self.mounted {
             Some(mounted) if mounted.sight != Sight::None => match verdict {
@@ -131,7 +134,7 @@ impl Position<'_> {
             status.muted = None;
         }
         let raise = verdict.and_then(|verdict| self.raise(&mut status, verdict, now));
-        Outcome { status, raise, got_better, held_back_for }
+        Outcome { status, raise, got_better, is_judged_anew, held_back_for }
     }
 
     /// The alerts of this position, with their numbers.
@@ -141,11 +144,15 @@ impl Position<'_> {
     }
 
     /// Notes which alert is open, and the end of one that is over. Answers whether what was measured until now says nothing any more.
-    fn close(&self, status: &mut PositionStatus, now: Timestamp) -> bool {
+    fn close(&self, status: &mut PositionStatus) -> bool {
         if self.alerts_unreadable {
             return false;
         }
-        let last = self.alerts().filter(|(number, _)| *number > status.closed_alerts).max_by_key(|(number, _)| *number);
+        // One that is open is so whatever its number: the position may have been removed meanwhile, and come back.
+        let counts = |(number, alert): &(i64, &Alert)| {
+            *number > status.closed_alerts || !alert.is_resolved() || status.alert == alert.metadata.name
+        };
+        let last = self.alerts().filter(counts).max_by_key(|(number, _)| *number);
         let Some((number, alert)) = last else {
             // Somebody deleted it.
             let deleted = status.alert.take().and_then(|name| names::alert_number(&name));
@@ -158,10 +165,8 @@ impl Position<'_> {
             return false;
         };
         status.alert = None;
-        status.closed_alerts = number;
+        status.closed_alerts = status.closed_alerts.max(number);
         if resolution.alert_was_right {
-            // Whole seconds are stored, so the next one: what was measured before it is all from before.
-            status.judged_from = Some(whole_second(now + SignedDuration::from_secs(1)));
             status.muted = None;
         } else {
             status.muted = Some(alert.worst().max(status.state));

@@ -6,7 +6,7 @@ use fleetform_crds::asset::PositionStatus;
 use fleetform_crds::condition::{ConditionType, Reason};
 use fleetform_crds::{Alert, Asset};
 use fleetform_domain::id::ResourceId;
-use fleetform_domain::machines::{MachineState, Reading, Window, judge};
+use fleetform_domain::machines::{MachineState, Reading, Verdict, Window, judge};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
@@ -28,6 +28,7 @@ struct Scene {
     alerts: Vec<Arc<Alert>>,
     window: Window,
     sequence: u64,
+    judged_after: u64,
     sensor: Option<&'static str>,
     sight: bool,
     may_get_better: bool,
@@ -45,6 +46,7 @@ impl Scene {
             alerts: Vec::new(),
             window: Window::default(),
             sequence: 0,
+            judged_after: 0,
             sensor: Some("pump-drive-end"),
             sight: true,
             may_get_better: true,
@@ -82,19 +84,22 @@ impl Scene {
         self.sensor.map(|sensor| self.asset.known_of(POSITION, sensor)).unwrap_or_default()
     }
 
+    fn judge(&self) -> Option<Verdict> {
+        let judged = self.window.readings().filter(|reading| reading.sequence > self.judged_after);
+        judge(judged, &self.asset.limits(), self.known())
+    }
+
     fn verdict(&self) -> Option<MachineState> {
-        let after = self.asset.position(POSITION).and_then(|position| position.judged_from.as_ref()).map(|time| time.0);
-        judge(self.window.readings(), &self.asset.limits(), after, self.known()).map(|verdict| verdict.state)
+        self.judge().map(|verdict| verdict.state)
     }
 
     fn plan(&self) -> AssetPlan {
         let installation = fixtures::installation();
-        let after = self.asset.position(POSITION).and_then(|position| position.judged_from.as_ref()).map(|time| time.0);
         let mounted = self.sensor.map(|sensor| Mounted {
             name: sensor.to_owned(),
             id: ResourceId::of(sensor),
             sight: if self.sight { Sight::Clear { until: None } } else { Sight::None },
-            verdict: judge(self.window.readings(), &self.asset.limits(), after, self.known()),
+            verdict: self.judge(),
             may_get_better: if self.may_get_better { Ok(()) } else { Err(600) },
         });
         let facts = Facts {
@@ -103,12 +108,27 @@ impl Scene {
             site: Found::Here(Arc::new(fixtures::site())),
             over_quota: self.over_quota.clone(),
             sensors: usize::from(self.sensor.is_some()),
-            mounted: vec![mounted, None],
+            mounted: self
+                .asset
+                .spec
+                .positions
+                .iter()
+                .map(|at| mounted.clone().filter(|_| at.name == POSITION))
+                .collect(),
             alerts: self.alerts.clone(),
             alerts_unreadable: self.alerts_unreadable,
             now: self.now,
         };
         plan(&self.asset, &facts)
+    }
+
+    /// Executes a plan up to so many writes.
+    fn execute_all(&mut self, plan: &AssetPlan, writes: usize) {
+        for (position, sensor) in &plan.judged_anew {
+            assert_eq!((position.as_str(), Some(sensor)), (POSITION, self.sensor.map(ResourceId::of).as_ref()));
+            self.judged_after = self.window.latest().map_or(0, |latest| latest.sequence);
+        }
+        plan.plan.actions.iter().take(writes).for_each(|action| self.execute(action));
     }
 
     fn execute(&mut self, action: &Action) {
@@ -135,13 +155,22 @@ impl Scene {
         }
     }
 
+    /// The position is removed from the spec, and its sensor is no longer paired; or it is there again.
+    fn has_position(&mut self, has: bool) {
+        let positions = fixtures::asset().spec.positions;
+        self.asset.spec.positions = positions.into_iter().filter(|position| has || position.name != POSITION).collect();
+        if !has {
+            (self.window, self.judged_after) = (Window::default(), 0);
+        }
+    }
+
     /// Executes plans of the asset until they give nothing, and those of its alerts. Answers how many writes it took.
     fn settle(&mut self) -> usize {
         let before = self.writes;
         for round in 0.. {
-            let AssetPlan { plan, .. } = self.plan();
-            let quiet = plan.actions.is_empty();
-            plan.actions.iter().for_each(|action| self.execute(action));
+            let plan = self.plan();
+            let quiet = plan.plan.actions.is_empty();
+            self.execute_all(&plan, usize::MAX);
             let quiet = self.look_at_alerts() && quiet;
             if quiet {
                 break;
@@ -311,6 +340,42 @@ fn a_deleted_alert_is_over_and_a_fault_that_goes_on_is_another_one() {
     scene.alerts.clear();
     scene.settle();
     assert_eq!(scene.open()[0].metadata.name.as_deref(), Some("pump.drive-end.2"), "names are not used again");
+}
+
+#[test]
+fn the_alert_of_a_position_that_is_removed_stays_and_is_known_again_when_it_comes_back() {
+    let mut scene = Scene::new();
+    scene.measure(3.1);
+    scene.settle();
+    scene.has_position(false);
+    scene.settle();
+    let status = scene.asset.status.as_ref().unwrap();
+    assert_eq!((status.positions.len(), status.open_alert_count, status.removed_alerts), (1, 1, 1));
+    scene.has_position(true);
+    scene.alerts_unreadable = true;
+    scene.settle();
+    scene.alerts_unreadable = false;
+    scene.measure(3.1);
+    scene.settle();
+    assert_eq!((scene.raised, scene.position().alert.as_deref()), (1, Some("pump.drive-end.1")));
+    scene.resolve(true);
+    scene.settle();
+    assert_eq!((scene.state(), scene.position().closed_alerts), (MachineState::Unknown, 1));
+    scene.measure(3.1);
+    scene.settle();
+    assert_eq!(scene.open()[0].metadata.name.as_deref(), Some("pump.drive-end.2"));
+
+    // Resolved and deleted while the position was away: its number is not used again.
+    scene.has_position(false);
+    scene.resolve(true);
+    scene.settle();
+    scene.alerts.clear();
+    scene.settle();
+    assert_eq!(scene.asset.status.as_ref().unwrap().open_alert_count, 0);
+    scene.has_position(true);
+    scene.measure(3.1);
+    scene.settle();
+    assert_eq!(scene.open()[0].metadata.name.as_deref(), Some("pump.drive-end.3"));
 }
 
 #[test]

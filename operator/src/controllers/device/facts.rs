@@ -41,6 +41,8 @@ pub struct Facts<'a> {
     pub liveness: Option<Liveness>,
     /// Another device instance whose hardware claims the same asset tag.
     pub same_tag: Option<String>,
+    /// Associations of it whose devices have heard that they have ended.
+    pub ended: Vec<String>,
     /// Since when the gateway serves.
     pub serving_since: Option<Timestamp>,
     /// 16 random bytes, for a new code or a new lock.

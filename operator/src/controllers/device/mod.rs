@@ -3,6 +3,7 @@
 pub mod code;
 pub mod commands;
 pub mod configuration;
+mod departure;
 pub mod facts;
 pub mod lock;
 pub mod plan;
@@ -23,6 +24,7 @@ use crate::context::Context;
 use crate::controllers::quota::Quotas;
 use crate::controllers::sensor;
 use crate::error::{Class, Error, Result};
+use crate::people::former;
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
 use code::Refused;
@@ -65,6 +67,12 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
             .as_ref()
             .and_then(|status| status.device.as_ref())
             .and_then(|hardware| world.others_with_tag(&hardware.asset_tag_id, name).first().map(Name::to_string)),
+        ended: former::all(&device)
+            .into_iter()
+            .filter_map(|former| former.association_id)
+            .chain(device.association().map(|association| association.id.clone()))
+            .filter(|association| context.table.has_heard_end(association))
+            .collect(),
         serving_since: context.table.serving_since(),
         nonce: context.clock.random(),
         now,
@@ -152,6 +160,13 @@ async fn execute(context: &Context, device: &DeviceInstance, plan: Plan) -> Resu
                 context.world.own_device(context.executor.patch_status(device, patch).await?);
             }
             Action::Publish(news) => context.executor.publish(device, news).await,
+            Action::Hold { finalizer } => {
+                // The status may have been written just now.
+                let newest = context.world.devices.get(&Name::of(device));
+                let held = context.executor.hold(newest.as_deref().unwrap_or(device), finalizer).await?;
+                context.world.own_device(held);
+            }
+            Action::Release { finalizer } => context.executor.release_device(device, finalizer).await?,
             other => unreachable!("a device instance's plan has no {other:?}"),
         }
     }

@@ -229,8 +229,9 @@ impl Planned {
             refused: None,
             liveness: device
                 .association()
-                .map(|_| Liveness::Reporting(Box::new(Report::new(check_in, fixtures::noon())))),
+                .map(|_| Liveness::Reporting(Box::new(Report::new(check_in, 0, fixtures::noon())))),
             same_tag: None,
+            ended: Vec::new(),
             serving_since: None,
             nonce: [self.nonce; 16],
             now: fixtures::noon(),

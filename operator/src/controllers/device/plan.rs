@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
-use fleetform_crds::device_instance::{ActivationStatus, ConfigurationStatus, RefusedVersion};
+use fleetform_crds::device_instance::{
+    ActivationStatus, ConfigurationStatus, ENROLLED_USERS_FINALIZER, RefusedVersion,
+};
 use fleetform_crds::{DeviceInstance, DeviceInstanceStatus};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::configuration::UpdateState;
@@ -16,10 +18,11 @@ use super::configuration;
 use super::facts::{Facts, is_associated};
 use super::lock::{self, Circumstances};
 use super::want::{Want, want};
-use super::{commands, presence};
+use super::{commands, departure, presence};
 use crate::cache::Found;
 use crate::controllers::{Obstacle, grace_left};
 use crate::gateway::table::Liveness;
+use crate::people::{former, holders};
 use crate::reconcile::plan::{Action, News, Plan};
 use crate::reconcile::{names, status};
 
@@ -33,11 +36,10 @@ const TROUBLE_RETRY: Duration = Duration::from_secs(30);
 /// The plan for a device instance.
 pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     let mut plan = Plan::default();
-    let (Some(uid), Some(name), None) =
-        (&device.metadata.uid, &device.metadata.name, &device.metadata.deletion_timestamp)
-    else {
-        return plan;
-    };
+    let (Some(uid), Some(name)) = (&device.metadata.uid, &device.metadata.name) else { return plan };
+    if device.metadata.deletion_timestamp.is_some() {
+        return departure::plan(device, facts);
+    }
     let (code, trouble) = match &facts.code {
         Some(secret) if secret.owner_uid.as_ref() == Some(uid) => (Some(secret), None),
         Some(_) if created_since(device, facts.now) < COLLECTED_WITHIN => {
@@ -68,6 +70,12 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
         // What is held for a moment has not been looked at.
         desired.observed_generation = device.metadata.generation;
     }
+    let heard = |association: &str| facts.ended.iter().any(|ended| ended == association);
+    let leaves = Some(device).filter(|device| !is_associated(device));
+    let liveness = facts.liveness.as_ref().unwrap_or(&Liveness::Unknown);
+    let last = leaves.and_then(|device| former::of_association(device, liveness, facts.now));
+    desired.former_devices =
+        former::unresolved(desired.former_devices.into_iter().chain(last).collect(), heard, facts.now);
     let id = ResourceId::of(uid);
     desired.arn = Some(facts.installation.device_instance_arn(&id));
     desired.device_instance_id = Some(id);
@@ -86,6 +94,10 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     plan.actions.extend(status::patch(device.status.as_ref(), &desired).map(Action::PatchStatus));
     plan.actions.extend(condition::new_stall(before, &statements).map(News::stall).map(Action::Publish));
     plan.actions.extend(let_go(device, &desired).map(Action::Publish));
+    let wants_list = holders::wants_list(&DeviceInstance { status: Some(desired), ..device.clone() });
+    if wants_list && !holders::is_held(device) {
+        plan.actions.push(Action::Hold { finalizer: ENROLLED_USERS_FINALIZER });
+    }
     plan
 }
 
@@ -182,6 +194,7 @@ fn active(
         None => readiness(desired),
     };
     statements.extend(presence::statements(desired, flaps_until.is_some()));
+    statements.extend(presence::clock(desired, liveness));
     let name = |name: &Option<String>| name.clone().unwrap_or_default();
     statements.extend(lock::statement(desired, &name(&device.metadata.name), &name(&device.metadata.namespace)));
     if let Some(other) = &facts.same_tag {

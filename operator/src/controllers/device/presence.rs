@@ -1,7 +1,7 @@
 //! Pure: what a device's reports change in its status, and what its conditions say of it.
 
 use fleetform_crds::DeviceInstanceStatus;
-use fleetform_crds::condition::{ConditionType, Reason, Statement, Status, whole_second};
+use fleetform_crds::condition::{ConditionType, Reason, Statement, Status, has_reason, whole_second};
 use fleetform_crds::device_instance::{ConfigurationStatus, RefusedVersion, SoftwareUpdateStatus};
 use fleetform_domain::configuration::RefusalReason;
 use fleetform_domain::transition::{self, Allowance, Change, Connectivity, Health};
@@ -190,6 +190,24 @@ pub fn statements(status: &DeviceInstanceStatus, flapping: bool) -> Vec<Statemen
     ];
     statements.extend(flapping.then(held_back));
     statements
+}
+
+/// Whether it is said of a gateway that its clock is off.
+pub fn clock_is_off(status: &DeviceInstanceStatus) -> bool {
+    has_reason(&status.conditions, ConditionType::ClockSkewed, Reason::ClockAheadOrBehind)
+}
+
+/// What is said of a gateway's clock, if it is off. Of one that is silent what was said stays.
+pub fn clock(status: &DeviceInstanceStatus, liveness: &Liveness) -> Option<Statement> {
+    let is_off = match liveness {
+        Liveness::Reporting(report) => report.clock_is_off,
+        Liveness::Silent | Liveness::Unknown => clock_is_off(status),
+    };
+    is_off.then(|| {
+        let message = "the clock of the gateway is more than a minute ahead or behind: set it, or its time server; until then charts \
+                       show what its sensors measure at a wrong time, and machines are judged as ever";
+        Statement::new(ConditionType::ClockSkewed, Status::True, Reason::ClockAheadOrBehind, message)
+    })
 }
 
 /// What is said of a device that changes too often.

@@ -26,6 +26,7 @@ use crate::gateway::report::Report;
 use crate::gateway::table::Liveness;
 use crate::reconcile::plan::{Action, Plan};
 
+mod departure;
 mod operation;
 mod property;
 mod quota;
@@ -47,6 +48,7 @@ struct Scene {
     refused: Option<Refused>,
     wifi: WifiSecret,
     same_tag: Option<String>,
+    ended: Vec<String>,
     serving_since: Option<Timestamp>,
     liveness: Liveness,
     now: Timestamp,
@@ -68,6 +70,7 @@ impl Scene {
             refused: None,
             wifi: WifiSecret::NotNeeded,
             same_tag: None,
+            ended: Vec::new(),
             serving_since: Some(fixtures::noon() - SignedDuration::from_hours(24 * 365)),
             liveness: Liveness::Unknown,
             now: fixtures::noon(),
@@ -110,6 +113,7 @@ impl Scene {
             wifi: self.wifi.clone(),
             liveness: self.device.association().map(|_| self.liveness.clone()),
             same_tag: self.same_tag.clone(),
+            ended: self.ended.clone(),
             serving_since: self.serving_since,
             nonce: [self.nonce; 16],
             now: self.now,
@@ -145,6 +149,12 @@ impl Scene {
                     self.device.status = Some(serde_json::from_value(status).unwrap());
                 }
                 Action::Publish(_) => {}
+                Action::Hold { finalizer } => {
+                    self.device.metadata.finalizers.get_or_insert_default().push((*finalizer).to_owned());
+                }
+                Action::Release { finalizer } => {
+                    self.device.metadata.finalizers.get_or_insert_default().retain(|found| found != finalizer);
+                }
                 other => panic!("a device instance's plan has no {other:?}"),
             }
         }
@@ -185,7 +195,7 @@ impl Scene {
             failed_health_checks: failed.iter().map(|name| (*name).try_into().unwrap()).collect(),
             ..CheckInRequest::new("boot".try_into().unwrap(), 1, "1.0.0".try_into().unwrap())
         };
-        let mut report = Report::new(check_in, self.now);
+        let mut report = Report::new(check_in, 0, self.now);
         change(&mut report);
         self.liveness = Liveness::Reporting(Box::new(report));
     }

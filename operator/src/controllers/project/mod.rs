@@ -6,7 +6,6 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use fleetform_crds::device_instance::TemplateRevision;
-use fleetform_domain::activation::Phase;
 
 use crate::cache::{Kind, Name};
 use crate::context::Context;
@@ -44,7 +43,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         installation: &context.settings.installation,
         sites: world.sites.in_namespace(&name.namespace).len(),
         devices: devices.len(),
-        active: devices.iter().filter(|device| device.phase() == Phase::Active).count(),
+        active: devices.iter().filter(|device| device.is_active()).count(),
         admins: world.admins.in_namespace(&name.namespace).iter().filter(|user| user.is_lasting_admin()).count(),
         unreadable: world.devices.unreadable_in(&name.namespace) > 0,
         connectivity_known: context.table.settled(now),

@@ -36,7 +36,6 @@ pub async fn reconcile(context: &Context, name: &Name, sensor: &DeviceInstance) 
     if let Some(id) = sensor.metadata.uid.as_deref().map(ResourceId::of) {
         match past {
             Past::Counts => {}
-            Past::WasElsewhere => context.measurements.start_anew(&id),
             Past::IsGone => context.measurements.forget(&id),
         }
     }

@@ -67,11 +67,9 @@ pub struct SensorPlan {
 /// What counts of that which a sensor has measured so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub enum Past {
-    /// All of it.
+    /// What was measured where it is now.
     #[default]
     Counts,
-    /// Nothing, as it was measured at another place; the sensor counts on.
-    WasElsewhere,
     /// Nothing, and the sensor counts from 1 again: it is no longer paired.
     IsGone,
 }
@@ -122,7 +120,6 @@ pub fn plan(sensor: &DeviceInstance, facts: &Facts<'_>) -> SensorPlan {
     let before = current.map(|status| status.conditions.as_slice()).unwrap_or_default();
     let past = match (current.and_then(|status| status.sensor.as_ref()), &desired.sensor) {
         (Some(_), None) => Past::IsGone,
-        (Some(was), Some(is)) if (&was.asset, &was.position) != (&is.asset, &is.position) => Past::WasElsewhere,
         (Some(_), Some(_)) | (None, _) => Past::Counts,
     };
     desired.conditions = condition::merge(before, &statements, desired.observed_generation, facts.now);

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
 use fleetform_crds::{DeviceInstance, Project, Site, SiteStatus};
-use fleetform_domain::activation::Phase;
 use fleetform_domain::configuration::OperationMode;
 use fleetform_domain::id::{Installation, ResourceId};
 use jiff::Timestamp;
@@ -63,7 +62,7 @@ pub fn plan(site: &Site, facts: &Facts<'_>) -> Plan {
     let mode = |device: &&DeviceInstance| device.status.as_ref()?.configuration.as_ref()?.operation_mode;
     let has = |wanted| facts.devices.iter().filter_map(mode).any(|mode| mode == wanted);
     let (enrollment, entry) = (has(OperationMode::Enrollment), has(OperationMode::Entry));
-    let active = facts.devices.iter().filter(|device| device.phase() == Phase::Active).count();
+    let active = facts.devices.iter().filter(|device| device.is_active()).count();
     let mut activated_count = i64::try_from(active).unwrap_or(i64::MAX);
     let mut device_instance_count = i64::try_from(facts.devices.len()).unwrap_or(i64::MAX);
     let stored = current.map_or(0, |status| status.activated_count);
@@ -150,6 +149,7 @@ mod tests {
     use crate::controllers::fixtures;
     use fleetform_crds::DeviceInstanceStatus;
     use fleetform_crds::device_instance::ConfigurationStatus;
+    use fleetform_domain::activation::Phase;
     use jiff::SignedDuration;
     use serde_json::json;
 

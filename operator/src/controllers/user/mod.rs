@@ -4,17 +4,22 @@ pub mod plan;
 
 use std::time::Duration;
 
-use fleetform_crds::EnrolledUser;
+use fleetform_crds::condition::whole_second;
+use fleetform_crds::{DeviceInstance, EnrolledUser};
 use fleetform_domain::event::{Occasion, Person, person_event, un_enrollment_event_id};
 use fleetform_domain::id::ResourceId;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::cache::{Found, Name};
 use crate::context::Context;
+use crate::controllers::device::facts::is_associated;
 use crate::error::{Error, Result};
-use crate::people::holders;
+use crate::people::{former, holders};
 use crate::reconcile::plan::Action;
-use plan::{Facts, Holder};
+use plan::{Facts, Holder, Why};
+
+/// How far the clock of the API server may be behind.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(5);
 
 /// How long an event may take to be delivered before this is tried again.
 const DELIVERY: Duration = Duration::from_secs(5);
@@ -62,17 +67,47 @@ fn holders(context: &Context, user: &EnrolledUser) -> Vec<Holder> {
     let Some(deleted) = &user.metadata.deletion_timestamp else { return Vec::new() };
     let (name, uid) = (Name::of(user), user.metadata.uid.as_deref().unwrap_or_default());
     let devices = context.world.devices.in_namespace(&name.namespace);
-    let holder = |device: &fleetform_crds::DeviceInstance| {
-        let association = device.association()?;
+    let holder = |device: &DeviceInstance| {
+        let association = device.association().filter(|_| device.metadata.deletion_timestamp.is_none())?;
         let said = context.table.list_of(&association.id);
         // What it says that it holds counts for more than what it should.
         let holds = said.as_ref().is_some_and(|(held, _)| held.is_some());
-        (holds || holders::may_hold_list(device, deleted.0)).then(|| Holder {
+        (holds || holders::may_know(device, deleted.0)).then(|| Holder {
             name: Name::of(device).name,
             confirmed: said.and_then(|(held, heard)| context.people.has_forgotten(&name, uid, held.as_ref(), heard)),
+            why: Why::List,
         })
     };
-    devices.iter().filter_map(|device| holder(device)).collect()
+    let enrolled = user.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |created| created.0);
+    let formers = |device: &DeviceInstance| {
+        let heard = |association: &str| context.table.has_heard_end(association);
+        let left = former::unresolved(former::all(device), heard, context.clock.now());
+        let may_know = left.into_iter().filter(|former| former.ended_at.0 >= whole_second(enrolled).0);
+        let name = Name::of(device).name;
+        may_know
+            .map(|former| Holder { name: name.clone(), confirmed: None, why: Why::Former(former.until.0) })
+            .collect::<Vec<_>>()
+    };
+    let desk = devices.iter().filter_map(|device| desk(context, user, device));
+    desk.chain(devices.iter().flat_map(|device| holder(device).into_iter().chain(formers(device)))).collect()
+}
+
+/// The desk where the person enrolled: it may not have heard so, and then tells of the enrollment again. One whose association has ended,
+/// or is another than that time, can tell of nothing.
+fn desk(context: &Context, user: &EnrolledUser, device: &DeviceInstance) -> Option<Holder> {
+    user.metadata.deletion_timestamp.as_ref()?;
+    let (uid, enrolled) = (user.metadata.uid.as_deref()?, user.metadata.creation_timestamp.as_ref()?.0);
+    if ResourceId::of(device.metadata.uid.as_deref()?) != user.spec.source.device_instance_id || !device.is_active() {
+        return None;
+    }
+    let association = device.association().filter(|_| is_associated(device))?;
+    let activated = device.status.as_ref()?.device.as_ref()?.activated_at.as_ref()?.0;
+    let heard = context.table.kept_none_at(&association.id);
+    (activated <= enrolled + CLOCKS_DIFFER).then(|| Holder {
+        name: Name::of(device).name,
+        confirmed: heard.and_then(|heard| context.people.is_settled(&Name::of(user), uid, heard)),
+        why: Why::Enrollment,
+    })
 }
 
 async fn tell(context: &Context, user: &EnrolledUser, abandoned: bool, now: Timestamp) -> Result<()> {

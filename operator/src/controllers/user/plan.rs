@@ -1,5 +1,6 @@
 //! Pure: what to do about an enrolled user.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleetform_crds::EnrolledUser;
@@ -34,6 +35,19 @@ pub struct Holder {
     pub name: String,
     /// Whether it has said since the deletion that it does not. `None` when it has not been heard, or the deletion is too new.
     pub confirmed: Option<bool>,
+    /// What it may have of the person.
+    pub why: Why,
+}
+
+/// What a device may have of a person, the gravest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// A list, until this time at the latest: its association has ended.
+    Former(Timestamp),
+    /// The enrollment, of which it tells again.
+    Enrollment,
+    /// A list.
+    List,
 }
 
 /// What a user's plan depends on.
@@ -95,6 +109,7 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
     let pending = pending(user, &facts.holders);
     let annotations = user.metadata.annotations.as_ref();
     let abandoned = annotations.and_then(|found| found.get(ABANDON_ANNOTATION)).is_some_and(|why| !why.is_empty());
+    let names: Vec<&str> = pending.keys().copied().collect();
     let all_have_forgotten = pending.is_empty() && facts.unreadable == 0;
     if all_have_forgotten || abandoned {
         plan.actions.push(Action::TellUnEnrolled { abandoned: !all_have_forgotten });
@@ -105,7 +120,7 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
     let due = (deleted + GRACE).max(facts.written.map_or(Timestamp::MIN, |written| written + BETWEEN_WRITES));
     if let Some(patch) = write(
         user,
-        Some((&pending, facts.unreadable)),
+        Some((&names, facts.unreadable)),
         &waiting(user, &pending, facts.unreadable).statements(),
         facts.now,
     ) {
@@ -118,18 +133,20 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
     plan
 }
 
-/// The devices that are still waited for. A status that names them all is a promise: who is not on it is done.
-fn pending<'a>(user: &EnrolledUser, holders: &'a [Holder]) -> Vec<&'a str> {
+/// The instances whose devices are still waited for, and why. A status that names them all is a promise: who is not on it is done.
+fn pending<'a>(user: &EnrolledUser, holders: &'a [Holder]) -> BTreeMap<&'a str, Why> {
     let known = user.status.as_ref().and_then(|status| status.un_enrollment.as_ref());
     let exact = known.filter(|known| i64::try_from(known.pending_devices.len()) == Ok(known.pending_device_count));
     let may = |name: &str| exact.is_none_or(|known| known.pending_devices.iter().any(|pending| pending == name));
-    let unconfirmed = holders.iter().filter(|holder| holder.confirmed != Some(true));
-    let mut names: Vec<&str> = unconfirmed.map(|holder| holder.name.as_str()).filter(|name| may(name)).collect();
-    names.sort_unstable();
-    names
+    let mut pending = BTreeMap::new();
+    for holder in holders.iter().filter(|holder| holder.confirmed != Some(true) && may(&holder.name)) {
+        let why = pending.entry(holder.name.as_str()).or_insert(holder.why);
+        *why = holder.why.max(*why);
+    }
+    pending
 }
 
-fn waiting(user: &EnrolledUser, pending: &[&str], unreadable: usize) -> Obstacle {
+fn waiting(user: &EnrolledUser, pending: &BTreeMap<&str, Why>, unreadable: usize) -> Obstacle {
     let name = Name::of(user);
     if pending.is_empty() {
         let message = format!(
@@ -145,13 +162,18 @@ fn waiting(user: &EnrolledUser, pending: &[&str], unreadable: usize) -> Obstacle
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let named = pending.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    let named = pending.iter().take(NAMED).map(|(name, why)| match why {
+        Why::List => (*name).to_owned(),
+        Why::Enrollment => format!("{name} (has yet to say that it does not tell of the enrollment again)"),
+        Why::Former(until) => format!("{name} (deactivated or deleted; until {until} at the latest)"),
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
     Obstacle::waits(
         Reason::UnEnrolling,
         format!(
             "the person is recognised no more by the gateway; {devices} may still do so while offline, and will forget the person when \
-             back: {named}{more}. Deactivate one that does not come back (raise spec.activation.epoch); to give up, run: kubectl annotate \
-             enrolleduser {} --namespace {} '{ABANDON_ANNOTATION}=<why>'",
+             back: {named}{more}. Deactivate one that does not come back (raise spec.activation.epoch), and it is waited for until its \
+             maximum offline time is over; to give up, run: kubectl annotate enrolleduser {} --namespace {} '{ABANDON_ANNOTATION}=<why>'",
             name.name, name.namespace
         ),
     )

@@ -7,14 +7,18 @@ use fleetform_crds::enrolled_user::{ABANDON_ANNOTATION, UN_ENROLLMENT_FINALIZER}
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::plan::{Facts, Holder, plan};
+use super::plan::{Facts, Holder, Why, plan};
 use crate::controllers::fixtures::noon;
 use crate::crypto::SealError;
 use crate::people::{Unreadable, fixtures};
 use crate::reconcile::plan::{Action, Plan};
 
 fn facts(holders: &[(&str, Option<bool>)]) -> Facts {
-    let holder = |(name, confirmed): &(&str, Option<bool>)| Holder { name: (*name).to_owned(), confirmed: *confirmed };
+    let holder = |(name, confirmed): &(&str, Option<bool>)| Holder {
+        name: (*name).to_owned(),
+        confirmed: *confirmed,
+        why: Why::List,
+    };
     Facts {
         readable: Ok(()),
         holders: holders.iter().map(holder).collect(),
@@ -116,6 +120,22 @@ fn an_instance_that_does_not_read_is_waited_for_and_nothing_is_promised_of_it() 
     assert!(!back.actions.iter().any(|action| matches!(action, Action::Release { .. })), "{back:?}");
     let gone = plan(&user, &facts(&[]));
     assert!(matches!(gone.actions[..], [Action::TellUnEnrolled { abandoned: false }, Action::Release { .. }]));
+}
+
+#[test]
+fn a_device_is_named_with_what_it_may_have_of_the_person_and_the_gravest_counts() {
+    let holder = |name: &str, why| Holder { name: name.to_owned(), confirmed: None, why };
+    let until = noon() + SignedDuration::from_hours(1);
+    let holders = vec![
+        holder("desk", Why::Enrollment),
+        holder("east", Why::Former(until)),
+        holder("west", Why::Former(until)),
+        holder("west", Why::List),
+    ];
+    let user = executed(deleted(60), &plan(&deleted(60), &Facts { holders, ..facts(&[]) }));
+    let status = user.status.unwrap();
+    insta::assert_snapshot!("waited_for", status.conditions[0].message);
+    assert_eq!(status.un_enrollment.unwrap().pending_devices, ["desk", "east", "west"]);
 }
 
 #[test]

@@ -33,8 +33,12 @@ pub(super) struct People {
     enrollment: Option<Box<(Enrollment, Instant)>>,
     /// How the last enrollment or entry ended, until the next check-in.
     shown: Option<Screen>,
+    /// When the gateway was there, as the disk has it.
+    contact: Option<u64>,
     /// How much the gateway is to be told yet.
     untold: usize,
+    /// Whether an enrollment with palms is among it.
+    keeps_enrollments: bool,
     gap: Gap,
     trouble: Option<Trouble>,
 }
@@ -54,8 +58,20 @@ enum Gap {
 impl People {
     /// As the disk has it when the device starts. What is wrong around it stays wrong.
     pub(super) fn start(&mut self, record: &PeopleRecord) {
-        self.untold = record.untold.len();
+        self.note_untold(record);
+        self.contact = record.contact;
         self.gap = if record.lost > 0 { Gap::Unreported } else { Gap::None };
+    }
+
+    /// What the gateway is to be told is another.
+    fn note_untold(&mut self, record: &PeopleRecord) {
+        self.untold = record.untold.len();
+        self.keeps_enrollments = record.keeps_enrollments();
+    }
+
+    /// Whether it keeps an enrollment with palms.
+    pub(super) fn keeps_enrollments(&self) -> bool {
+        self.keeps_enrollments
     }
 
     /// The power goes.

@@ -9,7 +9,7 @@ use fleetform_domain::wire::{
 use super::Gap;
 use super::vault::{Content, Vault};
 use crate::device::{Device, DeviceError};
-use crate::storage::{Der, Untold};
+use crate::storage::{Der, PeopleRecord, Untold};
 use crate::transport::{Question, Refusal, TransportError};
 
 /// Whether the gateway has acknowledged something.
@@ -31,7 +31,8 @@ impl Heard {
 
 fn seal(vault: Option<&Vault>, message: &EnrollmentRequest) -> Option<Untold> {
     let sealed = vault?.seal(Content::Enrollment, message)?;
-    Some(Untold::Enrollment { sequence: message.sequence, sealed: Der(sealed) })
+    let undecided = matches!(message.outcome, EnrollmentOutcome::Completed { .. });
+    Some(Untold::Enrollment { sequence: message.sequence, undecided, sealed: Der(sealed) })
 }
 
 /// Whether what failed so cannot have reached the gateway.
@@ -56,18 +57,18 @@ impl Device {
     /// given twice.
     pub(super) async fn keep(&mut self, make: impl FnOnce(u64) -> Option<Untold>) -> Result<u64, DeviceError> {
         let mut sequence = 0;
-        let mut now = (0, 0);
+        let mut now = PeopleRecord::default();
         let rewritten = self
             .rewrite(|committed| {
                 committed.people.keep(make);
                 sequence = committed.people.sequence;
-                now = (committed.people.untold.len(), committed.people.lost);
+                now.clone_from(&committed.people);
             })
             .await;
         if rewritten.is_ok() {
-            self.people.untold = now.0;
+            self.people.note_untold(&now);
         }
-        if rewritten.is_err() || now.1 > 0 {
+        if rewritten.is_err() || now.lost > 0 {
             // What cannot be kept is lost, and that is said too.
             self.people.gap = Gap::Unreported;
         }
@@ -93,7 +94,7 @@ impl Device {
 
     /// What is kept turned out otherwise.
     pub(super) async fn amend_untold(&mut self, now: Untold) -> Result<(), DeviceError> {
-        self.rewrite(|committed| committed.people.amend(now)).await
+        self.change_untold(|people| people.amend(now)).await
     }
 
     /// What the gateway decided about an enrollment stays decided, whatever becomes of others before it acknowledges that; and the
@@ -116,13 +117,17 @@ impl Device {
 
     /// The gateway has acknowledged what has these sequences.
     pub(super) async fn settle_untold(&mut self, sequences: &[u64]) -> Result<(), DeviceError> {
-        let mut left = 0;
+        self.change_untold(|people| people.settle(sequences)).await
+    }
+
+    async fn change_untold(&mut self, change: impl FnOnce(&mut PeopleRecord)) -> Result<(), DeviceError> {
+        let mut now = PeopleRecord::default();
         self.rewrite(|committed| {
-            committed.people.settle(sequences);
-            left = committed.people.untold.len();
+            change(&mut committed.people);
+            now.clone_from(&committed.people);
         })
         .await?;
-        self.people.untold = left;
+        self.people.note_untold(&now);
         Ok(())
     }
 

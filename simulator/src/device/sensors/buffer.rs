@@ -64,6 +64,7 @@ mod tests {
         Measurement {
             device_instance_id: ResourceId::of("pump"),
             sequence,
+            place: "0b7ffcf6ae72a4b0".try_into().unwrap(),
             time: "2026-11-26T03:08:35.123Z".parse::<Timestamp>().unwrap(),
             velocity_rms_mm_per_s: 123.456,
             temperature_celsius: -12.34,

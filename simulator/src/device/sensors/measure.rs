@@ -9,7 +9,7 @@ use super::{CALM, Device, DeviceError, State};
 use crate::transport::Clock;
 
 /// The device's clock, to the millisecond.
-fn clock(clock: Clock) -> Timestamp {
+pub(super) fn clock(clock: Clock) -> Timestamp {
     let now = Timestamp::now();
     let ahead = now.checked_add(SignedDuration::from_secs(clock.ahead_seconds)).unwrap_or(now);
     Timestamp::from_millisecond(ahead.as_millisecond()).unwrap_or(ahead)

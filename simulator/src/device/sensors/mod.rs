@@ -72,6 +72,7 @@ fn following(own: &Sensors, wanted: &WantedSensors, floor: &Floor) -> SensorList
     let sensors = wanted.sensors.iter().map(|sensor| {
         let paired = own.list.iter().map(|own| &own.listed).find(|own| own.is(sensor)).cloned();
         let mut listed = paired.unwrap_or_else(|| ListedSensor::new(sensor));
+        listed.place = sensor.place.clone();
         listed.interval_seconds = sensor.measurement_interval_seconds.max(1);
         listed.paired |= sensor::is_heard(&listed, floor);
         listed
@@ -92,7 +93,11 @@ impl Device {
             software_version: SOFTWARE_VERSION.try_into().ok(),
             failed_health_checks: Vec::new(),
         };
-        Some(SensorsReport { revision: sensors.revision.clone(), sensors: paired.map(report).collect() })
+        Some(SensorsReport {
+            time: measure::clock(self.quirks.clock),
+            revision: sensors.revision.clone(),
+            sensors: paired.map(report).collect(),
+        })
     }
 
     /// The list of sensors that it goes by.

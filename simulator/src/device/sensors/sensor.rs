@@ -84,6 +84,7 @@ impl Sensor {
                 let measurement = Measurement {
                     device_instance_id: id.clone(),
                     sequence: self.listed.counted,
+                    place: self.listed.place.clone(),
                     time: clock.checked_sub(ago).unwrap_or(clock),
                     velocity_rms_mm_per_s: reading.velocity,
                     temperature_celsius: reading.temperature,
@@ -126,6 +127,7 @@ mod tests {
             device_instance_id: ResourceId::of("pump"),
             asset_tag: "S-1".try_into().unwrap(),
             epoch: 0,
+            place: "a".try_into().unwrap(),
             interval_seconds: 1,
             paired: true,
             counted: 0,

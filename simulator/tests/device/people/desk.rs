@@ -194,6 +194,7 @@ async fn a_lost_answer_makes_the_same_enrollment_be_told_again_with_the_same_seq
     device.synchronise().await.unwrap();
     device.power_on().await.unwrap();
     device.synchronise().await.unwrap();
+    assert!(gateway.report().keeps_enrollments, "it says that it will tell again");
     gateway.set(Mood::DoesNotAcknowledge);
     device.synchronise().await.unwrap();
     gateway.set(Mood::Unavailable);
@@ -210,6 +211,7 @@ async fn a_lost_answer_makes_the_same_enrollment_be_told_again_with_the_same_seq
     let after = told.len();
     device.synchronise().await.unwrap();
     assert_eq!(gateway.enrollments.lock().unwrap().len(), after, "what is acknowledged is told no more");
+    assert!(!gateway.report().keeps_enrollments);
     assert_eq!(play(&mut device, steps()).await, EnrollmentScreen::Enrolled);
     assert_eq!(gateway.enrollments.lock().unwrap().last().unwrap().sequence, 2);
     assert_eq!(kept(&storage), r#"{"sequence":2,"untold":[],"lost":0}"#);

@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use fleetform_domain::activation::Confirmation;
 use fleetform_domain::people::{EnrollmentFailure, RecognitionFailure};
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{
-    ActivationRequest, ActivationResponse, CheckInRequest, CheckInResponse, DeviceConfiguration, DeviceText,
-    EnrollmentRequest, EnrollmentResponse, LookupResponse, PalmPresented, RecognitionRequest, RecognitionResponse,
-    RecognizedUser, UserList,
+    CheckInRequest, CheckInResponse, DeviceConfiguration, DeviceText, EnrollmentRequest, EnrollmentResponse,
+    PalmPresented, RecognitionRequest, RecognitionResponse, RecognizedUser, UserList,
 };
 use fleetform_simulator::device::Device;
 use fleetform_simulator::people::Person;
 use fleetform_simulator::storage::Storage;
 use serde_json::{Value, json};
 
-use super::super::support::{self, Authority, Reply, Seen, Server, good, refuse, serve};
+use super::super::support::{self, Authority, Reply, Seen, Server, gateway, good, refuse};
 
 /// What the gateway makes of requests about people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,42 +120,20 @@ impl Gateway {
         self.in_mood(good(&RecognitionResponse { acknowledged, recognized, reason }))
     }
 
-    fn answer(&self, authority: &Authority, seen: &Seen) -> Reply {
+    fn answer(&self, seen: &Seen) -> Option<Reply> {
         let path = seen.path.split('?').next().unwrap();
-        match path {
-            "/v1/activations/lookup" => good(&LookupResponse {
-                site_name: "Central Library".into(),
-                city: "Seattle".into(),
-                state_or_region: None,
-                device_instance_name: "Main entrance".into(),
-                confirmation: Confirmation::from("Y29uZmlybQ".to_owned()),
-            }),
-            "/v1/activations" => {
-                let request: ActivationRequest = serde_json::from_slice(&seen.body).unwrap();
-                good(&ActivationResponse {
-                    association_id: "a".into(),
-                    certificate: authority.certify(&request.certificate_request),
-                    ca_certificates: vec![authority.pem.clone()],
-                    desired_configuration_version: 1,
-                    next_check_in_seconds: 60,
-                })
-            }
+        Some(match path {
+            "/v1/activations/lookup" | "/v1/activations" => return None,
             "/v1/configuration/1" => good(&self.configuration()),
             "/v1/check-in" => {
                 self.reports.lock().unwrap().push(serde_json::from_slice(&seen.body).unwrap());
                 if *self.mood.lock().unwrap() == Mood::Gone {
-                    return refuse(ProblemCode::AssociationEnded);
+                    return Some(refuse(ProblemCode::AssociationEnded));
                 }
                 good(&CheckInResponse {
-                    desired_configuration_version: 1,
-                    next_check_in_seconds: 60,
-                    commands: Vec::new(),
-                    lock: None,
                     out_of_service: *self.out_of_service.lock().unwrap(),
-                    authorities: None,
-                    renew_certificate: false,
                     enrolled_users_revision: self.revision.lock().unwrap().clone(),
-                    sensors: None,
+                    ..gateway::content(1)
                 })
             }
             "/v1/enrollments" => self.enroll(serde_json::from_slice(&seen.body).unwrap()),
@@ -167,7 +143,7 @@ impl Gateway {
                 self.pages.lock().unwrap().get(query).map_or(Reply::HangUp, good)
             }
             other => panic!("{other} is asked of nobody"),
-        }
+        })
     }
 
     fn configuration(&self) -> DeviceConfiguration {
@@ -180,10 +156,8 @@ impl Gateway {
     /// Where it listens, and the code of a device.
     pub(super) async fn open(self: &Arc<Self>) -> (Server, String) {
         let authority = Arc::new(Authority::new());
-        let (leaf, key) = authority.server("127.0.0.1");
-        let chain = vec![leaf, authority.certificate.clone()];
-        let (own, gateway) = (authority.clone(), self.clone());
-        let server = serve(&authority, chain, &key, move |seen| gateway.answer(&own, seen)).await;
+        let own = self.clone();
+        let server = gateway::open(&authority, move |seen| own.answer(seen)).await;
         let code = server.code(&authority.pin);
         (server, code)
     }

@@ -144,6 +144,24 @@ async fn a_list_that_was_lost_or_was_sealed_by_another_device_is_asked_for_anew(
 }
 
 #[tokio::test]
+async fn no_power_cut_makes_a_device_go_by_its_list_for_longer_than_it_may() {
+    let storage = Arc::new(MemoryStorage::default());
+    let (_gateway, device, _server) = door(&storage).await;
+    let after = async |minutes: i64| {
+        let mut restored = device.twin(storage.clone(), 9);
+        restored.quirks().clock.ahead_seconds = minutes * 60;
+        restored.power_on().await.unwrap();
+        restored.quirks().no_network = true;
+        let shown = restored.present_palm(Some(ADA.look(Hand::Left, 5))).await;
+        (shown, restored.screen())
+    };
+    assert!(matches!(after(50).await.0, Ok(EntryScreen::Granted)));
+    let (shown, screen) = after(60).await;
+    assert!(matches!(shown, Err(DeviceError::OutOfTurn { .. })), "{shown:?}");
+    assert!(matches!(screen, Screen::Locked(_)), "{screen:?}");
+}
+
+#[tokio::test]
 async fn a_copy_of_a_device_has_a_copy_of_its_list() {
     let (_gateway, device, _server) = door(&Arc::new(MemoryStorage::default())).await;
     let mut copy = device.copied(7).await.unwrap();

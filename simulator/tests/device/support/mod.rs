@@ -1,6 +1,7 @@
 //! A server that says what a real gateway cannot easily be made to say.
 
 pub(crate) mod disk;
+pub(crate) mod gateway;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};

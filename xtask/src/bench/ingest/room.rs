@@ -56,7 +56,8 @@ pub(super) struct Gateway {
     trust: Arc<Trust>,
     kept: Committed,
     key: Vec<u8>,
-    sensors: Vec<ResourceId>,
+    /// Its sensors and where they are mounted, as their measurements name it.
+    sensors: Vec<(ResourceId, DeviceText)>,
     /// Of each sensor, how often it has measured.
     measured: Mutex<u64>,
 }
@@ -202,7 +203,7 @@ impl Gateway {
     /// Checks in until it has heard of all its sensors, and says that it is paired with them.
     async fn pair(&mut self, sensors: usize) -> Result<()> {
         let mut counter = 0;
-        let mut report = SensorsReport::default();
+        let mut report = SensorsReport { time: Timestamp::now(), revision: None, sensors: Vec::new() };
         let end = tokio::time::Instant::now() + LIMIT;
         loop {
             counter += 1;
@@ -221,6 +222,8 @@ impl Gateway {
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 continue;
             };
+            self.sensors =
+                wanted.sensors.iter().map(|sensor| (sensor.device_instance_id.clone(), sensor.place.clone())).collect();
             let paired = wanted.sensors.into_iter().map(|sensor| SensorReport {
                 device_instance_id: sensor.device_instance_id,
                 asset_tag_id: sensor.asset_tag_id,
@@ -229,9 +232,8 @@ impl Gateway {
                 software_version: None,
                 failed_health_checks: Vec::new(),
             });
-            report = SensorsReport { revision: wanted.revision, sensors: paired.collect() };
+            report = SensorsReport { time: Timestamp::now(), revision: wanted.revision, sensors: paired.collect() };
         }
-        self.sensors = report.sensors.into_iter().map(|sensor| sensor.device_instance_id).collect();
         Ok(())
     }
 
@@ -254,9 +256,11 @@ impl Gateway {
         let request = |measured: u64| {
             let of = |place: usize| {
                 let turn = u64::try_from(place / self.sensors.len()).unwrap_or(u64::MAX);
+                let (sensor, mounted) = &self.sensors[place % self.sensors.len()];
                 Measurement {
-                    device_instance_id: self.sensors[place % self.sensors.len()].clone(),
+                    device_instance_id: sensor.clone(),
                     sequence: measured + turn + 1,
+                    place: mounted.clone(),
                     time: Timestamp::now(),
                     velocity_rms_mm_per_s: 1.2 + f64::from(u32::try_from(place % 97).unwrap_or_default()) / 100.0,
                     temperature_celsius: 41.5 + f64::from(u32::try_from(place % 13).unwrap_or_default()) / 10.0,

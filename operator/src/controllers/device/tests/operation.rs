@@ -155,6 +155,21 @@ fn hardware_with_the_tag_of_another_is_noticed() {
 }
 
 #[test]
+fn a_gateway_whose_clock_is_off_says_so_in_one_write_each_way() {
+    let mut scene = Scene::active();
+    scene.report(Some(1), &[]);
+    scene.settle();
+    scene.report_with(Some(1), &[], |report| report.clock_is_off = true);
+    assert_eq!(scene.settle(), 1);
+    assert!(scene.condition("ClockSkewed").contains("more than a minute ahead or behind"));
+    scene.liveness = Liveness::Unknown;
+    assert_eq!(scene.settle(), 0, "while nothing is known of it, what was said stays");
+    scene.report(Some(1), &[]);
+    assert_eq!(scene.settle(), 1);
+    assert_eq!(scene.condition("ClockSkewed"), "");
+}
+
+#[test]
 fn a_device_that_is_withdrawn_says_so() {
     let mut scene = Scene::active();
     scene.report(Some(1), &[]);

@@ -75,7 +75,7 @@ fn progress_is_told_in_few_steps() {
             }),
             ..CheckInRequest::new("boot".try_into().unwrap(), percent.into(), "1.0.0".try_into().unwrap())
         };
-        scene.liveness = Liveness::Reporting(Box::new(Report::new(check_in, scene.now)));
+        scene.liveness = Liveness::Reporting(Box::new(Report::new(check_in, 0, scene.now)));
         writes += scene.settle();
         if percent == 60 {
             assert_eq!(scene.message(), "the device downloads software 1.4.0: 50 % or more is there");

@@ -1,0 +1,45 @@
+//! Pure: what to do about a device instance that was deleted. It stays while a device of it may still let people in by its list: until
+//! that has heard that its association has ended, or has been without its gateway for too long.
+
+use fleetform_crds::DeviceInstance;
+use fleetform_crds::condition::{self, Reason};
+use fleetform_crds::device_instance::ENROLLED_USERS_FINALIZER;
+
+use super::facts::Facts;
+use crate::cache::{Found, Name};
+use crate::controllers::Obstacle;
+use crate::people::{former, holders};
+use crate::reconcile::plan::{Action, Plan};
+use crate::reconcile::{names, status};
+
+/// The plan for an instance that was deleted.
+pub(super) fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
+    let mut plan = Plan::default();
+    if !holders::is_held(device) {
+        return plan;
+    }
+    let name = Name::of(device);
+    if let Some(code) = facts.code.as_ref().filter(|code| code.owner_uid == device.metadata.uid) {
+        plan.actions.push(Action::DeleteSecret { name: names::code_secret(&name.name), uid: code.uid.clone() });
+    }
+    let heard = |association: &str| facts.ended.iter().any(|ended| ended == association);
+    let left = former::unresolved(former::all(device), heard, facts.now);
+    // Without a project there are no people any more: the namespace goes.
+    let has_project = !matches!(facts.project, Found::Absent);
+    let Some(until) = left.iter().map(|former| former.until.0).max().filter(|_| has_project) else {
+        plan.actions.push(Action::Release { finalizer: ENROLLED_USERS_FINALIZER });
+        return plan;
+    };
+    plan.look_again_at(until, facts.now);
+    let message = format!(
+        "deleted; a device of it may still let people in by its list of the enrolled users, and wipes itself when it is back. It is \
+         waited for until {until} at the latest. To give it up, run: kubectl patch deviceinstance {} --namespace {} --type merge \
+         --patch '{{\"metadata\":{{\"finalizers\":null}}}}'",
+        name.name, name.namespace
+    );
+    let mut desired = device.status.clone().unwrap_or_default();
+    let statements = Obstacle::waits(Reason::ListHeld, message).statements();
+    desired.conditions = condition::merge(&desired.conditions, &statements, device.metadata.generation, facts.now);
+    plan.actions.extend(status::patch(device.status.as_ref(), &desired).map(Action::PatchStatus));
+    plan
+}
