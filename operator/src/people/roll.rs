@@ -118,6 +118,9 @@ impl Roll {
                 if profile.is_some() || self.gone.get(name).is_none_or(|known| known.uid != uid) {
                     let gone = Gone { uid: uid.to_owned(), since, step: self.step, there: true, profile };
                     self.gone.insert(name.to_owned(), gone);
+                } else if let Some(known) = self.gone.get_mut(name) {
+                    // Until now it could not be read.
+                    known.there = true;
                 }
             }
             Some((_, Standing::Unreadable)) => {

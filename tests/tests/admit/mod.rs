@@ -2,6 +2,7 @@
 
 pub(crate) mod cases;
 pub(crate) mod coverage;
+pub(crate) mod departure;
 pub(crate) mod examples;
 pub(crate) mod policies;
 pub(crate) mod refusals;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::cases::example;
 use super::refusals::Refusals;
-use super::{Cluster, Kind, LIMIT, let_through, owned_by, refusal, refused};
+use super::{Cluster, Kind, LIMIT, departure, let_through, owned_by, refusal, refused};
 use crate::render;
 
 const CODE_TYPE: &str = "fleetform.dev/activation-qr";
@@ -33,6 +33,7 @@ pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, r
         the_operator_leaves_instances_as_people_wrote_them(cluster, refusals),
         an_address_in_a_secret_stays(cluster, refusals),
         what_is_done_to_a_device_takes_a_right_of_its_own(cluster, refusals),
+        departure::a_door_that_holds_a_list_is_given_up_by_right(cluster, refusals),
         people_are_enrolled_and_released_by_the_operator_alone(cluster, refusals),
     )?;
     Ok(())
