@@ -45,6 +45,14 @@ pub struct Directory {
     written: Mutex<HashMap<Name, Timestamp>>,
 }
 
+/// UID of the Project of a namespace, which profiles are sealed for.
+fn project_of(world: &World, namespace: &str) -> Option<String> {
+    match world.project(namespace) {
+        Found::Here(project) => Some(project.metadata.uid.clone().unwrap_or_default()),
+        Found::Unreadable(_) | Found::Absent => None,
+    }
+}
+
 /// What somebody has to be told of.
 #[derive(Debug, Default)]
 struct News {
@@ -80,15 +88,25 @@ impl Directory {
 
     /// Takes how the user of this name stands in `world`.
     pub fn take(&self, world: &World, name: &Name) {
-        let user = world.users.get(name);
+        let mut rolls = self.rolls.write();
+        // Looked up while nobody else takes: what is older never comes after what is newer.
+        let (user, project) = (world.users.get(name), project_of(world, &name.namespace));
+        let roll = rolls.entry(name.namespace.clone()).or_default();
+        let before = roll.step;
+        if let Some(project) = &project {
+            roll.belongs_to(project);
+        }
         let standing = match user.as_deref() {
             None => None,
             Some(user) if user.metadata.deletion_timestamp.is_some() => Some(Standing::Leaving),
-            Some(user) => Some(self.profile(world, user).map_or(Standing::Unreadable, Standing::Enrolled)),
+            Some(user) => {
+                let profile = self.known_or_opened(Some(&*roll), project.as_deref(), user);
+                Some(profile.map_or(Standing::Unreadable, Standing::Enrolled))
+            }
         };
         let uid = user.as_deref().and_then(|user| user.metadata.uid.as_deref()).unwrap_or_default();
-        let mut rolls = self.rolls.write();
-        let changed = rolls.entry(name.namespace.clone()).or_default().take(&name.name, standing.map(|s| (uid, s)));
+        roll.take(&name.name, standing.map(|standing| (uid, standing)));
+        let changed = roll.step != before;
         drop(rolls);
         if changed {
             self.news.lock().lists.insert(name.namespace.clone());
@@ -98,14 +116,23 @@ impl Directory {
 
     /// The profile of a user, also of one who was deleted.
     pub fn profile(&self, world: &World, user: &EnrolledUser) -> Result<Arc<Profile>, Unreadable> {
-        let (name, uid) = (Name::of(user), user.metadata.uid.as_deref().unwrap_or_default());
-        let rolls = self.rolls.read();
-        if let Some(known) = rolls.get(&name.namespace).and_then(|roll| roll.profile(&name.name, uid)) {
+        let namespace = Name::of(user).namespace;
+        let project = project_of(world, &namespace);
+        self.known_or_opened(self.rolls.read().get(&namespace), project.as_deref(), user)
+    }
+
+    /// The profile as it is known, unless it was opened for another Project than the one that is here now.
+    fn known_or_opened(
+        &self,
+        roll: Option<&Roll>,
+        project: Option<&str>,
+        user: &EnrolledUser,
+    ) -> Result<Arc<Profile>, Unreadable> {
+        let (name, uid) = (Name::of(user).name, user.metadata.uid.as_deref().unwrap_or_default());
+        if let Some(known) = roll.filter(|roll| roll.is_of(project)).and_then(|roll| roll.profile(&name, uid)) {
             return Ok(Arc::clone(known));
         }
-        drop(rolls);
-        let Found::Here(project) = world.project(&name.namespace) else { return Err(Unreadable::NoProject) };
-        Profile::open(&self.key, project.metadata.uid.as_deref().unwrap_or_default(), user).map(Arc::new)
+        Profile::open(&self.key, project.ok_or(Unreadable::NoProject)?, user).map(Arc::new)
     }
 
     /// Whose palm it is: name and badge.

@@ -17,6 +17,7 @@ mod failures;
 mod floor;
 mod gateway;
 mod hostile;
+mod leaving;
 mod library;
 mod machines;
 mod network;
@@ -164,6 +165,9 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             measurements_write_nothing,
             a_silent_gateway_hides_its_sensors,
             charts_are_for_who_may_see_them,
+        }
+        leaving {
+            a_project_stays_while_people_are_enrolled,
         }
         people {
             a_person_enrolls_and_is_recognised,
