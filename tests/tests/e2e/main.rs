@@ -195,6 +195,9 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
         deletion {
             the_device_of_a_deleted_instance_is_told_and_wipes_itself,
         }
+        leaving {
+            an_instance_that_does_not_read_is_waited_for,
+        }
         people {
             a_device_that_stays_away_is_deactivated_or_given_up_on,
             people_outlive_the_operator,
