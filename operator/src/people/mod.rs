@@ -37,12 +37,19 @@ use roll::{Roll, Standing};
 /// People, by namespace. Its `Debug` shows nothing of them.
 pub struct Directory {
     key: SealingKey,
-    rolls: RwLock<HashMap<String, Roll>>,
+    rolls: RwLock<Rolls>,
     waiting: Mutex<HashMap<String, Arc<Notify>>>,
     news: Mutex<News>,
     stirred: Notify,
     /// When how far an un-enrollment is was written last.
     written: Mutex<HashMap<Name, Timestamp>>,
+}
+
+#[derive(Default)]
+struct Rolls {
+    of: HashMap<String, Roll>,
+    /// The step that new rolls begin at: beyond all of those that were let go, so that what a device said before them proves nothing.
+    first_step: u64,
 }
 
 /// UID of the Project of a namespace, which profiles are sealed for.
@@ -91,7 +98,8 @@ impl Directory {
         let mut rolls = self.rolls.write();
         // Looked up while nobody else takes: what is older never comes after what is newer.
         let (user, project) = (world.users.get(name), project_of(world, &name.namespace));
-        let roll = rolls.entry(name.namespace.clone()).or_default();
+        let first_step = rolls.first_step;
+        let roll = rolls.of.entry(name.namespace.clone()).or_insert_with(|| Roll::beginning_at(first_step));
         let before = roll.step;
         if let Some(project) = &project {
             roll.belongs_to(project);
@@ -112,13 +120,28 @@ impl Directory {
             self.news.lock().lists.insert(name.namespace.clone());
             self.stirred.notify_one();
         }
+        if user.is_none() {
+            self.let_go(world, &name.namespace);
+        }
+    }
+
+    /// Forgets a namespace that has neither a Project nor people any more.
+    fn let_go(&self, world: &World, namespace: &str) {
+        let mut rolls = self.rolls.write();
+        if matches!(world.project(namespace), Found::Absent) && !world.users.has_any_in(namespace) {
+            let last = rolls.of.remove(namespace).map_or(0, |roll| roll.step + 1);
+            rolls.first_step = rolls.first_step.max(last);
+            if let Some(waiting) = self.waiting.lock().remove(namespace) {
+                waiting.notify_waiters();
+            }
+        }
     }
 
     /// The profile of a user, also of one who was deleted.
     pub fn profile(&self, world: &World, user: &EnrolledUser) -> Result<Arc<Profile>, Unreadable> {
         let namespace = Name::of(user).namespace;
         let project = project_of(world, &namespace);
-        self.known_or_opened(self.rolls.read().get(&namespace), project.as_deref(), user)
+        self.known_or_opened(self.rolls.read().of.get(&namespace), project.as_deref(), user)
     }
 
     /// The profile as it is known, unless it was opened for another Project than the one that is here now.
@@ -138,7 +161,7 @@ impl Directory {
     /// Whose palm it is: name and badge.
     pub fn identify(&self, namespace: &str, palm: &Palm) -> Result<(String, BadgeNumber), RecognitionFailure> {
         let rolls = self.rolls.read();
-        let people = rolls.get(namespace).into_iter().flat_map(Roll::people);
+        let people = rolls.of.get(namespace).into_iter().flat_map(Roll::people);
         let (name, profile) = identify(palm, people.map(|(name, p)| ((name, p), p.palms.as_slice())))?;
         Ok((name.clone(), profile.badge_number.clone()))
     }
@@ -146,19 +169,19 @@ impl Directory {
     /// Whether somebody is enrolled with one of these palms.
     pub fn is_enrolled(&self, namespace: &str, palms: &[Palm]) -> bool {
         let rolls = self.rolls.read();
-        let mut people = rolls.get(namespace).into_iter().flat_map(Roll::people);
+        let mut people = rolls.of.get(namespace).into_iter().flat_map(Roll::people);
         people.any(|(_, profile)| palms.iter().any(|palm| is_near(palm, &profile.palms)))
     }
 
     /// The revision of the list of a namespace.
     pub fn revision(&self, namespace: &str) -> DeviceText {
-        self.rolls.read().get(namespace).map_or_else(|| Roll::default().revision(), Roll::revision)
+        self.rolls.read().of.get(namespace).map_or_else(|| Roll::default().revision(), Roll::revision)
     }
 
     /// A page of the list of a namespace.
     pub fn page(&self, namespace: &str, query: &UserListQuery) -> Result<UserList, PageLost> {
         let rolls = self.rolls.read();
-        match rolls.get(namespace) {
+        match rolls.of.get(namespace) {
             Some(roll) => list::page(roll, query, MAX_USERS_PER_PAGE),
             None => list::page(&Roll::default(), query, MAX_USERS_PER_PAGE),
         }
@@ -166,30 +189,30 @@ impl Directory {
 
     /// The step that the list of a namespace is at: it rises with each change.
     pub fn step(&self, namespace: &str) -> u64 {
-        self.rolls.read().get(namespace).map_or(0, |roll| roll.step)
+        self.rolls.read().of.get(namespace).map_or(0, |roll| roll.step)
     }
 
     /// Whether a device that said at step `heard` that it holds the list `held` has forgotten the user, who was deleted. `None` when
     /// the deletion was not taken yet.
     pub fn has_forgotten(&self, name: &Name, uid: &str, held: Option<&DeviceText>, heard: u64) -> Option<bool> {
-        self.rolls.read().get(&name.namespace)?.has_forgotten(&name.name, uid, held, heard)
+        self.rolls.read().of.get(&name.namespace)?.has_forgotten(&name.name, uid, held, heard)
     }
 
     /// Whether the desk of the user, who was deleted, has nothing of their enrollment any more, as it said at step `heard` that it keeps
     /// none. `None` when the deletion was not taken yet.
     pub fn is_settled(&self, name: &Name, uid: &str, heard: u64) -> Option<bool> {
-        self.rolls.read().get(&name.namespace)?.is_settled(&name.name, uid, heard)
+        self.rolls.read().of.get(&name.namespace)?.is_settled(&name.name, uid, heard)
     }
 
     /// Names of the users of a namespace whom devices may still know.
     fn leaving(&self, namespace: &str) -> Vec<String> {
         let rolls = self.rolls.read();
-        rolls.get(namespace).into_iter().flat_map(Roll::leaving).cloned().collect()
+        rolls.of.get(namespace).into_iter().flat_map(Roll::leaving).cloned().collect()
     }
 
     /// A device said something else than before of what it holds, or is no longer what it was: those who leave are looked at soon.
     pub fn may_be_forgotten(&self, namespace: &str) {
-        let waits = self.rolls.read().get(namespace).is_some_and(|roll| roll.leaving().next().is_some());
+        let waits = self.rolls.read().of.get(namespace).is_some_and(|roll| roll.leaving().next().is_some());
         if waits {
             self.news.lock().confirmations.insert(namespace.to_owned());
             self.stirred.notify_one();
@@ -204,7 +227,7 @@ impl Directory {
     /// How many people can be recognised, and how many profiles cannot be read.
     pub fn counts(&self) -> (usize, usize) {
         let rolls = self.rolls.read();
-        rolls.values().fold((0, 0), |(people, bad), roll| (people + roll.len(), bad + roll.unreadable()))
+        rolls.of.values().fold((0, 0), |(people, bad), roll| (people + roll.len(), bad + roll.unreadable()))
     }
 
     /// When the status of a user who leaves was written last.

@@ -94,6 +94,11 @@ fn text(digest: u128) -> DeviceText {
 }
 
 impl Roll {
+    /// Nobody, at this step.
+    pub(super) fn beginning_at(step: u64) -> Self {
+        Self { step, revisions: VecDeque::from([(0, step)]), ..Self::default() }
+    }
+
     /// Takes how the object of this name stands; `None` when it is gone. Whether the list is another one now.
     pub(super) fn take(&mut self, name: &str, seen_as: Option<(&str, Standing)>) -> bool {
         let before = self.step;
@@ -117,14 +122,13 @@ impl Roll {
                 let is_known = self.people.get(name).is_some_and(|known| known.uid == uid);
                 let since = self.people.get(name).filter(|_| is_known).map_or(self.step, |known| known.since);
                 let profile = self.remove(name).filter(|_| is_known);
-                match self.gone.get_mut(name).filter(|known| known.uid == uid && profile.is_none()) {
+                if let Some(known) = self.gone.get_mut(name).filter(|known| known.uid == uid && profile.is_none()) {
                     // Seen leaving before; or off the list already, as the profile did not open.
-                    Some(known) => known.there = true,
+                    known.there = true;
+                } else {
                     // One that is not known was deleted before this process began, and is on no list that it gave out.
-                    None => {
-                        let gone = Gone { uid: uid.to_owned(), since, step: self.step, there: true, profile };
-                        self.gone.insert(name.to_owned(), gone);
-                    }
+                    let gone = Gone { uid: uid.to_owned(), since, step: self.step, there: true, profile };
+                    self.gone.insert(name.to_owned(), gone);
                 }
             }
             Some((_, Standing::Unreadable)) => {

@@ -86,17 +86,7 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
         }
         Change::EnrolledUser { name } => {
             queue.add(Key::new(Kind::EnrolledUser, name.clone()));
-            let there = world.users.has_any_in(&name.namespace);
-            let counted = match world.project(&name.namespace) {
-                Found::Here(project) => project.status.as_ref().is_some_and(|status| status.enrolled_user_count > 0),
-                Found::Unreadable(_) | Found::Absent => return,
-            };
-            // Whether there is anybody decides whether the project may be deleted.
-            if there == counted {
-                queue.add_after(project(name), PEOPLE_INTERVAL);
-            } else {
-                sum_up(queue, debounce, project(name));
-            }
+            count_people(world, queue, debounce, name);
         }
         Change::Secret { name, of } => match of {
             Some(SecretOf::Device(owner)) => {
@@ -126,6 +116,17 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
             let refers = |site: &&Arc<Site>| site.spec.address_from.as_ref().is_some_and(|from| from.name == name.name);
             sites.iter().filter(refers).for_each(|site| queue.add(Key::new(Kind::Site, Name::of(&**site))));
         }
+    }
+}
+
+/// Whether there is anybody decides whether the project may be deleted; how many there are can wait.
+fn count_people(world: &World, queue: &Queue, debounce: &Debounce, name: &Name) {
+    let Found::Here(here) = world.project(&name.namespace) else { return };
+    let counted = here.status.as_ref().is_some_and(|status| status.enrolled_user_count > 0);
+    if world.users.has_any_in(&name.namespace) == counted {
+        queue.add_after(project(name), PEOPLE_INTERVAL);
+    } else {
+        sum_up(queue, debounce, project(name));
     }
 }
 

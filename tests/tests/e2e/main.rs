@@ -8,6 +8,7 @@ mod activation;
 mod audit;
 mod authority;
 mod configuration;
+mod consent;
 mod crash;
 mod deactivation;
 mod deletion;
@@ -165,6 +166,9 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             measurements_write_nothing,
             a_silent_gateway_hides_its_sensors,
             charts_are_for_who_may_see_them,
+        }
+        consent {
+            a_consent_that_nobody_can_have_given_enrolls_nobody,
         }
         leaving {
             a_project_stays_while_people_are_enrolled,
