@@ -1,6 +1,8 @@
 //! A gateway, an API server and devices in small: whoever was deleted is recognised by nobody once that is said to be done, whatever
 //! comes between.
 
+mod project;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

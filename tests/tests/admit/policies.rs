@@ -64,7 +64,13 @@ async fn a_project_with_active_devices_stays(cluster: &Cluster, refusals: &Refus
     cluster.set_status(Kind::Project, &ns, &project, &json!({ "activatedCount": 1 })).await?;
     let status = refusal("deletion of the project", delete(false).await)?;
     refusals.by_policy("delete a Project with one active device", &status);
-    cluster.set_status(Kind::Project, &ns, &project, &json!({ "activatedCount": 0 })).await?;
+    for (count, what) in [(2, "people"), (1, "one person")] {
+        let counts = json!({ "activatedCount": 0, "enrolledUserCount": count });
+        cluster.set_status(Kind::Project, &ns, &project, &counts).await?;
+        let status = refusal("deletion of the project", delete(false).await)?;
+        refusals.by_policy(&format!("delete a Project with {what}"), &status);
+    }
+    cluster.set_status(Kind::Project, &ns, &project, &json!({ "enrolledUserCount": 0 })).await?;
     let status = refusal("unconfirmed deletion of the project", delete(false).await)?;
     refusals.by_policy("delete a Project without deletionConfirmation", &status);
     merge(cluster, Kind::Project, &ns, &project, json!({ "spec": { "deletionConfirmation": "Delete" } })).await?;
@@ -79,6 +85,7 @@ async fn a_namespace_whose_project_has_active_devices_stays(cluster: &Cluster, r
     stored(cluster, Kind::Site, &ns, json!({ "deviceInstanceCount": 2 })).await?;
     stored(cluster, Kind::ConfigTemplate, &ns, json!({ "devices": { "total": 2 } })).await?;
     stored(cluster, Kind::Asset, &ns, json!({ "sensorCount": 2 })).await?;
+    cluster.set_status(Kind::Project, &ns, &project, &json!({ "enrolledUserCount": 2 })).await?;
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let delete = async |dry_run| namespaces.delete(&ns, &DeleteParams { dry_run, ..DeleteParams::default() }).await;
     let mut status = refused("deletion of the namespace", delete).await?;

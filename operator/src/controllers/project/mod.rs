@@ -44,6 +44,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         sites: world.sites.in_namespace(&name.namespace).len(),
         devices: devices.len(),
         active: devices.iter().filter(|device| device.is_active()).count(),
+        users: world.users.in_namespace(&name.namespace).len() + world.users.unreadable_in(&name.namespace),
         unreadable: world.devices.unreadable_in(&name.namespace) > 0,
         connectivity_known: context.table.settled(now),
         over_quota: quotas.project(name),

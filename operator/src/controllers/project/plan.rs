@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub devices: usize,
     /// Of these, active ones.
     pub active: usize,
+    /// Enrolled users in the namespace, also those that do not read.
+    pub users: usize,
     /// Whether device instances of the namespace do not read: then more are there, and more is in use, than is seen.
     pub unreadable: bool,
     /// Whether the gateway can tell who is silent; if not, when it will, once it serves.
@@ -112,6 +114,7 @@ pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
         site_count: count(facts.sites),
         device_instance_count: kept(count(facts.devices), |status| status.device_instance_count),
         activated_count: kept(count(facts.active), |status| status.activated_count),
+        enrolled_user_count: count(facts.users),
         conditions: condition::merge(conditions, statements, project.metadata.generation, facts.now),
     };
     let before = desired(&statements);
@@ -134,6 +137,7 @@ mod tests {
             sites: 3,
             devices: 40,
             active: 12,
+            users: 250,
             unreadable: false,
             connectivity_known: Ok(()),
             over_quota: None,
