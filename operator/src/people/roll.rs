@@ -129,9 +129,6 @@ impl Roll {
                     // One that is not known was deleted before this process began, and is on no list that it gave out.
                     let gone = Gone { uid: uid.to_owned(), since, step: self.step, there: true, profile };
                     self.gone.insert(name.to_owned(), gone);
-                } else if let Some(known) = self.gone.get_mut(name) {
-                    // Until now it could not be read.
-                    known.there = true;
                 }
             }
             Some((_, Standing::Unreadable)) => {
