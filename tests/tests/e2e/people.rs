@@ -146,7 +146,7 @@ impl House {
         .await
     }
 
-    /// The door is back after its association has ended.
+    /// The door is back after its association has ended, has forgotten everybody, and says so.
     async fn hears_of_its_end(&mut self, door: &str) -> Result<()> {
         let refusal = self.door(door)?.check_in(None, 0).await?.err().context("its association has ended")?;
         ensure!(refusal.code == Some(ProblemCode::AssociationEnded), "{refusal}");
@@ -369,7 +369,7 @@ pub(crate) async fn a_device_that_stays_away_is_deactivated_or_given_up_on(stage
     house.enroll("77", 2).await?;
     let (first, second) = (house.enroll(BADGE, 1).await?, house.enroll("88", 3).await?);
     let third = house.enroll("99", 4).await?;
-    house.catches_up("burned", None).await?;
+    let held = house.catches_up("burned", None).await?;
     let uid = house.users().get(&first).await?.uid().context("it has a UID")?;
     house.users().delete(&first, &DeleteParams::default()).await?;
     house.until_pending(&first, &["burned"]).await?;
@@ -397,6 +397,11 @@ pub(crate) async fn a_device_that_stays_away_is_deactivated_or_given_up_on(stage
     house.project.until_any(&second, "waiting on after a restart", waits).await?;
     // The new process has yet to hear from the desk.
     house.desk.keeps_enrollments(false).await?;
+    // That it was answered so proves nothing, as the answer may be lost: the door still says that it holds its list.
+    let refusal = house.door("burned")?.check_in(Some(&held), 0).await?.err().context("its association has ended")?;
+    ensure!(refusal.code == Some(ProblemCode::AssociationEnded), "{refusal}");
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    house.project.until_any(&second, "waiting for the door itself", waits).await?;
     house.hears_of_its_end("burned").await?;
     house.until_gone(&second).await?;
     let events = house.told_once(&[un_enrollment_event_id(&uid)]).await?;
