@@ -295,6 +295,10 @@ pub struct ConfigurationVersion {
     /// Whether a device that runs it holds a list of the enrolled users.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offline_recognition: bool,
+    /// Which text people agree to at a device that runs it; left out where nobody enrolls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub consent_version: Option<String>,
     /// When the version was made (RFC 3339).
     pub created_at: Time,
 }

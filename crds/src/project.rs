@@ -100,6 +100,10 @@ pub struct ProjectStatus {
     /// Admin users who are Admin, and stay it.
     #[serde(default)]
     pub admin_count: i64,
+    /// Enrolled users of the project, also those who are being removed. The first and the last count within a few seconds, all others
+    /// within a minute.
+    #[serde(default)]
+    pub enrolled_user_count: i64,
     /// `Ready`, `Reconciling`, `Stalled`, `ConnectivityKnown`, `WithinQuota`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -137,7 +137,11 @@ fn is_over(conditions: &[Condition]) -> bool {
 pub(super) fn project_change(observed: &Observed<Project>) -> Option<Change> {
     let facts = |project: &Project| {
         let status = project.status.as_ref();
-        (project.spec.quotas.clone(), status.is_some_and(|status| is_over(&status.conditions)))
+        (
+            project.metadata.uid.clone(),
+            project.spec.quotas.clone(),
+            status.is_some_and(|status| is_over(&status.conditions)),
+        )
     };
     change_of(observed, |old, new| facts(old) == facts(new)).map(|(name, matters)| Change::Project { name, matters })
 }

@@ -126,6 +126,12 @@ impl<K: Resource<DynamicType = ()>> KindCache<K> {
         }
     }
 
+    /// Whether there are objects in a namespace, also such as cannot be read.
+    pub fn has_any_in(&self, namespace: &str) -> bool {
+        let first = self.inner.read().objects.range(Name::new(namespace, "")..).next().map(|(name, _)| name.clone());
+        first.is_some_and(|first| first.namespace == namespace) || self.unreadable_in(namespace) > 0
+    }
+
     /// How many objects of a namespace cannot be read.
     pub fn unreadable_in(&self, namespace: &str) -> usize {
         self.inner.read().unreadable.keys().filter(|name| name.namespace == namespace).count()

@@ -10,6 +10,7 @@ use fleetform_crds::device_instance::ConfigurationStatus;
 use fleetform_crds::{DeviceInstance, DeviceInstanceStatus};
 use fleetform_domain::configuration::{DeviceType, OperationMode};
 use fleetform_domain::operation::CommandKind;
+use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::transition::{Connectivity, Health};
 use fleetform_domain::wire::{
     CheckInRequest, CheckInResponse, DeviceText, MAX_FAILED_HEALTH_CHECKS, MAX_WAIT_SECONDS, SensorReport,
@@ -144,7 +145,14 @@ impl Gateway {
     async fn check_in(&self, peer: &Peer, mut request: CheckInRequest) -> Result<CheckInResponse, Refusal> {
         let identity = self.identify(peer)?;
         checked(&request)?;
-        let device = self.trusted(&identity).await?;
+        // As it was when the device said so, however long it takes to find out whether it may.
+        let users_step = self.name_of(&identity).map_or(0, |name| self.context.people.step(&name.namespace));
+        let device = self.trusted(&identity).await.inspect_err(|refusal| {
+            let keeps_nobody = request.enrolled_users_revision.is_none() && !request.keeps_enrollments;
+            if refusal.code == ProblemCode::AssociationEnded && keeps_nobody {
+                self.note_farewell(&identity);
+            }
+        })?;
         sensors::checked(device.spec.device_type, request.sensors.as_ref())?;
         let interval = self.context.settings.gateway.check_in_seconds;
         // A device that waits is not silent: it gets its answer before it would be missed.
@@ -154,7 +162,6 @@ impl Gateway {
         let sensors = request.sensors.take();
         let sensors_revision = sensors.as_ref().and_then(|sensors| sensors.revision.clone());
         let namespace = &Name::of(&*device).namespace;
-        let users_step = self.context.people.step(namespace);
         let now = self.context.clock.now();
         let clock_is_off = sensors.as_ref().is_some_and(|sensors| {
             let was_off = device.status.as_ref().is_some_and(presence::clock_is_off);

@@ -10,7 +10,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use fleetform_crds::DeviceInstance;
 use fleetform_crds::device_instance::ConfigurationVersion;
-use fleetform_domain::configuration::{Configuration, DEFAULT_CONSENT_VERSION, OperationMode, Wifi};
+use fleetform_domain::configuration::{Configuration, Wifi};
 use fleetform_domain::id::{Installation, ResourceId};
 use fleetform_domain::operation::DEFAULT_MAXIMUM_OFFLINE_MINUTES;
 use fleetform_domain::problem::ProblemCode;
@@ -101,6 +101,7 @@ fn assemble(
     wifi: Option<WifiCredentials>,
 ) -> DeviceConfiguration {
     let id = ResourceId::of(device.metadata.uid.as_deref().unwrap_or_default());
+    let consent_version = whole.consent_text().map(str::to_owned);
     DeviceConfiguration {
         version,
         arn: here.configuration_arn(&id, version).as_str().to_owned(),
@@ -113,9 +114,6 @@ fn assemble(
         maximum_offline_minutes: whole.maximum_offline_minutes.unwrap_or(DEFAULT_MAXIMUM_OFFLINE_MINUTES),
         software: whole.software,
         offline_recognition: whole.offline_recognition.unwrap_or_default(),
-        consent_version: whole.consent_version.or_else(|| {
-            let enrolls = whole.operation_mode == Some(OperationMode::Enrollment);
-            enrolls.then(|| DEFAULT_CONSENT_VERSION.to_owned())
-        }),
+        consent_version,
     }
 }

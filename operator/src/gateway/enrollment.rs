@@ -15,7 +15,7 @@ use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{DeviceText, EnrollmentOutcome, EnrollmentRequest, EnrollmentResponse, MAX_PALMS};
 
 use super::people::{Teller, is_reader, serves};
-use super::{Gateway, live};
+use super::{Gateway, consent, live};
 use crate::cache::{Found, Name};
 use crate::error::{Class, Error};
 use crate::people::{Profile, user_name};
@@ -74,7 +74,6 @@ impl Gateway {
             }
             EnrollmentOutcome::Completed { badge_number, consent, palms } => {
                 checked(&consent, &palms)?;
-                let consent = Consent { given_at: consent.given_at.min(now), ..consent };
                 let candidate = Candidate { consent, profile: Profile { badge_number: badge_number.clone(), palms } };
                 let decision = self.decide(&teller, candidate).await?;
                 (Some(badge_number), decision.map_err(|reason| (reason, true)))
@@ -119,6 +118,14 @@ impl Gateway {
         if is_leaving { Err(EnrollmentFailure::UnEnrollmentInProgress) } else { Ok(name) }
     }
 
+    fn is_valid(&self, agreed: &Consent, teller: &Teller<'_>) -> bool {
+        let checked = consent::check(agreed, teller);
+        if let Err(why) = checked {
+            self.complain(&format!("{}: {why}", Name::of(teller.device)));
+        }
+        checked.is_ok()
+    }
+
     /// UID of the project, which names and seals go by.
     fn project_of(&self, namespace: &str) -> Result<String, Refusal> {
         match self.context.world.project(namespace) {
@@ -141,6 +148,7 @@ impl Gateway {
             _ if !serves(teller.device, OperationMode::Enrollment) => {
                 return Ok(Err(EnrollmentFailure::NotAnEnrollmentDevice));
             }
+            _ if !self.is_valid(&new.consent, teller) => return Ok(Err(EnrollmentFailure::ConsentNotValid)),
             Found::Here(user) => return Ok(taken(&user, teller, &name)),
             // It keeps its place.
             Found::Unreadable(_) => return Ok(Err(EnrollmentFailure::BadgeAlreadyEnrolled)),
@@ -189,6 +197,8 @@ fn taken(user: &EnrolledUser, teller: &Teller<'_>, name: &Name) -> Decision {
 }
 
 fn stored(teller: &Teller<'_>, name: &Name, badge: &BadgeNumber, consent: Consent, sealed: String) -> EnrolledUser {
+    // The device's clock may be a little ahead.
+    let consent = Consent { given_at: consent.given_at.min(teller.time), ..consent };
     let spec = EnrolledUserSpec {
         badge_last_four: badge.last_four().to_owned(),
         source: EnrollmentSource { name: Name::of(teller.device).name, device_instance_id: teller.id().clone() },

@@ -9,6 +9,7 @@ mod attempts;
 mod certificate;
 mod check_in;
 mod configuration;
+mod consent;
 mod enrollment;
 pub(crate) mod evidence;
 pub mod live;

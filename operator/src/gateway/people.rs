@@ -46,6 +46,13 @@ impl<'a> Teller<'a> {
         Ok(Self { device, event, time: time.min(now), id })
     }
 
+    /// The device tells of what happened at `time`.
+    #[cfg(test)]
+    pub(super) fn at(device: &'a DeviceInstance, time: Timestamp) -> Self {
+        let id = ResourceId::of(device.metadata.uid.as_deref().unwrap_or_default());
+        Self { device, event: person_event_id("a", 1), time, id }
+    }
+
     /// Id of its instance.
     pub(super) fn id(&self) -> &ResourceId {
         &self.id

@@ -233,6 +233,12 @@ impl DeviceTable {
         }
     }
 
+    /// When the device was heard last, as far as this process knows: it may have been heard just before the process began to serve.
+    pub fn last_heard(&self, association: &str) -> Option<Timestamp> {
+        let heard = self.entries.lock().get(association).map(|entry| entry.report.seen);
+        heard.or(*self.serving_since.lock())
+    }
+
     /// Since when the gateway serves.
     pub fn serving_since(&self) -> Option<Timestamp> {
         *self.serving_since.lock()
@@ -309,13 +315,13 @@ impl DeviceTable {
         self.entries.lock().retain(|association, _| lives(association));
     }
 
-    /// The device hears that its association has ended.
+    /// The device has said, after the end of its association, that it keeps nothing of anybody.
     pub fn end(&self, association: &str) {
         self.forget(association);
         self.ended.lock().put(association.to_owned(), ());
     }
 
-    /// Whether the device has heard, from this process, that its association has ended.
+    /// Whether the device has said to this process, after the end of its association, that it keeps nothing of anybody.
     pub fn has_heard_end(&self, association: &str) -> bool {
         self.ended.lock().get(&association.to_owned()).is_some()
     }

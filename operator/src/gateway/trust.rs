@@ -84,19 +84,25 @@ impl Gateway {
         if !proves_end(&stored, identity) {
             return Err(unavailable());
         }
-        self.context.table.end(&identity.bond.association);
-        // Who is leaving may have been waiting for that, and so may an instance that was deleted.
-        self.context.people.may_be_forgotten(&name.namespace);
-        self.context.queue.add(Key::new(Kind::DeviceInstance, name));
+        self.context.table.forget(&identity.bond.association);
         Err(Refusal::new(
             ProblemCode::AssociationEnded,
             "the association has ended: wipe keys, configuration and biometrics; the device can be activated again",
         ))
     }
 
+    /// A device whose association has ended says that it keeps nothing of anybody: who is leaving may have been waiting for that, and so
+    /// may an instance that was deleted. That it was told so is not enough: the answer may be lost.
+    pub(super) fn note_farewell(&self, identity: &DeviceIdentity) {
+        let Some(name) = self.name_of(identity) else { return };
+        self.context.table.end(&identity.bond.association);
+        self.context.people.may_be_forgotten(&name.namespace);
+        self.context.queue.add(Key::new(Kind::DeviceInstance, name));
+    }
+
     /// Where the instance of this certificate is, or was. `None` where that project is not there, or not the one that it was: then
     /// this is another cluster, or what was restored of one, and tells nothing of the instance.
-    fn name_of(&self, identity: &DeviceIdentity) -> Option<Name> {
+    pub(super) fn name_of(&self, identity: &DeviceIdentity) -> Option<Name> {
         let (world, bond) = (&self.context.world, &identity.bond);
         match world.device_by_uid(&bond.instance) {
             Some(known) => Some(Name::of(&*known)),

@@ -53,6 +53,7 @@ fn take(context: &Context, change: Change) {
             for user in context.world.users.in_namespace(&name.namespace) {
                 context.people.take(&context.world, &Name::of(&*user));
             }
+            context.people.let_go(&context.world, &name.namespace);
         }
         Change::DeviceInstance { name, .. } => context.people.may_be_forgotten(&name.namespace),
         _ => {}

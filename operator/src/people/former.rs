@@ -5,45 +5,26 @@ use fleetform_crds::DeviceInstance;
 use fleetform_crds::condition::whole_second;
 use fleetform_crds::device_instance::{ConfigurationStatus, FormerDevice, KEPT_FORMER_DEVICES};
 use fleetform_domain::operation::{DEFAULT_MAXIMUM_OFFLINE_MINUTES, MOST_OFFLINE_MINUTES};
-use fleetform_domain::transition::{Change, Connectivity};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::holders::may_hold_list;
-use crate::gateway::table::Liveness;
 
 /// The device may have heard its last answer so much later, and its clock may run so much slower.
 const SLACK: SignedDuration = SignedDuration::from_mins(15);
 
-/// The longest that a device may go by what it has without its gateway: by the configuration that it runs, or one that it was given
-/// since, as far as they are remembered.
+/// The longest that a device may go by what it has without its gateway, by any configuration that it was given as far as they are
+/// remembered: one that it says it runs may be on trial, and the one before may come back.
 fn longest_offline(configuration: &ConfigurationStatus) -> SignedDuration {
     let history = &configuration.history;
-    let runs = configuration.applied.or(history.first().map(|first| first.version).filter(|first| *first == 1));
-    let minutes = match runs.filter(|runs| configuration.version(*runs).is_some()) {
-        None => MOST_OFFLINE_MINUTES,
-        Some(runs) => {
-            let given = history.iter().filter(|version| version.version >= runs);
-            let minutes = given.map(|one| one.maximum_offline_minutes.unwrap_or(DEFAULT_MAXIMUM_OFFLINE_MINUTES));
-            minutes.max().unwrap_or(MOST_OFFLINE_MINUTES)
-        }
-    };
-    SignedDuration::from_mins(minutes.into())
+    let given = history.iter().map(|one| one.maximum_offline_minutes.unwrap_or(DEFAULT_MAXIMUM_OFFLINE_MINUTES));
+    let minutes = given.max().filter(|_| history.first().is_some_and(|first| first.version == 1));
+    SignedDuration::from_mins(minutes.unwrap_or(MOST_OFFLINE_MINUTES).into())
 }
 
-/// Since when a silent device is known to be silent.
-fn silent_since(device: &DeviceInstance) -> Option<Timestamp> {
-    let changes = device.status.iter().flat_map(|status| status.transitions.iter().rev());
-    let mut connectivity = changes.filter_map(|transition| match transition.change {
-        Change::Connectivity { current, .. } => Some((current, transition.time)),
-        Change::Health { .. } => None,
-    });
-    connectivity.next().filter(|(current, _)| *current == Connectivity::Disconnected).map(|(_, since)| since)
-}
-
-fn ends(device: &DeviceInstance, silent: Option<Timestamp>, ended: Timestamp) -> Option<FormerDevice> {
+fn ends(device: &DeviceInstance, last_heard: Option<Timestamp>, ended: Timestamp) -> Option<FormerDevice> {
     let configuration = device.status.as_ref()?.configuration.as_ref().filter(|_| may_hold_list(device))?;
-    let last_there = silent.unwrap_or(ended).min(ended);
+    let last_there = last_heard.unwrap_or(ended).min(ended);
     Some(FormerDevice {
         association_id: Some(device.association()?.id.clone()),
         ended_at: whole_second(ended),
@@ -51,10 +32,9 @@ fn ends(device: &DeviceInstance, silent: Option<Timestamp>, ended: Timestamp) ->
     })
 }
 
-/// The device of an instance whose association ends now, if it may hold a list.
-pub fn of_association(device: &DeviceInstance, liveness: &Liveness, now: Timestamp) -> Option<FormerDevice> {
-    let silent = silent_since(device).filter(|_| *liveness == Liveness::Silent);
-    ends(device, silent, now)
+/// The device of an instance whose association ends now, if it may hold a list. It was heard last at `last_heard`, at the latest.
+pub fn of_association(device: &DeviceInstance, last_heard: Option<Timestamp>, now: Timestamp) -> Option<FormerDevice> {
+    ends(device, last_heard, now)
 }
 
 /// All former devices of an instance. When it was deleted, its device is one of them.
@@ -107,36 +87,40 @@ mod tests {
         device
     }
 
-    fn minutes_left(device: &DeviceInstance, liveness: &Liveness) -> Option<i64> {
-        let former = of_association(device, liveness, noon())?;
+    fn minutes_left(device: &DeviceInstance, last_heard: Option<Timestamp>) -> Option<i64> {
+        let former = of_association(device, last_heard, noon())?;
         assert_eq!((former.association_id.as_deref(), former.ended_at.0), (Some("a"), noon()));
         Some((former.until.0.duration_since(noon()) - SLACK).as_mins())
     }
 
     #[test]
     fn a_device_is_waited_for_as_long_as_any_configuration_lets_it_that_it_may_run() {
-        let left = |change: Value| minutes_left(&door(&change), &Liveness::Unknown);
-        assert_eq!(left(json!({})), Some(60));
-        assert_eq!(left(json!({ "configuration": { "applied": 1 } })), Some(7 * 24 * 60), "it may have either");
-        assert_eq!(left(json!({ "configuration": { "applied": null } })), Some(7 * 24 * 60));
-        assert_eq!(left(json!({ "configuration": { "applied": 9 } })), Some(30 * 24 * 60), "nobody knows");
+        let left = |change: Value| minutes_left(&door(&change), None);
+        assert_eq!(left(json!({})), Some(7 * 24 * 60), "what it runs may be on trial");
+        let history = |first: u32| {
+            let version = |number: u32| {
+                json!({
+                    "version": number, "digest": "", "createdAt": "2026-01-01T00:00:00Z", "offlineRecognition": true,
+                    "maximumOfflineMinutes": 60,
+                })
+            };
+            json!({ "configuration": { "history": [version(first), version(first + 1)] } })
+        };
+        assert_eq!(left(history(1)), Some(60));
+        assert_eq!(left(history(2)), Some(30 * 24 * 60), "what is not remembered may be anything");
         assert_eq!(left(json!({ "configuration": { "operationMode": "Enrollment" } })), None);
         let mut unheld = door(&json!({}));
         unheld.metadata.finalizers = None;
-        assert_eq!(minutes_left(&unheld, &Liveness::Unknown), None, "it got no list");
+        assert_eq!(minutes_left(&unheld, None), None, "it got no list");
     }
 
     #[test]
     fn who_was_silent_before_is_waited_for_from_then_on() {
-        let change = |to: &str, from: &str| {
-            json!({ "transitions": [{
-            "sequence": 1, "time": "2026-01-01T11:30:00Z", "kind": "Connectivity", "previous": from, "current": to,
-        }] })
-        };
-        let silent = door(&change("DISCONNECTED", "CONNECTED"));
-        assert_eq!(minutes_left(&silent, &Liveness::Silent), Some(30));
-        assert_eq!(minutes_left(&silent, &Liveness::Unknown), Some(60), "it may be back");
-        assert_eq!(minutes_left(&door(&change("CONNECTED", "DISCONNECTED")), &Liveness::Silent), Some(60));
+        let heard = |minutes: i64| Some(noon() - SignedDuration::from_mins(minutes));
+        let whole = 7 * 24 * 60;
+        for (last_heard, left) in [(heard(30), whole - 30), (heard(0), whole), (heard(-5), whole), (None, whole)] {
+            assert_eq!(minutes_left(&door(&json!({})), last_heard), Some(left), "{last_heard:?}");
+        }
     }
 
     #[test]
@@ -153,7 +137,7 @@ mod tests {
         assert_eq!(ids(unresolved(all(&device), |_| false, at(29))), ["b", "a"]);
         assert_eq!(ids(unresolved(all(&device), |id| id == "b", at(29))), ["a"]);
         assert_eq!(ids(unresolved(all(&device), |_| false, at(30))), ["a"]);
-        assert!(unresolved(all(&device), |_| false, at(75)).is_empty());
+        assert!(unresolved(all(&device), |_| false, at(7 * 24 * 60 + 15)).is_empty());
     }
 
     #[test]

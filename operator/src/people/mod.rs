@@ -37,12 +37,27 @@ use roll::{Roll, Standing};
 /// People, by namespace. Its `Debug` shows nothing of them.
 pub struct Directory {
     key: SealingKey,
-    rolls: RwLock<HashMap<String, Roll>>,
+    rolls: RwLock<Rolls>,
     waiting: Mutex<HashMap<String, Arc<Notify>>>,
     news: Mutex<News>,
     stirred: Notify,
     /// When how far an un-enrollment is was written last.
     written: Mutex<HashMap<Name, Timestamp>>,
+}
+
+#[derive(Default)]
+struct Rolls {
+    of: HashMap<String, Roll>,
+    /// The step that new rolls begin at: beyond all of those that were let go, so that what a device said before them proves nothing.
+    first_step: u64,
+}
+
+/// UID of the Project of a namespace, which profiles are sealed for.
+fn project_of(world: &World, namespace: &str) -> Option<String> {
+    match world.project(namespace) {
+        Found::Here(project) => Some(project.metadata.uid.clone().unwrap_or_default()),
+        Found::Unreadable(_) | Found::Absent => None,
+    }
 }
 
 /// What somebody has to be told of.
@@ -80,38 +95,73 @@ impl Directory {
 
     /// Takes how the user of this name stands in `world`.
     pub fn take(&self, world: &World, name: &Name) {
-        let user = world.users.get(name);
+        let mut rolls = self.rolls.write();
+        // Looked up while nobody else takes: what is older never comes after what is newer.
+        let (user, project) = (world.users.get(name), project_of(world, &name.namespace));
+        let first_step = rolls.first_step;
+        let roll = rolls.of.entry(name.namespace.clone()).or_insert_with(|| Roll::beginning_at(first_step));
+        let before = roll.step;
+        if let Some(project) = &project {
+            roll.belongs_to(project);
+        }
         let standing = match user.as_deref() {
             None => None,
             Some(user) if user.metadata.deletion_timestamp.is_some() => Some(Standing::Leaving),
-            Some(user) => Some(self.profile(world, user).map_or(Standing::Unreadable, Standing::Enrolled)),
+            Some(user) => {
+                let profile = self.known_or_opened(Some(&*roll), project.as_deref(), user);
+                Some(profile.map_or(Standing::Unreadable, Standing::Enrolled))
+            }
         };
         let uid = user.as_deref().and_then(|user| user.metadata.uid.as_deref()).unwrap_or_default();
-        let mut rolls = self.rolls.write();
-        let changed = rolls.entry(name.namespace.clone()).or_default().take(&name.name, standing.map(|s| (uid, s)));
+        roll.take(&name.name, standing.map(|standing| (uid, standing)));
+        let changed = roll.step != before;
         drop(rolls);
         if changed {
             self.news.lock().lists.insert(name.namespace.clone());
             self.stirred.notify_one();
         }
+        if user.is_none() {
+            self.let_go(world, &name.namespace);
+        }
+    }
+
+    /// Forgets a namespace that has neither a Project nor people any more.
+    fn let_go(&self, world: &World, namespace: &str) {
+        let mut rolls = self.rolls.write();
+        if matches!(world.project(namespace), Found::Absent) && !world.users.has_any_in(namespace) {
+            let last = rolls.of.remove(namespace).map_or(0, |roll| roll.step + 1);
+            rolls.first_step = rolls.first_step.max(last);
+            if let Some(waiting) = self.waiting.lock().remove(namespace) {
+                waiting.notify_waiters();
+            }
+        }
     }
 
     /// The profile of a user, also of one who was deleted.
     pub fn profile(&self, world: &World, user: &EnrolledUser) -> Result<Arc<Profile>, Unreadable> {
-        let (name, uid) = (Name::of(user), user.metadata.uid.as_deref().unwrap_or_default());
-        let rolls = self.rolls.read();
-        if let Some(known) = rolls.get(&name.namespace).and_then(|roll| roll.profile(&name.name, uid)) {
+        let namespace = Name::of(user).namespace;
+        let project = project_of(world, &namespace);
+        self.known_or_opened(self.rolls.read().of.get(&namespace), project.as_deref(), user)
+    }
+
+    /// The profile as it is known, unless it was opened for another Project than the one that is here now.
+    fn known_or_opened(
+        &self,
+        roll: Option<&Roll>,
+        project: Option<&str>,
+        user: &EnrolledUser,
+    ) -> Result<Arc<Profile>, Unreadable> {
+        let (name, uid) = (Name::of(user).name, user.metadata.uid.as_deref().unwrap_or_default());
+        if let Some(known) = roll.filter(|roll| roll.is_of(project)).and_then(|roll| roll.profile(&name, uid)) {
             return Ok(Arc::clone(known));
         }
-        drop(rolls);
-        let Found::Here(project) = world.project(&name.namespace) else { return Err(Unreadable::NoProject) };
-        Profile::open(&self.key, project.metadata.uid.as_deref().unwrap_or_default(), user).map(Arc::new)
+        Profile::open(&self.key, project.ok_or(Unreadable::NoProject)?, user).map(Arc::new)
     }
 
     /// Whose palm it is: name and badge.
     pub fn identify(&self, namespace: &str, palm: &Palm) -> Result<(String, BadgeNumber), RecognitionFailure> {
         let rolls = self.rolls.read();
-        let people = rolls.get(namespace).into_iter().flat_map(Roll::people);
+        let people = rolls.of.get(namespace).into_iter().flat_map(Roll::people);
         let (name, profile) = identify(palm, people.map(|(name, p)| ((name, p), p.palms.as_slice())))?;
         Ok((name.clone(), profile.badge_number.clone()))
     }
@@ -119,19 +169,19 @@ impl Directory {
     /// Whether somebody is enrolled with one of these palms.
     pub fn is_enrolled(&self, namespace: &str, palms: &[Palm]) -> bool {
         let rolls = self.rolls.read();
-        let mut people = rolls.get(namespace).into_iter().flat_map(Roll::people);
+        let mut people = rolls.of.get(namespace).into_iter().flat_map(Roll::people);
         people.any(|(_, profile)| palms.iter().any(|palm| is_near(palm, &profile.palms)))
     }
 
     /// The revision of the list of a namespace.
     pub fn revision(&self, namespace: &str) -> DeviceText {
-        self.rolls.read().get(namespace).map_or_else(|| Roll::default().revision(), Roll::revision)
+        self.rolls.read().of.get(namespace).map_or_else(|| Roll::default().revision(), Roll::revision)
     }
 
     /// A page of the list of a namespace.
     pub fn page(&self, namespace: &str, query: &UserListQuery) -> Result<UserList, PageLost> {
         let rolls = self.rolls.read();
-        match rolls.get(namespace) {
+        match rolls.of.get(namespace) {
             Some(roll) => list::page(roll, query, MAX_USERS_PER_PAGE),
             None => list::page(&Roll::default(), query, MAX_USERS_PER_PAGE),
         }
@@ -139,30 +189,30 @@ impl Directory {
 
     /// The step that the list of a namespace is at: it rises with each change.
     pub fn step(&self, namespace: &str) -> u64 {
-        self.rolls.read().get(namespace).map_or(0, |roll| roll.step)
+        self.rolls.read().of.get(namespace).map_or(0, |roll| roll.step)
     }
 
     /// Whether a device that said at step `heard` that it holds the list `held` has forgotten the user, who was deleted. `None` when
     /// the deletion was not taken yet.
     pub fn has_forgotten(&self, name: &Name, uid: &str, held: Option<&DeviceText>, heard: u64) -> Option<bool> {
-        self.rolls.read().get(&name.namespace)?.has_forgotten(&name.name, uid, held, heard)
+        self.rolls.read().of.get(&name.namespace)?.has_forgotten(&name.name, uid, held, heard)
     }
 
     /// Whether the desk of the user, who was deleted, has nothing of their enrollment any more, as it said at step `heard` that it keeps
     /// none. `None` when the deletion was not taken yet.
     pub fn is_settled(&self, name: &Name, uid: &str, heard: u64) -> Option<bool> {
-        self.rolls.read().get(&name.namespace)?.is_settled(&name.name, uid, heard)
+        self.rolls.read().of.get(&name.namespace)?.is_settled(&name.name, uid, heard)
     }
 
     /// Names of the users of a namespace whom devices may still know.
     fn leaving(&self, namespace: &str) -> Vec<String> {
         let rolls = self.rolls.read();
-        rolls.get(namespace).into_iter().flat_map(Roll::leaving).cloned().collect()
+        rolls.of.get(namespace).into_iter().flat_map(Roll::leaving).cloned().collect()
     }
 
     /// A device said something else than before of what it holds, or is no longer what it was: those who leave are looked at soon.
     pub fn may_be_forgotten(&self, namespace: &str) {
-        let waits = self.rolls.read().get(namespace).is_some_and(|roll| roll.leaving().next().is_some());
+        let waits = self.rolls.read().of.get(namespace).is_some_and(|roll| roll.leaving().next().is_some());
         if waits {
             self.news.lock().confirmations.insert(namespace.to_owned());
             self.stirred.notify_one();
@@ -177,7 +227,7 @@ impl Directory {
     /// How many people can be recognised, and how many profiles cannot be read.
     pub fn counts(&self) -> (usize, usize) {
         let rolls = self.rolls.read();
-        rolls.values().fold((0, 0), |(people, bad), roll| (people + roll.len(), bad + roll.unreadable()))
+        rolls.of.values().fold((0, 0), |(people, bad), roll| (people + roll.len(), bad + roll.unreadable()))
     }
 
     /// When the status of a user who leaves was written last.

@@ -60,6 +60,8 @@ pub(super) struct Gone {
 /// Who is enrolled in one namespace. Each change is a step.
 #[derive(Debug)]
 pub(super) struct Roll {
+    /// UID of the Project that all profiles were opened for, once one was.
+    project: Option<String>,
     pub(super) people: BTreeMap<String, Person>,
     pub(super) gone: BTreeMap<String, Gone>,
     unreadable: BTreeSet<String>,
@@ -71,6 +73,7 @@ pub(super) struct Roll {
 impl Default for Roll {
     fn default() -> Self {
         Self {
+            project: None,
             people: BTreeMap::new(),
             gone: BTreeMap::new(),
             unreadable: BTreeSet::new(),
@@ -91,6 +94,11 @@ fn text(digest: u128) -> DeviceText {
 }
 
 impl Roll {
+    /// Nobody, at this step.
+    pub(super) fn beginning_at(step: u64) -> Self {
+        Self { step, revisions: VecDeque::from([(0, step)]), ..Self::default() }
+    }
+
     /// Takes how the object of this name stands; `None` when it is gone. Whether the list is another one now.
     pub(super) fn take(&mut self, name: &str, seen_as: Option<(&str, Standing)>) -> bool {
         let before = self.step;
@@ -114,8 +122,11 @@ impl Roll {
                 let is_known = self.people.get(name).is_some_and(|known| known.uid == uid);
                 let since = self.people.get(name).filter(|_| is_known).map_or(self.step, |known| known.since);
                 let profile = self.remove(name).filter(|_| is_known);
-                // One that is not known was deleted before this process began, and is on no list that it gave out.
-                if profile.is_some() || self.gone.get(name).is_none_or(|known| known.uid != uid) {
+                if let Some(known) = self.gone.get_mut(name).filter(|known| known.uid == uid && profile.is_none()) {
+                    // Seen leaving before; or off the list already, as the profile did not open.
+                    known.there = true;
+                } else {
+                    // One that is not known was deleted before this process began, and is on no list that it gave out.
                     let gone = Gone { uid: uid.to_owned(), since, step: self.step, there: true, profile };
                     self.gone.insert(name.to_owned(), gone);
                 }
@@ -135,6 +146,25 @@ impl Roll {
         }
         self.forget_the_oldest();
         self.step != before
+    }
+
+    /// The Project of the namespace has this UID. If it had another one, nobody is known any more: what was sealed for one Project
+    /// does not open for another.
+    pub(super) fn belongs_to(&mut self, project: &str) {
+        if self.is_of(Some(project)) {
+            self.project.get_or_insert_with(|| project.to_owned());
+            return;
+        }
+        self.project = Some(project.to_owned());
+        for name in self.people.keys().cloned().collect::<Vec<_>>() {
+            self.remove(&name);
+        }
+        self.gone.values_mut().for_each(|gone| gone.profile = None);
+    }
+
+    /// Whether profiles were opened for the Project with this UID, as far as is known: without a Project they stay what they were.
+    pub(super) fn is_of(&self, project: Option<&str>) -> bool {
+        self.project.as_deref().zip(project).is_none_or(|(known, here)| known == here)
     }
 
     /// Takes a person off the list, if they are on it; who they were.

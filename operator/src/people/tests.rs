@@ -1,6 +1,8 @@
 //! A gateway, an API server and devices in small: whoever was deleted is recognised by nobody once that is said to be done, whatever
 //! comes between.
 
+mod project;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -225,6 +227,7 @@ impl Model {
         };
         let facts = Facts {
             unreadable: 0,
+            ends: false,
             readable: Ok(()),
             holders: (0..self.doors.len()).map(holder).chain([desk]).collect(),
             check_in: Duration::from_secs(3),

@@ -28,14 +28,17 @@ pub(super) async fn profile(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let caller = portal.access.authenticate(&headers, &peer).await?;
-    let Path((project, name)) = path.map_err(|_| not_found())?;
-    let name = object_name(project, name).ok_or_else(not_found)?;
-    let outcome = portal.profile(&caller, &name).await;
+    let name = path.ok().and_then(|Path((project, name))| object_name(project, name));
+    let outcome = match &name {
+        Some(name) => portal.profile(&caller, name).await,
+        None => Err(not_found()),
+    };
     tracing::info!(
         target: "audit",
         action = "GetEnrolledUserProfile",
         user = caller.name(),
-        enrolled_user = %name,
+        // What is no name may be anything.
+        enrolled_user = name.map(|name| name.to_string()),
         source = %peer.address.ip(),
         refused = outcome.as_ref().err().map(|refusal| refusal.code.as_str()),
         "the profile of an enrolled user was asked for"

@@ -1,13 +1,17 @@
 //! Which objects have to be looked at when another one changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleetform_crds::Site;
 
 use super::debounce::Debounce;
-use crate::cache::{Change, Kind, Name, Reference, SecretOf, World};
+use crate::cache::{Change, Found, Kind, Name, Reference, SecretOf, World};
 use crate::controllers::device::configuration;
 use crate::queue::{Key, Queue};
+
+/// Longest time until people are counted: a morning of enrollments writes a project once a minute, not with each person.
+const PEOPLE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Puts on the queue what `change` concerns.
 pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Change) {
@@ -91,7 +95,10 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
         }
         Change::RoleBinding { of } => queue.add(Key::new(Kind::AdminUser, of.clone())),
         Change::Person { namespace } => add_all(queue, Kind::AdminUser, &world.admins.in_namespace(namespace)),
-        Change::EnrolledUser { name } => queue.add(Key::new(Kind::EnrolledUser, name.clone())),
+        Change::EnrolledUser { name } => {
+            queue.add(Key::new(Kind::EnrolledUser, name.clone()));
+            count_people(world, queue, debounce, name);
+        }
         Change::Secret { name, of } => match of {
             Some(SecretOf::Device(owner)) => {
                 queue.add(Key::new(Kind::DeviceInstance, Name::new(&name.namespace, owner)));
@@ -123,6 +130,17 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
     }
 }
 
+/// Whether there is anybody decides whether the project may be deleted; how many there are can wait.
+fn count_people(world: &World, queue: &Queue, debounce: &Debounce, name: &Name) {
+    let Found::Here(here) = world.project(&name.namespace) else { return };
+    let counted = here.status.as_ref().is_some_and(|status| status.enrolled_user_count > 0);
+    if world.users.has_any_in(&name.namespace) == counted {
+        queue.add_after(project(name), PEOPLE_INTERVAL);
+    } else {
+        sum_up(queue, debounce, project(name));
+    }
+}
+
 fn project(name: &Name) -> Key {
     Key::new(Kind::Project, Name::new(&name.namespace, fleetform_crds::project::NAME))
 }
@@ -136,4 +154,34 @@ fn add_all<K: kube::Resource>(queue: &Queue, kind: Kind, objects: &[Arc<K>]) {
 fn sum_up(queue: &Queue, debounce: &Debounce, key: Key) {
     let delay = debounce.delay(&key);
     if delay.is_zero() { queue.add(key) } else { queue.add_after(key, delay) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Scope;
+    use crate::controllers::fixtures;
+    use crate::people::fixtures::user;
+    use serde_json::json;
+
+    /// How many are looked at at once when a person came to a project that says that there are so many.
+    fn at_once(counted: i64, there: bool) -> usize {
+        let (world, queue) = (World::new(vec![Scope::All]), Queue::default());
+        let (mut library, person) = (fixtures::project(), user("eu-1", 1));
+        let status = json!({ "enrolledUserCount": counted, "conditions": [] });
+        library.status = Some(serde_json::from_value(status).unwrap());
+        world.own_project(library);
+        let name = Name::of(&person);
+        if there {
+            world.own_user(person);
+        }
+        fan_out(&world, &queue, &Debounce::default(), &Change::EnrolledUser { name });
+        queue.depth()
+    }
+
+    #[test]
+    fn the_first_person_of_a_project_and_the_last_are_counted_at_once_and_no_other() {
+        assert_eq!((at_once(0, true), at_once(1, false)), (2, 2));
+        assert_eq!((at_once(1, true), at_once(0, false)), (1, 1));
+    }
 }

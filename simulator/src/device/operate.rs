@@ -129,7 +129,7 @@ impl Device {
     }
 
     /// What it says of itself.
-    fn state_report(&self, wait_seconds: u32) -> CheckInRequest {
+    pub(super) fn state_report(&self, wait_seconds: u32) -> CheckInRequest {
         CheckInRequest {
             boot_id: self.boot_id(),
             counter: self.counter,
@@ -179,6 +179,7 @@ impl Device {
         match self.answer(question).await?.json()? {
             Ok(message) => Ok(message),
             Err(Refusal { status: 410, code: Some(ProblemCode::AssociationEnded), .. }) => {
+                self.take_leave().await;
                 self.wipe().await?;
                 Err(DeviceError::AssociationEnded)
             }
@@ -186,7 +187,8 @@ impl Device {
         }
     }
 
-    async fn answer(&mut self, question: &Question) -> Result<Answer, DeviceError> {
+    /// The gateway's answer, whatever it is.
+    pub(super) async fn answer(&mut self, question: &Question) -> Result<Answer, DeviceError> {
         if let Some(answer) = self.ask_on_open_line(question).await? {
             return Ok(answer);
         }

@@ -75,6 +75,7 @@ impl EnrollmentScreen {
             F::PalmAlreadyEnrolled => "palm-already-enrolled",
             F::UnEnrollmentInProgress => "un-enrollment-in-progress",
             F::NotAnEnrollmentDevice => "not-an-enrollment-device",
+            F::ConsentNotValid => "consent-not-valid",
             F::GatewayUnreachable => "gateway-unreachable",
             F::SystemError => "system-error",
         })
@@ -102,6 +103,7 @@ impl EnrollmentScreen {
             Self::Failed(F::PalmAlreadyEnrolled) => "This palm is enrolled with another badge already",
             Self::Failed(F::UnEnrollmentInProgress) => "The last enrollment with this badge is still being removed",
             Self::Failed(F::NotAnEnrollmentDevice) => "This is no Enrollment device",
+            Self::Failed(F::ConsentNotValid) => "Your consent could not be recorded. Start again",
             Self::Failed(F::GatewayUnreachable) => "No network: come back later",
             Self::Failed(F::SystemError) => "System error",
         }

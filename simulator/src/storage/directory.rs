@@ -19,9 +19,15 @@ const SUFFIX: &str = ".jsonl";
 /// Of the sealed list of enrolled users, beside the record.
 const USERS: &str = ".users";
 
+/// The same, before it has taken its place.
+const USERS_NEW: &str = ".users.new";
+
 /// A file that would grow beyond this is written anew, with the latest record only. In bytes.
 const LONG: u64 = 32 * 1024;
 const LOCK: &str = ".lock";
+
+/// Of a file that is to take the place of another one, and did not if the program ended before.
+const NEW: &str = ".new";
 
 /// A directory of records.
 ///
@@ -135,7 +141,7 @@ impl Storage for DirectoryStorage {
         let held_people = self.with_people.lock().contains(asset_tag);
         let appended = if held_people { Ok(false) } else { append(&path, &line) };
         let saved = match appended {
-            Ok(false) => replace(&path, &self.file(asset_tag, ".new"), &line),
+            Ok(false) => replace(&path, &self.file(asset_tag, NEW), &line),
             saved => saved.map(drop),
         };
         saved.map_err(|source| StorageError::Io { asset_tag: asset_tag.to_string(), source })?;
@@ -151,6 +157,7 @@ impl Storage for DirectoryStorage {
     fn remove(&self, asset_tag: &DeviceText) -> Result<(), StorageError> {
         // The list first: without its record nothing names it any more.
         self.remove_users(asset_tag)?;
+        self.remove_file(asset_tag, NEW)?;
         self.remove_file(asset_tag, SUFFIX)
     }
 
@@ -163,11 +170,12 @@ impl Storage for DirectoryStorage {
     }
 
     fn save_users(&self, asset_tag: &DeviceText, sealed: &[u8]) -> Result<(), StorageError> {
-        replace(&self.file(asset_tag, USERS), &self.file(asset_tag, ".users.new"), sealed)
+        replace(&self.file(asset_tag, USERS), &self.file(asset_tag, USERS_NEW), sealed)
             .map_err(|source| StorageError::Io { asset_tag: asset_tag.to_string(), source })
     }
 
     fn remove_users(&self, asset_tag: &DeviceText) -> Result<(), StorageError> {
+        self.remove_file(asset_tag, USERS_NEW)?;
         self.remove_file(asset_tag, USERS)
     }
 
@@ -330,7 +338,14 @@ mod tests {
         assert_eq!(storage.load_users(&own).unwrap().as_deref(), Some(&b"sealed anew"[..]));
         assert_eq!(storage.load_users(&other).unwrap(), None);
         assert_eq!(storage.list().unwrap().len(), 2);
+        // The power went before the next ones had taken their places.
+        for unfinished in ["dSIM-1.new", "dSIM-1.users.new"] {
+            fs::write(directory.path().join(unfinished), "secret").unwrap();
+        }
         storage.remove(&own).unwrap();
+        let left = fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name());
+        let left: Vec<_> = left.filter(|name| !name.to_string_lossy().starts_with("dSIM-1.users.jsonl")).collect();
+        assert_eq!(left, [LOCK], "nothing of it is left");
         assert_eq!(storage.load_users(&own).unwrap(), None);
         assert_eq!(storage.load(&other).unwrap(), Some(record("a")));
         storage.remove_users(&own).unwrap();

@@ -90,6 +90,11 @@ impl PeopleRecord {
         }
     }
 
+    /// Nothing of badges or palms is kept any more.
+    pub fn forget_people(&mut self) {
+        self.untold.retain(|kept| !matches!(kept, Untold::Enrollment { .. }));
+    }
+
     /// The gateway has acknowledged what has these sequences.
     pub fn settle(&mut self, sequences: &[u64]) {
         self.untold.retain(|kept| !sequences.contains(&kept.sequence()));
@@ -130,8 +135,10 @@ mod tests {
         record.amend(Untold::Enrollment { sequence: 4, undecided: false, sealed: Der(vec![2]) });
         assert!(record.holds_people() && !record.keeps_enrollments());
         assert_eq!(record.lost, 0);
+        record.forget_people();
+        assert!(!record.holds_people());
         record.keep(|_| None);
-        assert_eq!((record.sequence, record.untold.len(), record.lost), (5, 3, 1));
+        assert_eq!((record.sequence, record.untold.len(), record.lost), (5, 2, 1));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub(crate) mod admins;
 pub(crate) mod cases;
 pub(crate) mod coverage;
+pub(crate) mod departure;
 pub(crate) mod examples;
 pub(crate) mod policies;
 pub(crate) mod refusals;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::cases::example;
 use super::refusals::Refusals;
-use super::{Cluster, Kind, LIMIT, admins, let_through, owned_by, refusal, refused};
+use super::{Cluster, Kind, LIMIT, admins, departure, let_through, owned_by, refusal, refused};
 use crate::render;
 
 const CODE_TYPE: &str = "fleetform.dev/activation-qr";
@@ -33,6 +33,7 @@ pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, r
         the_operator_leaves_instances_as_people_wrote_them(cluster, refusals),
         an_address_in_a_secret_stays(cluster, refusals),
         what_is_done_to_a_device_takes_a_right_of_its_own(cluster, refusals),
+        departure::a_door_that_holds_a_list_is_given_up_by_right(cluster, refusals),
         people_are_enrolled_and_released_by_the_operator_alone(cluster, refusals),
         admins::roles_are_given_by_who_may_bind_them(cluster, refusals),
         admins::an_admin_stays(cluster, refusals),
@@ -66,7 +67,13 @@ async fn a_project_with_active_devices_stays(cluster: &Cluster, refusals: &Refus
     cluster.set_status(Kind::Project, &ns, &project, &json!({ "activatedCount": 1 })).await?;
     let status = refusal("deletion of the project", delete(false).await)?;
     refusals.by_policy("delete a Project with one active device", &status);
-    cluster.set_status(Kind::Project, &ns, &project, &json!({ "activatedCount": 0 })).await?;
+    for (count, what) in [(2, "people"), (1, "one person")] {
+        let counts = json!({ "activatedCount": 0, "enrolledUserCount": count });
+        cluster.set_status(Kind::Project, &ns, &project, &counts).await?;
+        let status = refusal("deletion of the project", delete(false).await)?;
+        refusals.by_policy(&format!("delete a Project with {what}"), &status);
+    }
+    cluster.set_status(Kind::Project, &ns, &project, &json!({ "enrolledUserCount": 0 })).await?;
     let status = refusal("unconfirmed deletion of the project", delete(false).await)?;
     refusals.by_policy("delete a Project without deletionConfirmation", &status);
     merge(cluster, Kind::Project, &ns, &project, json!({ "spec": { "deletionConfirmation": "Delete" } })).await?;
@@ -81,6 +88,7 @@ async fn a_namespace_whose_project_has_active_devices_stays(cluster: &Cluster, r
     stored(cluster, Kind::Site, &ns, json!({ "deviceInstanceCount": 2 })).await?;
     stored(cluster, Kind::ConfigTemplate, &ns, json!({ "devices": { "total": 2 } })).await?;
     stored(cluster, Kind::Asset, &ns, json!({ "sensorCount": 2 })).await?;
+    cluster.set_status(Kind::Project, &ns, &project, &json!({ "enrolledUserCount": 2 })).await?;
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let delete = async |dry_run| namespaces.delete(&ns, &DeleteParams { dry_run, ..DeleteParams::default() }).await;
     let mut status = refused("deletion of the namespace", delete).await?;

@@ -75,7 +75,7 @@ where
 }
 
 /// Deletes an object as soon as it may be.
-async fn is_deleted<K>(project: &Project, name: &str) -> Result<()>
+pub(crate) async fn is_deleted<K>(project: &Project, name: &str) -> Result<()>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
     K::DynamicType: Default,

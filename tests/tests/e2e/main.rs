@@ -9,6 +9,7 @@ mod admins;
 mod audit;
 mod authority;
 mod configuration;
+mod consent;
 mod crash;
 mod deactivation;
 mod deletion;
@@ -18,6 +19,7 @@ mod failures;
 mod floor;
 mod gateway;
 mod hostile;
+mod leaving;
 mod library;
 mod machines;
 mod network;
@@ -167,6 +169,12 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_silent_gateway_hides_its_sensors,
             charts_are_for_who_may_see_them,
         }
+        consent {
+            a_consent_that_nobody_can_have_given_enrolls_nobody,
+        }
+        leaving {
+            a_project_stays_while_people_are_enrolled,
+        }
         people {
             a_person_enrolls_and_is_recognised,
             what_fails_at_a_desk_or_a_door_is_told_once_and_by_its_reason,
@@ -197,6 +205,9 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
         }
         deletion {
             the_device_of_a_deleted_instance_is_told_and_wipes_itself,
+        }
+        leaving {
+            an_instance_that_does_not_read_is_waited_for,
         }
         people {
             a_device_that_stays_away_is_deactivated_or_given_up_on,

@@ -16,18 +16,15 @@ use super::stage::Stage;
 /// Where the schema says which types of devices there are.
 const TYPES: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/deviceType/enum/-";
 
+/// The instance that does not read.
+const UNREADABLE: &str = "turnstile";
+
 /// A definition that is ahead of the operator, for a moment, lets an object in that the operator cannot read.
 pub(crate) async fn an_object_that_does_not_read_stops_only_itself(stage: Arc<Stage>) -> Result<()> {
     let project = Project::new(&stage, "unreadable").await?;
     let installer = project.installer().await?;
     project.ready_device("before").await?;
-    let definitions: Api<CustomResourceDefinition> = Api::all(stage.client());
-    let definition = "deviceinstances.fleetform.dev";
-    edit(&definitions, definition, json!([{ "op": "add", "path": TYPES, "value": "Turnstile" }])).await?;
-    let stored = store(&project).await;
-    edit(&definitions, definition, json!([{ "op": "remove", "path": TYPES.replace("/-", "/3") }])).await?;
-    stored?;
-
+    store_unreadable(&project).await?;
     counts(&stage, 1).await?;
     // All others go on: one that was there, one that comes, and the devices of both.
     let mut device = activated(&project, &installer, "before").await?;
@@ -35,8 +32,23 @@ pub(crate) async fn an_object_that_does_not_read_stops_only_itself(stage: Arc<St
     project.ready_device("after").await?;
     activated(&project, &installer, "after").await?;
 
-    objects(&project).delete("turnstile", &DeleteParams::default()).await?;
+    delete_unreadable(&project).await?;
     counts(&stage, 0).await
+}
+
+/// Stores a device instance that the operator cannot read.
+pub(crate) async fn store_unreadable(project: &Project) -> Result<()> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(project.stage.client());
+    let definition = "deviceinstances.fleetform.dev";
+    edit(&definitions, definition, json!([{ "op": "add", "path": TYPES, "value": "Turnstile" }])).await?;
+    let stored = store(project).await;
+    edit(&definitions, definition, json!([{ "op": "remove", "path": TYPES.replace("/-", "/3") }])).await?;
+    stored
+}
+
+/// Deletes what [`store_unreadable`] stored.
+pub(crate) async fn delete_unreadable(project: &Project) -> Result<()> {
+    objects(project).delete(UNREADABLE, &DeleteParams::default()).await.context("delete it").map(drop)
 }
 
 async fn edit(api: &Api<CustomResourceDefinition>, name: &str, operations: serde_json::Value) -> Result<()> {
@@ -53,7 +65,7 @@ async fn store(project: &Project) -> Result<()> {
     let mut spec = reader("Turnstile");
     spec["deviceType"] = "Turnstile".into();
     let object: DynamicObject = serde_json::from_value(json!({
-        "apiVersion": "fleetform.dev/v1alpha1", "kind": "DeviceInstance", "metadata": { "name": "turnstile" }, "spec": spec,
+        "apiVersion": "fleetform.dev/v1alpha1", "kind": "DeviceInstance", "metadata": { "name": UNREADABLE }, "spec": spec,
     }))?;
     let api = objects(project);
     wait::until("the edited definition to be in force", LIMIT, async || {
@@ -66,7 +78,7 @@ async fn store(project: &Project) -> Result<()> {
 }
 
 /// Waits until the operator says how many device instances it cannot read.
-async fn counts(stage: &Stage, unreadable: usize) -> Result<()> {
+pub(crate) async fn counts(stage: &Stage, unreadable: usize) -> Result<()> {
     let line = format!("fleetform_unreadable_objects{{kind=\"deviceinstances\"}} {unreadable}");
     wait::until(&format!("`{line}` in the metrics"), LIMIT, async || {
         let metrics = stage.installation.metrics().await?;

@@ -131,6 +131,12 @@ pub struct SecretReference {
 }
 
 impl Configuration {
+    /// Which text people agree to at a device with this configuration, if people enroll there.
+    pub fn consent_text(&self) -> Option<&str> {
+        let enrolls = self.operation_mode == Some(OperationMode::Enrollment);
+        enrolls.then(|| self.consent_version.as_deref().unwrap_or(DEFAULT_CONSENT_VERSION))
+    }
+
     /// This configuration with `overrides` laid over it: every member that `overrides` has replaces the whole member
     /// here. A member for one operation mode that a template brings falls away when the overrides say the other.
     #[must_use]

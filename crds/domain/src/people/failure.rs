@@ -27,6 +27,8 @@ pub enum EnrollmentFailure {
     UnEnrollmentInProgress,
     /// The device cannot enroll: it is no Enrollment device. Decided by the gateway.
     NotAnEnrollmentDevice,
+    /// The consent names a text that the device was not given, or a time at which nobody can have agreed. Decided by the gateway.
+    ConsentNotValid,
     /// The device could not ask its gateway.
     GatewayUnreachable,
     /// Something inside went wrong.
@@ -47,6 +49,7 @@ impl EnrollmentFailure {
             Self::PalmAlreadyEnrolled => "PALM_ALREADY_ENROLLED",
             Self::UnEnrollmentInProgress => "UN_ENROLLMENT_IN_PROGRESS",
             Self::NotAnEnrollmentDevice => "NOT_AN_ENROLLMENT_DEVICE",
+            Self::ConsentNotValid => "CONSENT_NOT_VALID",
             Self::GatewayUnreachable => "GATEWAY_UNREACHABLE",
             Self::SystemError => "SYSTEM_ERROR",
         }

@@ -81,10 +81,11 @@ pub fn plan(asset: &Asset, facts: &Facts<'_>) -> AssetPlan {
         }
     }
     let better = outcomes.iter().filter(|outcome| outcome.got_better).map(|o| o.status.name.clone()).collect();
-    let repaired = outcomes.iter().zip(&facts.mounted).filter(|(outcome, _)| outcome.is_judged_anew);
-    let sensors =
-        repaired.filter_map(|(outcome, mounted)| Some((outcome.status.name.clone(), mounted.as_ref()?.id.clone())));
-    let judged_anew = sensors.collect();
+    let repaired = |outcome: &Outcome| {
+        let position = outcome.status.name.clone();
+        outcome.judged_anew.clone().into_iter().map(move |sensor| (position.clone(), sensor))
+    };
+    let judged_anew = outcomes.iter().flat_map(repaired).collect();
     let raised = outcomes.iter().filter(|outcome| outcome.raise.is_some()).count();
     let open = facts.alerts.iter().filter(|alert| !alert.is_resolved()).count() + raised;
     let (mut alerts, mut positions) = (Vec::new(), Vec::new());

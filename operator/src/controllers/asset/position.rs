@@ -4,6 +4,7 @@
 //! is muted. So each fault is one alert, whatever dies between two writes. What was measured before an alert was resolved does not
 //! outlast the operator, so neither need it be known that it counts no longer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fleetform_crds::Alert;
@@ -52,8 +53,9 @@ pub(super) struct Outcome {
     pub(super) raise: Option<AlertDraft>,
     /// Whether its state got better, which is only so often noted.
     pub(super) got_better: bool,
-    /// Whether what its sensor has measured so far is not to be judged any more.
-    pub(super) is_judged_anew: bool,
+    /// The sensors whose measurements so far are not to be judged any more: the one that is there, and the one that the alert was about,
+    /// wherever it is now.
+    pub(super) judged_anew: BTreeSet<ResourceId>,
     /// When to look again, in seconds.
     pub(super) held_back_for: Option<u32>,
 }
@@ -96,8 +98,8 @@ impl Position<'_> {
         }
         status.sensor = sensor;
         let named = status.alert.clone();
-        let is_judged_anew = self.close(&mut status);
-        if is_judged_anew {
+        let repaired = self.close(&mut status);
+        if repaired.is_some() {
             known = MachineState::Unknown;
         } else if status.alert != named
             && let Some((_, alert)) = self.alerts().find(|(_, alert)| alert.metadata.name == status.alert)
@@ -106,7 +108,7 @@ impl Position<'_> {
             known = known.max(alert.worst());
         }
         // The verdict was reached by what counted before this look.
-        let verdict = self.mounted.and_then(|mounted| mounted.verdict.as_ref()).filter(|_| !is_judged_anew);
+        let verdict = self.mounted.and_then(|mounted| mounted.verdict.as_ref()).filter(|_| repaired.is_none());
         let (mut got_better, mut held_back_for) = (false, None);
         status.state = match self.mounted {
             Some(mounted) if mounted.sight != Sight::None => match verdict {
@@ -134,7 +136,10 @@ impl Position<'_> {
             status.muted = None;
         }
         let raise = verdict.and_then(|verdict| self.raise(&mut status, verdict, now));
-        Outcome { status, raise, got_better, is_judged_anew, held_back_for }
+        let about = |alert: &Alert| alert.spec.sensor.as_ref().map(|sensor| sensor.device_instance_id.clone());
+        let here = || self.mounted.map(|mounted| mounted.id.clone());
+        let judged_anew = repaired.into_iter().flat_map(|alert| about(alert).into_iter().chain(here())).collect();
+        Outcome { status, raise, got_better, judged_anew, held_back_for }
     }
 
     /// The alerts of this position, with their numbers.
@@ -143,10 +148,11 @@ impl Position<'_> {
         ours.filter_map(|alert| Some((names::alert_number(alert.metadata.name.as_deref()?)?, &**alert)))
     }
 
-    /// Notes which alert is open, and the end of one that is over. Answers whether what was measured until now says nothing any more.
-    fn close(&self, status: &mut PositionStatus) -> bool {
+    /// Notes which alert is open, and the end of one that is over. Answers with one that was right and is over: what was measured until
+    /// now says nothing any more.
+    fn close(&self, status: &mut PositionStatus) -> Option<&Alert> {
         if self.alerts_unreadable {
-            return false;
+            return None;
         }
         // One that is open is so whatever its number: the position may have been removed meanwhile, and come back.
         let counts = |(number, alert): &(i64, &Alert)| {
@@ -157,12 +163,12 @@ impl Position<'_> {
             // Somebody deleted it.
             let deleted = status.alert.take().and_then(|name| names::alert_number(&name));
             status.closed_alerts = status.closed_alerts.max(deleted.unwrap_or(0));
-            return false;
+            return None;
         };
         let Some(resolution) = &alert.spec.resolution else {
             status.alert.clone_from(&alert.metadata.name);
             status.closed_alerts = status.closed_alerts.max(number - 1);
-            return false;
+            return None;
         };
         status.alert = None;
         status.closed_alerts = status.closed_alerts.max(number);
@@ -171,7 +177,7 @@ impl Position<'_> {
         } else {
             status.muted = Some(alert.worst().max(status.state));
         }
-        resolution.alert_was_right
+        resolution.alert_was_right.then_some(alert)
     }
 
     /// The alert for an abnormal state for which none is open.

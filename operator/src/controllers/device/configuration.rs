@@ -190,6 +190,7 @@ pub fn desire(current: Option<&ConfigurationStatus>, wanted: &Wanted, now: Times
         credentials: wanted.credentials.clone(),
         maximum_offline_minutes: wanted.whole.maximum_offline_minutes,
         offline_recognition: wanted.whole.offline_recognition.unwrap_or_default(),
+        consent_version: wanted.whole.consent_text().map(str::to_owned),
         created_at: whole_second(now),
     });
     status.desired = version;

@@ -1,6 +1,8 @@
 //! Pure: what to do about a device instance that was deleted. It stays while a device of it may still let people in by its list: until
 //! that has heard that its association has ended, or has been without its gateway for too long.
 
+use std::time::Duration;
+
 use fleetform_crds::DeviceInstance;
 use fleetform_crds::condition::{self, Reason};
 use fleetform_crds::device_instance::ENROLLED_USERS_FINALIZER;
@@ -11,6 +13,9 @@ use crate::controllers::Obstacle;
 use crate::people::{former, holders};
 use crate::reconcile::plan::{Action, Plan};
 use crate::reconcile::{names, status};
+
+/// Time until it is looked at again whether all people of a namespace that goes are gone.
+const PEOPLE_GO: Duration = Duration::from_secs(2);
 
 /// The plan for an instance that was deleted.
 pub(super) fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
@@ -24,12 +29,19 @@ pub(super) fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     }
     let heard = |association: &str| facts.ended.iter().any(|ended| ended == association);
     let left = former::unresolved(former::all(device), heard, facts.now);
-    // Without a project there are no people any more: the namespace goes.
-    let has_project = !matches!(facts.project, Found::Absent);
-    let Some(until) = left.iter().map(|former| former.until.0).max().filter(|_| has_project) else {
+    let Some(until) = left.iter().map(|former| former.until.0).max() else {
         plan.actions.push(Action::Release { finalizer: ENROLLED_USERS_FINALIZER });
         return plan;
     };
+    if matches!(facts.project, Found::Absent) {
+        // The namespace goes, and nobody is waited for. People are told of first, as they are not told that all have forgotten them.
+        if facts.has_people {
+            plan.look_again_in(PEOPLE_GO);
+        } else {
+            plan.actions.push(Action::Release { finalizer: ENROLLED_USERS_FINALIZER });
+        }
+        return plan;
+    }
     plan.look_again_at(until, facts.now);
     let message = format!(
         "deleted; a device of it may still let people in by its list of the enrolled users, and wipes itself when it is back. It is \

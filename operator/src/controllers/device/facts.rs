@@ -41,7 +41,11 @@ pub struct Facts<'a> {
     pub liveness: Option<Liveness>,
     /// Another device instance whose hardware claims the same asset tag.
     pub same_tag: Option<String>,
-    /// Associations of it whose devices have heard that they have ended.
+    /// Whether anybody is enrolled in the namespace, or leaving.
+    pub has_people: bool,
+    /// When the device was heard last, at the latest.
+    pub last_heard: Option<Timestamp>,
+    /// Associations of it whose devices have said since that they keep nothing of anybody.
     pub ended: Vec<String>,
     /// Since when the gateway serves.
     pub serving_since: Option<Timestamp>,

@@ -62,6 +62,8 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         code: code.as_deref().and_then(CodeSecretMeta::read),
         refused: None,
         liveness: device.association().map(|association| context.table.liveness(&association.id, now)),
+        has_people: !world.users.in_namespace(&name.namespace).is_empty(),
+        last_heard: device.association().and_then(|association| context.table.last_heard(&association.id)),
         same_tag: device
             .status
             .as_ref()

@@ -231,6 +231,8 @@ impl Planned {
                 .association()
                 .map(|_| Liveness::Reporting(Box::new(Report::new(check_in, 0, fixtures::noon())))),
             same_tag: None,
+            has_people: false,
+            last_heard: None,
             ended: Vec::new(),
             serving_since: None,
             nonce: [self.nonce; 16],

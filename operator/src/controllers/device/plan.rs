@@ -72,8 +72,7 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     }
     let heard = |association: &str| facts.ended.iter().any(|ended| ended == association);
     let leaves = Some(device).filter(|device| !is_associated(device));
-    let liveness = facts.liveness.as_ref().unwrap_or(&Liveness::Unknown);
-    let last = leaves.and_then(|device| former::of_association(device, liveness, facts.now));
+    let last = leaves.and_then(|device| former::of_association(device, facts.last_heard, facts.now));
     desired.former_devices =
         former::unresolved(desired.former_devices.into_iter().chain(last).collect(), heard, facts.now);
     let id = ResourceId::of(uid);

@@ -45,6 +45,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         devices: devices.len(),
         active: devices.iter().filter(|device| device.is_active()).count(),
         admins: world.admins.in_namespace(&name.namespace).iter().filter(|user| user.is_lasting_admin()).count(),
+        users: world.users.in_namespace(&name.namespace).len() + world.users.unreadable_in(&name.namespace),
         unreadable: world.devices.unreadable_in(&name.namespace) > 0,
         connectivity_known: context.table.settled(now),
         over_quota: quotas.project(name),

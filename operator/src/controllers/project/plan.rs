@@ -26,6 +26,8 @@ pub struct Facts<'a> {
     pub active: usize,
     /// Admins who stay.
     pub admins: usize,
+    /// Enrolled users in the namespace, also those that do not read.
+    pub users: usize,
     /// Whether device instances of the namespace do not read: then more are there, and more is in use, than is seen.
     pub unreadable: bool,
     /// Whether the gateway can tell who is silent; if not, when it will, once it serves.
@@ -115,6 +117,7 @@ pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
         device_instance_count: kept(count(facts.devices), |status| status.device_instance_count),
         activated_count: kept(count(facts.active), |status| status.activated_count),
         admin_count: count(facts.admins),
+        enrolled_user_count: count(facts.users),
         conditions: condition::merge(conditions, statements, project.metadata.generation, facts.now),
     };
     let before = desired(&statements);
@@ -138,6 +141,7 @@ mod tests {
             devices: 40,
             active: 12,
             admins: 2,
+            users: 250,
             unreadable: false,
             connectivity_known: Ok(()),
             over_quota: None,

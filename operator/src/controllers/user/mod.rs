@@ -41,6 +41,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
             None => 0,
         },
         check_in: Duration::from_secs(context.settings.gateway.check_in_seconds.into()),
+        ends: matches!(world.project(&name.namespace), Found::Absent),
         written: context.people.written(name),
         now,
     };

@@ -59,6 +59,8 @@ pub struct Facts {
     pub holders: Vec<Holder>,
     /// Device instances of the namespace that do not read, once the person was deleted: their devices may hold such a list too.
     pub unreadable: usize,
+    /// Whether there is no Project: then the namespace goes, and nobody is waited for.
+    pub ends: bool,
     /// Time between two check-ins.
     pub check_in: Duration,
     /// When this process wrote the status last.
@@ -111,7 +113,7 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
     let abandoned = annotations.and_then(|found| found.get(ABANDON_ANNOTATION)).is_some_and(|why| !why.is_empty());
     let names: Vec<&str> = pending.keys().copied().collect();
     let all_have_forgotten = pending.is_empty() && facts.unreadable == 0;
-    if all_have_forgotten || abandoned {
+    if all_have_forgotten || abandoned || facts.ends {
         plan.actions.push(Action::TellUnEnrolled { abandoned: !all_have_forgotten });
         plan.actions.push(Action::Release { finalizer: UN_ENROLLMENT_FINALIZER });
         return plan;

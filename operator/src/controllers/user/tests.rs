@@ -23,6 +23,7 @@ fn facts(holders: &[(&str, Option<bool>)]) -> Facts {
         readable: Ok(()),
         holders: holders.iter().map(holder).collect(),
         unreadable: 0,
+        ends: false,
         check_in: Duration::from_mins(1),
         written: None,
         now: noon(),

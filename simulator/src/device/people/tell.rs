@@ -120,7 +120,7 @@ impl Device {
         self.change_untold(|people| people.settle(sequences)).await
     }
 
-    async fn change_untold(&mut self, change: impl FnOnce(&mut PeopleRecord)) -> Result<(), DeviceError> {
+    pub(super) async fn change_untold(&mut self, change: impl FnOnce(&mut PeopleRecord)) -> Result<(), DeviceError> {
         let mut now = PeopleRecord::default();
         self.rewrite(|committed| {
             change(&mut committed.people);

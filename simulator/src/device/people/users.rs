@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use fleetform_domain::wire::{CheckInResponse, DeviceText, MAX_USERS_PER_PAGE, USER_LIST_PATH, UserList};
+use fleetform_domain::wire::{
+    CHECK_IN_PATH, CheckInResponse, DeviceText, MAX_USERS_PER_PAGE, USER_LIST_PATH, UserList,
+};
 
 use super::own_list::{Draft, OwnList};
 use super::vault::{Content, Vault};
@@ -71,7 +73,8 @@ impl Device {
     pub(in crate::device) fn remember_contact(&mut self, record: &PeopleRecord) {
         if let (None, Some(noted)) = (self.last_contact, record.contact) {
             self.last_contact = Some(Instant::now());
-            self.passed = Duration::from_secs(self.quirks.clock.now().saturating_sub(noted));
+            // A clock that went backwards tells nothing: it may have been for ever.
+            self.passed = self.quirks.clock.now().checked_sub(noted).map_or(Duration::MAX, Duration::from_secs);
         }
     }
 
@@ -124,6 +127,21 @@ impl Device {
     async fn forget_users(&mut self) -> Result<(), DeviceError> {
         self.disk(|disk, tag| disk.remove_users(tag)).await?;
         self.note_users(None).await
+    }
+
+    /// The association has ended. Before the device forgets its key it forgets everybody, and says so once with a check-in: until it has,
+    /// the gateway does not know that it recognises nobody any more.
+    pub(in crate::device) async fn take_leave(&mut self) {
+        let left = async {
+            self.drop_users().await?;
+            self.change_untold(PeopleRecord::forget_people).await?;
+            self.counter += 1;
+            let message = self.state_report(0);
+            self.answer(&Question::post_json(CHECK_IN_PATH, &message).once()).await
+        };
+        if let Err(error) = left.await {
+            tracing::debug!(device = %self.asset_tag, %error, "the gateway was not told that everybody is forgotten");
+        }
     }
 
     /// Forgets the list. One that cannot be removed is still held, and is said to be.
