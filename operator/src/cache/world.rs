@@ -44,7 +44,7 @@ pub struct World {
     pub users: KindCache<EnrolledUser>,
     /// Admin users.
     pub admins: KindCache<AdminUser>,
-    /// RoleBindings of ours.
+    /// `RoleBindings` of ours.
     pub bindings: KindCache<RoleBinding>,
     /// People of built-in directories, metadata only.
     pub people: KindCache<AccountMeta>,

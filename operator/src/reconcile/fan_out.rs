@@ -85,15 +85,15 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 queue.add(Key::new(Kind::Asset, Name::new(&name.namespace, asset)));
             }
         }
-        Change::AdminUser { name, matters } => {
+        Change::AdminUser { name, matters: true } => {
+            // Whoever waits for another Admin.
+            add_all(queue, Kind::AdminUser, &world.admins.in_namespace(&name.namespace));
             queue.add(Key::new(Kind::AdminUser, name.clone()));
-            if *matters {
-                // Whoever waits for another Admin.
-                add_all(queue, Kind::AdminUser, &world.admins.in_namespace(&name.namespace));
-                sum_up(queue, debounce, project(name));
-            }
+            sum_up(queue, debounce, project(name));
         }
-        Change::RoleBinding { of } => queue.add(Key::new(Kind::AdminUser, of.clone())),
+        Change::AdminUser { name, .. } | Change::RoleBinding { of: name } => {
+            queue.add(Key::new(Kind::AdminUser, name.clone()));
+        }
         Change::Person { namespace } => add_all(queue, Kind::AdminUser, &world.admins.in_namespace(namespace)),
         Change::EnrolledUser { name } => {
             queue.add(Key::new(Kind::EnrolledUser, name.clone()));

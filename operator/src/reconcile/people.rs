@@ -1,4 +1,4 @@
-//! What the executor writes for people who have roles: RoleBindings, and people of the built-in directory.
+//! What the executor writes for people who have roles: `RoleBindings`, and people of the built-in directory.
 
 use fleetform_crds::AdminUser;
 use k8s_openapi::api::core::v1::ServiceAccount;

@@ -241,6 +241,22 @@ pub(crate) async fn the_page_on_people_works_as_it_stands(stage: Arc<Stage>) -> 
     Ok(())
 }
 
+/// The page's commands, on a project without people.
+pub(crate) async fn the_page_on_admins_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "admin-page").await?;
+    let commands = page("admins.md", &project)?;
+    ensure!(commands.len() > 7, "the page has commands: {commands:?}");
+    let said = session(&stage, commands, &mut []).await?;
+    for line in [
+        "adminuser.fleetform.dev/mary-major condition met",
+        "\nyes\n",
+        "adminuser.fleetform.dev/night-shift condition met",
+    ] {
+        ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
+    }
+    Ok(())
+}
+
 /// The page's commands, on a template that two devices use.
 pub(crate) async fn the_page_on_rollouts_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
     let project = Project::new(&stage, "rollouts").await?;

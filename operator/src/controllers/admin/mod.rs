@@ -1,4 +1,4 @@
-//! People and groups that have roles in a project: who they are, by its directory, and the RoleBindings that give them the roles.
+//! People and groups that have roles in a project: who they are, by its directory, and the `RoleBindings` that give them the roles.
 
 pub mod plan;
 

@@ -35,7 +35,7 @@ pub struct Facts {
     pub ends: bool,
     /// What the directory says.
     pub lookup: Lookup,
-    /// The RoleBindings that it has.
+    /// The `RoleBindings` that it has.
     pub bound: Vec<Bound>,
     /// Whether somebody else is an Admin, and stays one.
     pub another_admin: bool,
@@ -72,7 +72,7 @@ pub fn plan(user: &AdminUser, facts: &Facts) -> Plan {
         Err(obstacle) => {
             // Whoever takes the name next must not find a role waiting for them.
             plan.actions.extend(facts.bound.iter().map(unbind));
-            say(&mut plan, user, facts, Some(Standing::default()), &obstacle.statements());
+            say(&mut plan, user, facts, Some(&Standing::default()), &obstacle.statements());
             return plan;
         }
     };
@@ -90,7 +90,7 @@ pub fn plan(user: &AdminUser, facts: &Facts) -> Plan {
     let demotes = role != Role::Admin && is_needed;
     if demotes {
         let standing = Standing { principal: Some(&principal), role: Some(Role::Admin) };
-        say(&mut plan, user, facts, Some(standing), &last_admin("is to get another role").statements());
+        say(&mut plan, user, facts, Some(&standing), &last_admin("is to get another role").statements());
         return plan;
     }
     let (kept, others): (Vec<&Bound>, Vec<&Bound>) =
@@ -107,7 +107,7 @@ pub fn plan(user: &AdminUser, facts: &Facts) -> Plan {
     let who = if user.spec.group.is_some() { "the group" } else { "the person" };
     let message = format!("{who} has the role {}", role.as_str());
     let ready = Statement::new(ConditionType::Ready, Status::True, Reason::RoleGiven, message);
-    say(&mut plan, user, facts, Some(Standing { principal: Some(&principal), role: Some(role) }), &[ready]);
+    say(&mut plan, user, facts, Some(&Standing { principal: Some(&principal), role: Some(role) }), &[ready]);
     if held && role != Role::Admin {
         plan.actions.push(Action::Release { finalizer: LAST_ADMIN_FINALIZER });
     }
@@ -159,7 +159,7 @@ struct Standing<'a> {
 }
 
 /// Writes down how they stand, if that is not there already.
-fn say(plan: &mut Plan, user: &AdminUser, facts: &Facts, standing: Option<Standing<'_>>, statements: &[Statement]) {
+fn say(plan: &mut Plan, user: &AdminUser, facts: &Facts, standing: Option<&Standing<'_>>, statements: &[Statement]) {
     let current = user.status.as_ref();
     let conditions = current.map(|status| status.conditions.as_slice()).unwrap_or_default();
     let mut desired = current.cloned().unwrap_or_default();
@@ -168,7 +168,7 @@ fn say(plan: &mut Plan, user: &AdminUser, facts: &Facts, standing: Option<Standi
     if let Some(Standing { principal, role }) = standing {
         desired.directory_id = principal.and_then(|principal| principal.directory_id.clone());
         desired.kubernetes_user = principal.and_then(|principal| principal.kubernetes_user.clone());
-        desired.role = role;
+        desired.role = *role;
     }
     plan.actions.extend(status::patch(current, &desired).map(Action::PatchStatus));
 }
