@@ -13,28 +13,42 @@ use super::{Obstacle, no_project};
 use crate::cache::{Found, Name};
 use crate::context::Context;
 use crate::directory::{Lookup, native};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::guard;
 use crate::reconcile::execute::Released;
 use crate::reconcile::names;
-use crate::reconcile::plan::Action;
+use crate::reconcile::plan::{Action, Plan};
 use plan::{Bound, Facts};
 
-/// How long until it is looked again whether the policy is there.
-const UNGUARDED: Duration = Duration::from_secs(10);
+/// How long until it is looked again whether the policy is there, or a name is free: neither is watched.
+const BLOCKED: Duration = Duration::from_secs(10);
 
 /// Brings the admin user of this name to where it should be.
 pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration>> {
+    let Some(user) = context.world.admins.get(name) else { return Ok(None) };
+    let mut facts = facts(context, &user, name).await?;
+    let mut plan = plan::plan(&user, &facts);
+    if let Err(error) = execute(context, &user, name, &plan).await {
+        let Error::NameTaken { what } = error else { return Err(error) };
+        let message =
+            format!("cannot {what}, as somebody else's is called so: delete it, or give it or this another name");
+        facts.obstacle = Some(Obstacle::stalls(Reason::NameTaken, message));
+        plan = plan::plan(&user, &facts);
+        execute(context, &user, name, &plan).await?;
+    }
+    let is_looked_at = |reason| matches!(reason, Reason::PolicyMissing | Reason::NameTaken);
+    let blocked = facts.obstacle.is_some_and(|obstacle| is_looked_at(obstacle.reason));
+    Ok(plan.look_again.or(blocked.then_some(BLOCKED)))
+}
+
+async fn execute(context: &Context, user: &AdminUser, name: &Name, plan: &Plan) -> Result<()> {
     let (world, executor) = (&context.world, &context.executor);
-    let Some(user) = world.admins.get(name) else { return Ok(None) };
-    let facts = facts(context, &user, name).await?;
-    let plan = plan::plan(&user, &facts);
     for action in &plan.actions {
         match action {
             Action::CreatePerson(person) => executor.create_person(&name.namespace, person).await?,
-            Action::Hold { finalizer } => world.own_admin(executor.hold(&*user, finalizer).await?),
+            Action::Hold { finalizer } => world.own_admin(executor.hold(user, finalizer).await?),
             Action::Bind(draft) => {
-                executor.bind(&user, draft, &context.settings.role_prefix).await?;
+                executor.bind(user, draft, &context.settings.role_prefix).await?;
                 tracing::info!(admin = %name, role = draft.role.as_str(), "a role is given");
             }
             Action::BindTo { name: binding, uid, subjects } => {
@@ -44,8 +58,8 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
                 executor.delete_binding(&Name::new(&name.namespace, binding), uid).await?;
                 tracing::info!(admin = %name, binding, "a role is taken");
             }
-            Action::PatchStatus(patch) => world.own_admin(executor.patch_status(&*user, patch).await?),
-            Action::Release { finalizer } => match executor.release("adminusers", &*user, finalizer).await? {
+            Action::PatchStatus(patch) => world.own_admin(executor.patch_status(user, patch).await?),
+            Action::Release { finalizer } => match executor.release("adminusers", user, finalizer).await? {
                 Released::Not => {}
                 Released::Left(left) => world.own_admin(*left),
                 Released::Gone => world.forget_admin(name),
@@ -53,8 +67,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
             other => unreachable!("an admin user's plan has no {other:?}"),
         }
     }
-    let unguarded = facts.obstacle.is_some_and(|obstacle| obstacle.reason == Reason::PolicyMissing);
-    Ok(plan.look_again.or(unguarded.then_some(UNGUARDED)))
+    Ok(())
 }
 
 async fn facts(context: &Context, user: &AdminUser, name: &Name) -> Result<Facts> {
