@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use fleetform_crds::DeviceInstance;
+use fleetform_crds::condition::ConditionType;
 use fleetform_domain::people::{Hand, RecognitionFailure};
 use fleetform_domain::wire::PalmPresented;
 use fleetform_e2e::wait::{self, Look};
@@ -14,7 +16,7 @@ use kube::api::DeleteParams;
 
 use super::audit;
 use super::people::{BADGE, House, completed, palm, profile};
-use super::project::{LIMIT, Project};
+use super::project::{LIMIT, Project, reason};
 use super::stage::Stage;
 
 /// All objects of the project, of every kind that the API server has, with the contents of Secrets decoded.
@@ -37,6 +39,8 @@ async fn all_objects(project: &Project) -> Result<String> {
 /// Neither what is stored nor what is logged or measured holds a badge or a palm.
 async fn nothing_is_found(house: &House, user: &str) -> Result<()> {
     let stage = &house.project.stage;
+    // It may be some hundred milliseconds behind.
+    audit::writes(&house.project).await?;
     let log = std::fs::read_to_string(stage.installation.dir().join("operator.log"))?;
     let api_server = std::fs::read_to_string(stage.plane.audit_log())?;
     let places = [
@@ -82,6 +86,7 @@ pub(crate) async fn nothing_that_is_kept_gives_a_badge_or_a_palm_away(stage: Arc
     })
     .await?;
     let held = house.catches_up("door", None).await?;
+    house.desk.keeps_enrollments(false).await?;
     nothing_is_found(&house, name.as_str()).await?;
 
     house.users().delete(name.as_str(), &DeleteParams::default()).await?;
@@ -96,6 +101,16 @@ pub(crate) async fn recognitions_write_nothing(stage: Arc<Stage>) -> Result<()> 
     house.enroll(BADGE, 1).await?;
     let mut held = [house.catches_up("east", None).await?, house.catches_up("west", None).await?];
     // The desk is silent from now on, which is written once; sums follow within two seconds.
+    let is_silent = |desk: &DeviceInstance| reason(desk, ConditionType::Connected, "False").is_some();
+    let mut looks = 0;
+    while !is_silent(&house.project.api::<DeviceInstance>().get("front-desk").await?) {
+        ensure!(looks < 60, "the desk is not missed");
+        looks += 1;
+        for (door, held) in ["east", "west"].iter().zip(&mut held) {
+            *held = house.catches_up(door, Some(held)).await?;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
     let mut before = audit::writes(&house.project).await?;
     let begun = tokio::time::Instant::now();
     loop {
