@@ -24,8 +24,8 @@ const REDEEM_TAKES: SignedDuration = SignedDuration::from_secs(45);
 /// More sites than this are remembered only while a code of theirs may be being redeemed.
 const KEPT_REDEEMS: usize = 1024;
 
-/// So many associations are remembered whose device has heard that they have ended.
-const KEPT_ENDS: usize = 64 * 1024;
+/// So many associations are remembered whose device has said, after their end, that it keeps nothing of anybody.
+const KEPT_LEAVES: usize = 64 * 1024;
 
 /// Whom a device trusts, and who vouches for it. That is between it and the gateway: nothing of it is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct DeviceTable {
     silent_after: SignedDuration,
     entries: Mutex<HashMap<String, Entry>>,
     redeeming: Mutex<HashMap<String, Timestamp>>,
-    ended: Mutex<Recent<String, ()>>,
+    left: Mutex<Recent<String, ()>>,
 }
 
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl DeviceTable {
             silent_after: SignedDuration::from_secs(i64::from(check_in_seconds) * 3),
             entries: Mutex::new(HashMap::new()),
             redeeming: Mutex::new(HashMap::new()),
-            ended: Mutex::new(Recent::new(KEPT_ENDS)),
+            left: Mutex::new(Recent::new(KEPT_LEAVES)),
         }
     }
 
@@ -316,14 +316,14 @@ impl DeviceTable {
     }
 
     /// The device has said, after the end of its association, that it keeps nothing of anybody.
-    pub fn end(&self, association: &str) {
+    pub fn take_leave(&self, association: &str) {
         self.forget(association);
-        self.ended.lock().put(association.to_owned(), ());
+        self.left.lock().put(association.to_owned(), ());
     }
 
     /// Whether the device has said to this process, after the end of its association, that it keeps nothing of anybody.
-    pub fn has_heard_end(&self, association: &str) -> bool {
-        self.ended.lock().get(&association.to_owned()).is_some()
+    pub fn has_left(&self, association: &str) -> bool {
+        self.left.lock().get(&association.to_owned()).is_some()
     }
 
     /// Forgets an association that has ended.

@@ -95,7 +95,7 @@ impl Gateway {
     /// may an instance that was deleted. That it was told so is not enough: the answer may be lost.
     pub(super) fn note_farewell(&self, identity: &DeviceIdentity) {
         let Some(name) = self.name_of(identity) else { return };
-        self.context.table.end(&identity.bond.association);
+        self.context.table.take_leave(&identity.bond.association);
         self.context.people.may_be_forgotten(&name.namespace);
         self.context.queue.add(Key::new(Kind::DeviceInstance, name));
     }

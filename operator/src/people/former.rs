@@ -1,5 +1,5 @@
 //! Pure: devices whose association has ended and that may still hold a list of the enrolled users. One that hears that it has ended
-//! wipes itself; one that does not goes by its list until it has been without its gateway for too long.
+//! forgets the list and says so; one that does not goes by its list until it has been without its gateway for too long.
 
 use fleetform_crds::DeviceInstance;
 use fleetform_crds::condition::whole_second;
@@ -22,7 +22,12 @@ fn longest_offline(configuration: &ConfigurationStatus) -> SignedDuration {
     SignedDuration::from_mins(minutes.unwrap_or(MOST_OFFLINE_MINUTES).into())
 }
 
-fn ends(device: &DeviceInstance, last_heard: Option<Timestamp>, ended: Timestamp) -> Option<FormerDevice> {
+/// The device of an instance whose association ends at `ended`, if it may hold a list. It was heard last at `last_heard`, at the latest.
+pub fn of_association(
+    device: &DeviceInstance,
+    last_heard: Option<Timestamp>,
+    ended: Timestamp,
+) -> Option<FormerDevice> {
     let configuration = device.status.as_ref()?.configuration.as_ref().filter(|_| may_hold_list(device))?;
     let last_there = last_heard.unwrap_or(ended).min(ended);
     Some(FormerDevice {
@@ -32,22 +37,18 @@ fn ends(device: &DeviceInstance, last_heard: Option<Timestamp>, ended: Timestamp
     })
 }
 
-/// The device of an instance whose association ends now, if it may hold a list. It was heard last at `last_heard`, at the latest.
-pub fn of_association(device: &DeviceInstance, last_heard: Option<Timestamp>, now: Timestamp) -> Option<FormerDevice> {
-    ends(device, last_heard, now)
-}
-
 /// All former devices of an instance. When it was deleted, its device is one of them.
 pub fn all(device: &DeviceInstance) -> Vec<FormerDevice> {
     let stored = device.status.iter().flat_map(|status| &status.former_devices).cloned();
-    let last = device.metadata.deletion_timestamp.as_ref().and_then(|Time(deleted)| ends(device, None, *deleted));
+    let last =
+        device.metadata.deletion_timestamp.as_ref().and_then(|Time(deleted)| of_association(device, None, *deleted));
     stored.chain(last).collect()
 }
 
-/// Those that may still go by their lists: the others have heard that their association has ended, or their time is over.
-pub fn unresolved(all: Vec<FormerDevice>, has_heard: impl Fn(&str) -> bool, now: Timestamp) -> Vec<FormerDevice> {
-    let heard = |former: &FormerDevice| former.association_id.as_deref().is_some_and(&has_heard);
-    let mut left: Vec<_> = all.into_iter().filter(|former| former.until.0 > now && !heard(former)).collect();
+/// Those that may still go by their lists: the others have said that they keep nobody, or their time is over.
+pub fn unresolved(all: Vec<FormerDevice>, has_left: impl Fn(&str) -> bool, now: Timestamp) -> Vec<FormerDevice> {
+    let has_left = |former: &FormerDevice| former.association_id.as_deref().is_some_and(&has_left);
+    let mut left: Vec<_> = all.into_iter().filter(|former| former.until.0 > now && !has_left(former)).collect();
     while left.len() > KEPT_FORMER_DEVICES {
         // Two become one that is waited for until the time of both is over.
         let (one, other) = (left.remove(0), left.remove(0));

@@ -1,15 +1,15 @@
 //! Pure: which devices hold a list of the enrolled users, or may.
 
-use fleetform_crds::DeviceInstance;
 use fleetform_crds::condition::whole_second;
 use fleetform_crds::device_instance::{ConfigurationStatus, ENROLLED_USERS_FINALIZER};
+use fleetform_crds::{DeviceInstance, DeviceInstanceStatus};
 use fleetform_domain::activation::Phase;
 use fleetform_domain::configuration::{DeviceType, OperationMode};
 use jiff::Timestamp;
 
-fn entry(device: &DeviceInstance) -> Option<&ConfigurationStatus> {
-    let is_reader = device.spec.device_type == DeviceType::Reader && device.phase() == Phase::Active;
-    let configuration = device.status.as_ref().filter(|_| is_reader)?.configuration.as_ref()?;
+fn entry(device_type: DeviceType, status: &DeviceInstanceStatus) -> Option<&ConfigurationStatus> {
+    let is_reader = device_type == DeviceType::Reader && status.phase == Some(Phase::Active);
+    let configuration = status.configuration.as_ref().filter(|_| is_reader)?;
     (configuration.operation_mode == Some(OperationMode::Entry)).then_some(configuration)
 }
 
@@ -26,20 +26,22 @@ pub fn is_held(device: &DeviceInstance) -> bool {
 /// Whether the device is to hold a list: by the configuration that it runs, or by the one that it should run. A locked one is to hold
 /// none, as it may be in wrong hands.
 pub fn keeps_list(device: &DeviceInstance) -> bool {
-    is_held(device) && wants_list(device)
+    let wants = |status| wants_list(device.spec.device_type, status);
+    is_held(device) && device.status.as_ref().is_some_and(wants)
 }
 
-/// Whether the device is to hold a list as soon as the instance is held.
-pub fn wants_list(device: &DeviceInstance) -> bool {
-    let Some(configuration) = entry(device) else { return false };
+/// Whether a device of this type and status is to hold a list as soon as its instance is held.
+pub fn wants_list(device_type: DeviceType, status: &DeviceInstanceStatus) -> bool {
+    let Some(configuration) = entry(device_type, status) else { return false };
     let versions = [Some(configuration.desired), configuration.applied];
     let mut versions = versions.into_iter().flatten().filter_map(|number| configuration.version(number));
-    !is_locked(device) && versions.any(|version| version.offline_recognition)
+    status.lock.is_none() && versions.any(|version| version.offline_recognition)
 }
 
 /// Whether the device may hold a list, unless it says otherwise: any of its configurations let it, as far as they are remembered.
 pub fn may_hold_list(device: &DeviceInstance) -> bool {
-    let Some(configuration) = entry(device) else { return false };
+    let status = device.status.as_ref();
+    let Some(configuration) = status.and_then(|status| entry(device.spec.device_type, status)) else { return false };
     let forgotten = configuration.history.first().is_none_or(|first| first.version > 1);
     is_held(device) && (forgotten || configuration.history.iter().any(|version| version.offline_recognition))
 }
@@ -91,7 +93,9 @@ mod tests {
             assert!(!keeps_list(&door(&change)), "{change}");
         }
         let free = DeviceInstance { metadata: fixtures::device(&json!({})).metadata, ..door(&json!({})) };
-        assert!(wants_list(&free) && !keeps_list(&free), "it could be deleted and forgotten");
+        let status = free.status.as_ref().unwrap();
+        let wants = wants_list(free.spec.device_type, status);
+        assert!(wants && !keeps_list(&free), "it could be deleted and forgotten");
         assert!(
             keeps_list(&door(&json!({ "configuration": { "history": history(&[true, false]) } }))),
             "it still runs it"

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use fleetform_e2e::namespace;
 use fleetform_e2e::wait::{self, Look};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::project::{LIMIT, Project};
 
@@ -18,8 +20,12 @@ const OPERATOR_USER: &str = "system:serviceaccount:fleetform-system:fleetform-op
 fn entries(project: &Project) -> Result<Vec<Value>> {
     let mut entries = Vec::new();
     for line in BufReader::new(File::open(project.stage.plane.audit_log())?).lines() {
-        // The last line may be on its way.
-        let Ok(entry) = serde_json::from_str::<Value>(&line?) else { continue };
+        let line = line?;
+        // Most are of other projects; and the last line may be on its way.
+        if !line.contains(&project.namespace) {
+            continue;
+        }
+        let Ok(entry) = serde_json::from_str::<Value>(&line) else { continue };
         if entry["objectRef"]["namespace"] == project.namespace.as_str() {
             entries.push(entry);
         }
@@ -50,4 +56,23 @@ pub(crate) async fn writes(project: &Project) -> Result<Vec<String>> {
             format!("{} {} {}", text(&entry["verb"]), text(&object["resource"]), text(&object["name"]))
         })
         .collect())
+}
+
+/// Waits until nothing more is written to the project while `meanwhile` goes on; what was written by then. `limit` is for all of it.
+pub(crate) async fn at_rest(
+    project: &Project,
+    limit: Duration,
+    mut meanwhile: impl AsyncFnMut() -> Result<()>,
+) -> Result<Vec<String>> {
+    let begun = Instant::now();
+    let mut before = writes(project).await?;
+    loop {
+        meanwhile().await?;
+        let now = writes(project).await?;
+        if now == before {
+            return Ok(now);
+        }
+        ensure!(begun.elapsed() < limit, "the project does not come to rest: {:?}", now.get(before.len()..));
+        before = now;
+    }
 }

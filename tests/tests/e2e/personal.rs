@@ -111,22 +111,17 @@ pub(crate) async fn recognitions_write_nothing(stage: Arc<Stage>) -> Result<()> 
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
-    let mut before = audit::writes(&house.project).await?;
-    let begun = tokio::time::Instant::now();
-    loop {
+    let project = Project { stage: Arc::clone(&stage), namespace: house.project.namespace.clone() };
+    let before = audit::at_rest(&project, LIMIT, async || {
         for _ in 0..3 {
             tokio::time::sleep(Duration::from_secs(2)).await;
             for (door, held) in ["east", "west"].iter().zip(&mut held) {
                 *held = house.catches_up(door, Some(held)).await?;
             }
         }
-        let now = audit::writes(&house.project).await?;
-        if now == before {
-            break;
-        }
-        ensure!(begun.elapsed() < LIMIT, "the project does not come to rest: {now:?}");
-        before = now;
-    }
+        Ok(())
+    })
+    .await?;
     for round in 0..10 {
         for (door, held) in ["east", "west"].iter().zip(&held) {
             let (person, expected) =

@@ -99,16 +99,11 @@ pub(crate) async fn two_thousand_sensors_are_heard_and_write_nothing(stage: Arc<
     .await?;
 
     // All that there was to be noted down is.
-    let mut before = audit::writes(&project).await?;
-    loop {
+    let before = audit::at_rest(&project, LIMIT.saturating_sub(begun.elapsed()), async || {
         sleep(Duration::from_secs(4)).await;
-        let now = audit::writes(&project).await?;
-        if now.len() == before.len() {
-            break;
-        }
-        ensure!(begun.elapsed() < LIMIT, "the project does not come to rest: {:?}", &now[before.len()..]);
-        before = now;
-    }
+        Ok(())
+    })
+    .await?;
     let first = taken(&stage).await?;
     wait::until("each sensor to be heard twice more", LIMIT, async || {
         let more = taken(&stage).await? - first;

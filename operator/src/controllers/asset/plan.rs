@@ -71,7 +71,8 @@ pub fn plan(asset: &Asset, facts: &Facts<'_>) -> AssetPlan {
         plan.look_again_in(left);
         return AssetPlan { plan, ..AssetPlan::default() };
     }
-    let outcomes = positions(asset, facts);
+    let removed_alerts = removed_alerts(asset, &facts.alerts);
+    let outcomes = positions(asset, facts, removed_alerts);
     for (outcome, mounted) in outcomes.iter().zip(&facts.mounted) {
         if let Some(seconds) = outcome.held_back_for {
             plan.look_again_in(Duration::from_secs(seconds.into()));
@@ -107,7 +108,7 @@ pub fn plan(asset: &Asset, facts: &Facts<'_>) -> AssetPlan {
         state: positions.iter().map(|position| position.state).max().unwrap_or_default(),
         sensor_count: i64::try_from(facts.sensors).unwrap_or(i64::MAX),
         open_alert_count: i64::try_from(open).unwrap_or(i64::MAX),
-        removed_alerts: removed_alerts(asset, &facts.alerts),
+        removed_alerts,
         positions,
         conditions: condition::merge(before, &statements, asset.metadata.generation, facts.now),
     };
@@ -128,10 +129,9 @@ fn obstacle(asset: &Asset, facts: &Facts<'_>) -> Option<Obstacle> {
     }
 }
 
-fn positions(asset: &Asset, facts: &Facts<'_>) -> Vec<Outcome> {
+fn positions(asset: &Asset, facts: &Facts<'_>, removed_alerts: i64) -> Vec<Outcome> {
     let name = asset.metadata.name.as_deref().unwrap_or_default();
     let each = asset.spec.positions.iter().zip(&facts.mounted);
-    let removed_alerts = removed_alerts(asset, &facts.alerts);
     let looks = each.map(|(position, mounted)| {
         let position = Position {
             asset: name,

@@ -1,5 +1,5 @@
 //! Pure: what to do about a device instance that was deleted. It stays while a device of it may still let people in by its list: until
-//! that has heard that its association has ended, or has been without its gateway for too long.
+//! that has said that it keeps nobody, or has been without its gateway for too long.
 
 use std::time::Duration;
 
@@ -27,8 +27,7 @@ pub(super) fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     if let Some(code) = facts.code.as_ref().filter(|code| code.owner_uid == device.metadata.uid) {
         plan.actions.push(Action::DeleteSecret { name: names::code_secret(&name.name), uid: code.uid.clone() });
     }
-    let heard = |association: &str| facts.ended.iter().any(|ended| ended == association);
-    let left = former::unresolved(former::all(device), heard, facts.now);
+    let left = former::unresolved(former::all(device), |association| facts.has_left(association), facts.now);
     let Some(until) = left.iter().map(|former| former.until.0).max() else {
         plan.actions.push(Action::Release { finalizer: ENROLLED_USERS_FINALIZER });
         return plan;

@@ -41,18 +41,25 @@ pub struct Facts<'a> {
     pub liveness: Option<Liveness>,
     /// Another device instance whose hardware claims the same asset tag.
     pub same_tag: Option<String>,
-    /// Whether anybody is enrolled in the namespace, or leaving.
+    /// Of an instance that was deleted: whether anybody is enrolled in its namespace, or leaving.
     pub has_people: bool,
     /// When the device was heard last, at the latest.
     pub last_heard: Option<Timestamp>,
     /// Associations of it whose devices have said since that they keep nothing of anybody.
-    pub ended: Vec<String>,
+    pub left: Vec<String>,
     /// Since when the gateway serves.
     pub serving_since: Option<Timestamp>,
     /// 16 random bytes, for a new code or a new lock.
     pub nonce: [u8; 16],
     /// Now.
     pub now: Timestamp,
+}
+
+impl Facts<'_> {
+    /// Whether the device of this association has said, since its end, that it keeps nothing of anybody.
+    pub fn has_left(&self, association: &str) -> bool {
+        self.left.iter().any(|left| left == association)
+    }
 }
 
 /// Whether a device is associated with the instance, and is to stay so.

@@ -24,6 +24,7 @@ use crate::context::Context;
 use crate::controllers::quota::Quotas;
 use crate::controllers::sensor;
 use crate::error::{Class, Error, Result};
+use crate::gateway::evidence::is_going;
 use crate::people::former;
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
@@ -62,18 +63,19 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         code: code.as_deref().and_then(CodeSecretMeta::read),
         refused: None,
         liveness: device.association().map(|association| context.table.liveness(&association.id, now)),
-        has_people: !world.users.in_namespace(&name.namespace).is_empty(),
+        // Only who leaves asks, and there may be thousands.
+        has_people: is_going(&device) && !world.users.in_namespace(&name.namespace).is_empty(),
         last_heard: device.association().and_then(|association| context.table.last_heard(&association.id)),
         same_tag: device
             .status
             .as_ref()
             .and_then(|status| status.device.as_ref())
             .and_then(|hardware| world.others_with_tag(&hardware.asset_tag_id, name).first().map(Name::to_string)),
-        ended: former::all(&device)
+        left: former::all(&device)
             .into_iter()
             .filter_map(|former| former.association_id)
             .chain(device.association().map(|association| association.id.clone()))
-            .filter(|association| context.table.has_heard_end(association))
+            .filter(|association| context.table.has_left(association))
             .collect(),
         serving_since: context.table.serving_since(),
         nonce: context.clock.random(),

@@ -233,7 +233,7 @@ impl Planned {
             same_tag: None,
             has_people: false,
             last_heard: None,
-            ended: Vec::new(),
+            left: Vec::new(),
             serving_since: None,
             nonce: [self.nonce; 16],
             now: fixtures::noon(),

@@ -70,11 +70,13 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
         // What is held for a moment has not been looked at.
         desired.observed_generation = device.metadata.generation;
     }
-    let heard = |association: &str| facts.ended.iter().any(|ended| ended == association);
     let leaves = Some(device).filter(|device| !is_associated(device));
     let last = leaves.and_then(|device| former::of_association(device, facts.last_heard, facts.now));
-    desired.former_devices =
-        former::unresolved(desired.former_devices.into_iter().chain(last).collect(), heard, facts.now);
+    desired.former_devices = former::unresolved(
+        desired.former_devices.into_iter().chain(last).collect(),
+        |id| facts.has_left(id),
+        facts.now,
+    );
     let id = ResourceId::of(uid);
     desired.arn = Some(facts.installation.device_instance_arn(&id));
     desired.device_instance_id = Some(id);
@@ -93,8 +95,7 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     plan.actions.extend(status::patch(device.status.as_ref(), &desired).map(Action::PatchStatus));
     plan.actions.extend(condition::new_stall(before, &statements).map(News::stall).map(Action::Publish));
     plan.actions.extend(let_go(device, &desired).map(Action::Publish));
-    let wants_list = holders::wants_list(&DeviceInstance { status: Some(desired), ..device.clone() });
-    if wants_list && !holders::is_held(device) {
+    if holders::wants_list(device.spec.device_type, &desired) && !holders::is_held(device) {
         plan.actions.push(Action::Hold { finalizer: ENROLLED_USERS_FINALIZER });
     }
     plan

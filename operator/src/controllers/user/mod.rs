@@ -81,8 +81,8 @@ fn holders(context: &Context, user: &EnrolledUser) -> Vec<Holder> {
     };
     let enrolled = user.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |created| created.0);
     let formers = |device: &DeviceInstance| {
-        let heard = |association: &str| context.table.has_heard_end(association);
-        let left = former::unresolved(former::all(device), heard, context.clock.now());
+        let has_left = |association: &str| context.table.has_left(association);
+        let left = former::unresolved(former::all(device), has_left, context.clock.now());
         let may_know = left.into_iter().filter(|former| former.ended_at.0 >= whole_second(enrolled).0);
         let name = Name::of(device).name;
         may_know

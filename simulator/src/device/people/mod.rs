@@ -35,12 +35,24 @@ pub(super) struct People {
     shown: Option<Screen>,
     /// When the gateway was there, as the disk has it.
     contact: Option<u64>,
+    kept: Kept,
+    gap: Gap,
+    trouble: Option<Trouble>,
+}
+
+/// What the disk keeps for the gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Kept {
     /// How much the gateway is to be told yet.
     untold: usize,
     /// Whether an enrollment with palms is among it.
-    keeps_enrollments: bool,
-    gap: Gap,
-    trouble: Option<Trouble>,
+    enrollments: bool,
+}
+
+impl Kept {
+    fn of(record: &PeopleRecord) -> Self {
+        Self { untold: record.untold.len(), enrollments: record.keeps_enrollments() }
+    }
 }
 
 /// Whether something was lost that the gateway was to be told.
@@ -58,20 +70,14 @@ enum Gap {
 impl People {
     /// As the disk has it when the device starts. What is wrong around it stays wrong.
     pub(super) fn start(&mut self, record: &PeopleRecord) {
-        self.note_untold(record);
+        self.kept = Kept::of(record);
         self.contact = record.contact;
         self.gap = if record.lost > 0 { Gap::Unreported } else { Gap::None };
     }
 
-    /// What the gateway is to be told is another.
-    fn note_untold(&mut self, record: &PeopleRecord) {
-        self.untold = record.untold.len();
-        self.keeps_enrollments = record.keeps_enrollments();
-    }
-
     /// Whether it keeps an enrollment with palms.
     pub(super) fn keeps_enrollments(&self) -> bool {
-        self.keeps_enrollments
+        self.kept.enrollments
     }
 
     /// The power goes.

@@ -6,8 +6,8 @@ use fleetform_domain::people::BadgeNumber;
 use fleetform_domain::wire::DeviceConfiguration;
 
 use crate::device::{Device, DeviceError, EntryScreen};
-use crate::panel::scanner::{self, Scanner};
-use crate::panel::{LineError, NOBODY, Reader, Verdict};
+use crate::panel::scanner::{self, Scanner, ScannerQuirks};
+use crate::panel::{LineError, NOBODY, PanelQuirks, Reader, Verdict};
 
 /// The health check that fails while the control panel does not answer.
 pub const CONTROL_PANEL_CHECK: &str = "control-panel";
@@ -56,7 +56,7 @@ fn of_answer(answer: Result<Verdict, LineError>) -> Option<Trouble> {
 impl Device {
     /// The badge scanner; none when there is none that works.
     pub(super) fn badge_scanner(&self) -> Option<Scanner> {
-        Scanner::of(&self.quirks.badge_scanner.as_deref().cloned().unwrap_or_default())
+        Scanner::of(self.quirks.badge_scanner.as_deref().unwrap_or(&ScannerQuirks::default()))
     }
 
     /// Tries what it is wired to. Where nothing is wrong with that, and nothing was, there is nothing to find out.
@@ -96,7 +96,7 @@ impl Device {
         badge: &BadgeNumber,
     ) -> Option<Result<Verdict, LineError>> {
         let reader = Reader::of(configuration, &self.asset_tag)?;
-        let panel = reader.counterpart(&self.quirks.panel.as_deref().cloned().unwrap_or_default());
+        let panel = reader.counterpart(self.quirks.panel.as_deref().unwrap_or(&PanelQuirks::default()));
         Some(reader.present(panel, badge).await)
     }
 

@@ -6,8 +6,8 @@ use fleetform_domain::wire::{
     RecognitionResponse,
 };
 
-use super::Gap;
 use super::vault::{Content, Vault};
+use super::{Gap, Kept};
 use crate::device::{Device, DeviceError};
 use crate::storage::{Der, PeopleRecord, Untold};
 use crate::transport::{Question, Refusal, TransportError};
@@ -56,23 +56,18 @@ impl Device {
     /// Keeps something with the next sequence, which is answered. It is on the disk before anybody hears of it, so that no sequence is
     /// given twice.
     pub(super) async fn keep(&mut self, make: impl FnOnce(u64) -> Option<Untold>) -> Result<u64, DeviceError> {
-        let mut sequence = 0;
-        let mut now = PeopleRecord::default();
-        let rewritten = self
-            .rewrite(|committed| {
-                committed.people.keep(make);
-                sequence = committed.people.sequence;
-                now.clone_from(&committed.people);
+        let (mut sequence, mut lost) = (0, 0);
+        let kept = self
+            .change_untold(|people| {
+                people.keep(make);
+                (sequence, lost) = (people.sequence, people.lost);
             })
             .await;
-        if rewritten.is_ok() {
-            self.people.note_untold(&now);
-        }
-        if rewritten.is_err() || now.lost > 0 {
+        if kept.is_err() || lost > 0 {
             // What cannot be kept is lost, and that is said too.
             self.people.gap = Gap::Unreported;
         }
-        rewritten.map(|()| sequence)
+        kept.map(|()| sequence)
     }
 
     /// Keeps how an enrollment ended, sealed.
@@ -121,13 +116,13 @@ impl Device {
     }
 
     pub(super) async fn change_untold(&mut self, change: impl FnOnce(&mut PeopleRecord)) -> Result<(), DeviceError> {
-        let mut now = PeopleRecord::default();
+        let mut now = Kept::default();
         self.rewrite(|committed| {
             change(&mut committed.people);
-            now.clone_from(&committed.people);
+            now = Kept::of(&committed.people);
         })
         .await?;
-        self.people.note_untold(&now);
+        self.people.kept = now;
         Ok(())
     }
 
@@ -174,10 +169,10 @@ impl Device {
     }
 
     async fn tell_and_forget(&mut self) -> Result<(), DeviceError> {
-        if self.people.untold > 0 {
+        if self.people.kept.untold > 0 {
             self.tell_all().await?;
         }
-        if self.people.untold == 0 && self.people.gap == Gap::Reported {
+        if self.people.kept.untold == 0 && self.people.gap == Gap::Reported {
             self.rewrite(|committed| committed.people.lost = 0).await?;
             self.people.gap = Gap::None;
         }

@@ -39,7 +39,7 @@ fn a_device_that_is_deactivated_is_remembered_until_it_has_heard_so_or_its_time_
     let mut scene = door();
     scene.device.spec.activation.epoch = 1;
     let mut told = scene.clone();
-    told.ended = vec!["association".into()];
+    told.left = vec!["association".into()];
     told.settle();
     assert!(former(&told).is_empty(), "it heard so at once");
     scene.settle();
@@ -52,7 +52,7 @@ fn a_device_that_is_deactivated_is_remembered_until_it_has_heard_so_or_its_time_
     late.pass(SignedDuration::from_hours(7 * 24 + 1));
     late.settle();
     assert!(former(&late).is_empty());
-    scene.ended = vec!["association".into()];
+    scene.left = vec!["association".into()];
     assert_eq!((scene.settle(), former(&scene).len()), (1, 0));
 }
 
@@ -64,7 +64,7 @@ fn a_deleted_instance_stays_until_its_device_has_heard_so_or_its_time_is_over() 
     insta::assert_json_snapshot!("deleted_and_held", scene.plan());
     assert_eq!(scene.settle(), 1, "it says what it waits for");
     scene.pass(SignedDuration::from_hours(7 * 24 + 1));
-    told.ended = vec!["association".into()];
+    told.left = vec!["association".into()];
     for scene in [&mut scene, &mut told] {
         assert_eq!(scene.settle(), 1);
         assert_eq!(scene.device.metadata.finalizers, Some(Vec::new()));
@@ -77,7 +77,7 @@ fn what_nobody_waits_for_goes_at_once() {
     without_project.project = None;
     let mut inactive = door();
     inactive.device.spec.activation.epoch = 1;
-    inactive.ended = vec!["association".into()];
+    inactive.left = vec!["association".into()];
     inactive.settle();
     assert!(inactive.code.is_some());
     for mut scene in [without_project, inactive] {
