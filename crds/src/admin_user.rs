@@ -111,7 +111,7 @@ pub struct AdminUserStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub directory_id: Option<String>,
-    /// User name of the person to Kubernetes, as audit logs and `RoleBindings` have it.
+    /// User name of the person to Kubernetes, as audit logs and bindings of roles have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub kubernetes_user: Option<String>,

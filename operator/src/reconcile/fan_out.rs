@@ -19,15 +19,7 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
         Change::Project { name, matters } => {
             queue.add(Key::new(Kind::Project, name.clone()));
             if *matters {
-                // One that came or went took or left a place among all projects.
-                let others = world.projects.all();
-                let others = others.iter().map(|project| Name::of(&**project)).filter(|other| other != name);
-                others.for_each(|other| sum_up(queue, debounce, Key::new(Kind::Project, other)));
-                add_all(queue, Kind::Site, &world.sites.in_namespace(&name.namespace));
-                add_all(queue, Kind::ConfigTemplate, &world.templates.in_namespace(&name.namespace));
-                add_all(queue, Kind::DeviceInstance, &world.devices.in_namespace(&name.namespace));
-                add_all(queue, Kind::Asset, &world.assets.in_namespace(&name.namespace));
-                add_all(queue, Kind::AdminUser, &world.admins.in_namespace(&name.namespace));
+                whole_project(world, queue, debounce, name);
             }
         }
         Change::Site { name, matters } => {
@@ -128,6 +120,19 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
             sites.iter().filter(refers).for_each(|site| queue.add(Key::new(Kind::Site, Name::of(&**site))));
         }
     }
+}
+
+/// All of a project that came, went or was configured anew. One that came or went took or left a place among all projects.
+fn whole_project(world: &World, queue: &Queue, debounce: &Debounce, name: &Name) {
+    let others = world.projects.all();
+    let others = others.iter().map(|project| Name::of(&**project)).filter(|other| other != name);
+    others.for_each(|other| sum_up(queue, debounce, Key::new(Kind::Project, other)));
+    let namespace = &name.namespace;
+    add_all(queue, Kind::Site, &world.sites.in_namespace(namespace));
+    add_all(queue, Kind::ConfigTemplate, &world.templates.in_namespace(namespace));
+    add_all(queue, Kind::DeviceInstance, &world.devices.in_namespace(namespace));
+    add_all(queue, Kind::Asset, &world.assets.in_namespace(namespace));
+    add_all(queue, Kind::AdminUser, &world.admins.in_namespace(namespace));
 }
 
 /// Whether there is anybody decides whether the project may be deleted; how many there are can wait.
