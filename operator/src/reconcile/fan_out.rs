@@ -102,18 +102,7 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
             }
             None => {}
         },
-        Change::Referenced { name, what: Reference::Wifi } => {
-            for device in world.devices.in_namespace(&name.namespace) {
-                let template = device.template_name().map(|template| Name::new(&name.namespace, template));
-                let template = template.map(|template| world.templates.find(&template));
-                let wanted = configuration::wifi_secret(&device, template.as_ref(), None);
-                // A device that keeps an earlier revision of its template goes by what that refers to.
-                let in_force = configuration::credentials_in_force(&device);
-                if [wanted, in_force].contains(&Some(name.name.as_str())) {
-                    queue.add(Key::new(Kind::DeviceInstance, Name::of(&*device)));
-                }
-            }
-        }
+        Change::Referenced { name, what: Reference::Wifi } => wifi(world, queue, name),
         Change::Referenced { name, what: Reference::Address } => {
             let sites = world.sites.in_namespace(&name.namespace);
             let refers = |site: &&Arc<Site>| site.spec.address_from.as_ref().is_some_and(|from| from.name == name.name);
@@ -133,6 +122,20 @@ fn whole_project(world: &World, queue: &Queue, debounce: &Debounce, name: &Name)
     add_all(queue, Kind::DeviceInstance, &world.devices.in_namespace(namespace));
     add_all(queue, Kind::Asset, &world.assets.in_namespace(namespace));
     add_all(queue, Kind::AdminUser, &world.admins.in_namespace(namespace));
+}
+
+/// Devices that connect with the credentials in this Secret.
+fn wifi(world: &World, queue: &Queue, name: &Name) {
+    for device in world.devices.in_namespace(&name.namespace) {
+        let template = device.template_name().map(|template| Name::new(&name.namespace, template));
+        let template = template.map(|template| world.templates.find(&template));
+        let wanted = configuration::wifi_secret(&device, template.as_ref(), None);
+        // A device that keeps an earlier revision of its template goes by what that refers to.
+        let in_force = configuration::credentials_in_force(&device);
+        if [wanted, in_force].contains(&Some(name.name.as_str())) {
+            queue.add(Key::new(Kind::DeviceInstance, Name::of(&*device)));
+        }
+    }
 }
 
 /// Whether there is anybody decides whether the project may be deleted; how many there are can wait.
