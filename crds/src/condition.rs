@@ -31,6 +31,8 @@ pub enum ConditionType {
     ClockSkewed,
     /// The gateway has been up long enough to tell which devices are silent.
     ConnectivityKnown,
+    /// What is sealed of the project can be read.
+    KeyAvailable,
     /// The site has at least one enrollment device and one entry device.
     FullyEquipped,
     /// There are no more sites in the project, or gateways and assets at the site, than its quotas allow.
@@ -57,6 +59,7 @@ impl ConditionType {
             Self::DuplicateAssetTag => "DuplicateAssetTag",
             Self::ClockSkewed => "ClockSkewed",
             Self::ConnectivityKnown => "ConnectivityKnown",
+            Self::KeyAvailable => "KeyAvailable",
             Self::FullyEquipped => "FullyEquipped",
             Self::WithinQuota => "WithinQuota",
             Self::Acknowledged => "Acknowledged",
@@ -237,6 +240,28 @@ reasons! {
     QuotaKept,
     /// There are more than a quota allows.
     QuotaExceeded,
+    /// What is sensitive is sealed with the key that is wanted.
+    KeyInUse,
+    /// What is sensitive is being sealed again with another key.
+    Resealing,
+    /// The key is there and may not be used.
+    AccessDenied,
+    /// The key is disabled.
+    KeyDisabled,
+    /// The key is to be deleted, or cannot be used in the state that it is in.
+    KeyInvalidState,
+    /// There is no such key.
+    KeyNotFound,
+    /// The key is no symmetric encryption key of this account and region.
+    KeyNotUsable,
+    /// What is stored of the data key does not open.
+    KeyNotAuthentic,
+    /// There are no credentials for AWS, or they are not good.
+    CredentialsNotUsable,
+    /// AWS KMS answers that there are too many requests.
+    KmsThrottled,
+    /// AWS KMS does not answer.
+    KmsUnreachable,
     /// The person or group has the role.
     RoleGiven,
     /// Nobody else is an Admin of the project.

@@ -35,7 +35,7 @@ pub const MAX_PENDING_DEVICES: usize = 64;
     printcolumn(name = "Pending devices", type_ = "integer", json_path = ".status.unEnrollment.pendingDeviceCount"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("self.spec == oldSelf.spec")
+    validation = Rule::new(FIXED_RULE)
         .message("the spec of an EnrolledUser is fixed: delete it, and let the person enroll again")
         .field_path(".spec")
 )]
@@ -54,10 +54,16 @@ pub struct EnrolledUserSpec {
     /// Id of the event of the enrollment.
     #[schemars(length(max = 36))]
     pub event_id: String,
-    /// Badge number and palms, sealed with a key of the installation: Base64 that says nothing without it.
+    /// Badge number and palms, sealed with a data key of the project: Base64 that says nothing without it. When the key changes, the
+    /// operator seals them again.
     #[schemars(length(max = 8192))]
     pub sealed_profile: String,
 }
+
+/// All is fixed but how it is sealed, which the operator alone may change.
+const FIXED_RULE: &str = "self.spec.badgeLastFour == oldSelf.spec.badgeLastFour && self.spec.source == oldSelf.spec.source && \
+    self.spec.enrolledAt == oldSelf.spec.enrolledAt && self.spec.consent == oldSelf.spec.consent && \
+    self.spec.eventId == oldSelf.spec.eventId";
 
 /// The device that a person enrolled at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]

@@ -3,8 +3,9 @@
 use fleetform_domain::id::{Arn, ResourceId};
 use fleetform_domain::quota::Quota;
 use fleetform_domain::tag::Tag;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::reference::{DISPLAY_NAME_MESSAGE, DISPLAY_NAME_RULE};
@@ -33,7 +34,10 @@ pub const NAME: &str = "project";
     printcolumn(name = "Active", type_ = "integer", json_path = ".status.activatedCount"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name == 'project'")
-        .message("a namespace has one Project, named project: set metadata.name to project")
+        .message("a namespace has one Project, named project: set metadata.name to project"),
+    validation = Rule::new("has(self.spec.encryption) || !has(oldSelf.spec.encryption) || oldSelf.spec.encryption.dataKeyGeneration == 0")
+        .message("spec.encryption may be left out only while its dataKeyGeneration is 0: the number only rises")
+        .field_path(".spec")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ProjectSpec {
@@ -52,9 +56,50 @@ pub struct ProjectSpec {
     #[x_kube(validation = Rule::new("self == 'Delete'")
         .message("deletionConfirmation must be the word Delete, or be left out"))]
     pub deletion_confirmation: Option<String>,
+    /// What is sealed of the project, and with whose key. Left out, with the key of the installation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     /// How many there may be of what. What is over quota waits, and says so; what is active is served on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quotas: Option<ProjectQuotas>,
+}
+
+/// Whose key it takes to read what is sensitive of a project: the profiles of enrolled users, and revisions of configurations. It may be
+/// changed later: all of it is sealed again then, while devices go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(self.provider == 'AwsKms') == has(self.keyArn)")
+        .message("encryption: provider AwsKms takes the ARN of a key in keyArn, and Local takes none"),
+    validation = Rule::new("self.dataKeyGeneration >= oldSelf.dataKeyGeneration")
+        .message("encryption.dataKeyGeneration only rises: set it to the number that it has, or a higher one")
+)]
+pub struct Encryption {
+    /// `Local`: a key of this installation. `AwsKms`: that, and over it a symmetric key of AWS KMS that is yours, so that nothing can
+    /// be read when you disable it.
+    #[serde(default)]
+    pub provider: KeyProvider,
+    /// ARN of a symmetric encryption key of AWS KMS, in the account and region of this installation:
+    /// `arn:aws:kms:us-east-1:123456789012:key/…`. No alias: an alias may come to mean another key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    #[x_kube(validation = Rule::new("self.matches('^arn:aws(-cn|-us-gov)?:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$')")
+        .message("encryption.keyArn is no ARN of a KMS key: write it like arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"))]
+    pub key_arn: Option<String>,
+    /// Raise it to have all of it sealed again with a new data key. From 0.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub data_key_generation: u32,
+}
+
+/// Whose key it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KeyProvider {
+    /// The installation's.
+    #[default]
+    Local,
+    /// The customer's, in AWS KMS, over the installation's.
+    AwsKms,
 }
 
 /// How many there may be of what in a project. When there are more, the older ones keep their places.
@@ -104,14 +149,51 @@ pub struct ProjectStatus {
     /// within a minute.
     #[serde(default)]
     pub enrolled_user_count: i64,
-    /// `Ready`, `Reconciling`, `Stalled`, `ConnectivityKnown`, `WithinQuota`.
+    /// The data keys that something is sealed with, the one in force first. More than one while things are sealed again. Each is sealed
+    /// itself, and says nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub data_keys: Vec<DataKey>,
+    /// `Ready`, `Reconciling`, `Stalled`, `ConnectivityKnown`, `KeyAvailable`, `WithinQuota`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
 }
 
+/// A key that things of the project are sealed with, itself sealed with the keys of its provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DataKey {
+    /// It stands on what is sealed with it: 16 hexadecimal digits.
+    #[schemars(length(max = 16))]
+    pub id: String,
+    /// Whose keys it takes to open it.
+    pub provider: KeyProvider,
+    /// The key of AWS KMS, if it takes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub key_arn: Option<String>,
+    /// The `spec.encryption.dataKeyGeneration` that it was made for.
+    pub generation: u32,
+    /// The key, sealed; Base64.
+    #[schemars(length(max = 8192))]
+    pub sealed: String,
+    /// When it was made.
+    pub created_at: Time,
+}
+
 impl Project {
+    /// Whose key is wanted.
+    pub fn encryption(&self) -> Encryption {
+        self.spec.encryption.clone().unwrap_or_default()
+    }
+
+    /// The data keys that something is sealed with, the one in force first.
+    pub fn data_keys(&self) -> &[DataKey] {
+        self.status.as_ref().map(|status| status.data_keys.as_slice()).unwrap_or_default()
+    }
+
     /// How many sites there may be.
     pub fn site_quota(&self) -> u32 {
         self.spec.quotas.as_ref().and_then(|quotas| quotas.sites).unwrap_or(Quota::Sites.default_limit())

@@ -108,6 +108,11 @@ struct RunArguments {
     #[arg(long, env = "FLEETFORM_CODE_VALIDITY_HOURS", default_value_t = 24,
           value_parser = clap::value_parser!(u16).range(1..=720))]
     code_validity_hours: u16,
+    /// How long a data key of a project is in memory after its provider let it be opened, in seconds, 10 to 300. A key of AWS KMS is asked
+    /// for about so often, whatever the number of devices, and a key that was withdrawn is good for that long at most.
+    #[arg(long, env = "FLEETFORM_DATA_KEY_SECONDS", default_value_t = 300,
+          value_parser = clap::value_parser!(u16).range(10..=300))]
+    data_key_seconds: u16,
     /// How many projects there may be, 1 to 10000. When there are more, the older ones keep their places; the others wait, and say so.
     #[arg(long, env = "FLEETFORM_MAX_PROJECTS", default_value_t = Quota::Projects.default_limit(),
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -163,6 +168,7 @@ impl RunArguments {
                 overlap: SignedDuration::from_secs(self.authority_overlap_seconds.into()),
             },
             codes: CodeSettings { validity, fresh_for: validity / 8 },
+            data_keys_open_for: SignedDuration::from_secs(self.data_key_seconds.into()),
             max_projects: self.max_projects,
             role_prefix: self.role_prefix,
             events: if self.events == "-" { EventSink::Stdout } else { EventSink::File(self.events.into()) },

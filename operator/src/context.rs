@@ -9,6 +9,7 @@ use crate::cache::World;
 use crate::clock::Clock;
 use crate::credentials::KnownCredentials;
 use crate::crypto::Authorities;
+use crate::error::{Error, Result};
 use crate::events::Submissions;
 use crate::gateway::table::DeviceTable;
 use crate::guard::Guard;
@@ -22,6 +23,8 @@ use crate::rollouts::Rollouts;
 use crate::server::Shards;
 use crate::settings::Settings;
 use crate::telemetry::Metrics;
+use crate::vault::Vault;
+use crate::vault::data_keys::DataKeys;
 
 /// What every part of the running operator shares.
 #[derive(Clone)]
@@ -58,6 +61,8 @@ pub struct Context {
     pub submissions: Arc<Submissions>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Data keys of projects.
+    pub vault: Arc<Vault>,
     /// The installation's key: activation codes are made with it.
     pub activation_key: [u8; 32],
     /// Sign certificates; which of them changes while a rotation goes on.
@@ -67,6 +72,14 @@ pub struct Context {
 }
 
 impl Context {
+    /// The data keys of the project of a namespace.
+    pub fn keys(&self, namespace: &str) -> Result<Arc<DataKeys>> {
+        self.vault.of(&self.world, namespace).map_err(|trouble| Error::Closed {
+            what: format!("what is sealed in namespace {namespace} cannot be used"),
+            trouble,
+        })
+    }
+
     /// Makes activation codes, which pin the authority that serves now.
     pub fn mint(&self) -> Mint {
         Mint {

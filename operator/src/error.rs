@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::vault::KeyTrouble;
+
 /// What went wrong while talking to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -43,6 +45,14 @@ pub enum Error {
         /// What the panic said.
         why: String,
     },
+    /// What is sealed of a project cannot be read or written now.
+    #[error("{what}: {trouble}")]
+    Closed {
+        /// What was tried.
+        what: String,
+        /// Why.
+        trouble: KeyTrouble,
+    },
     /// Something that is stored does not read.
     #[error("{what}: {why}")]
     Unreadable {
@@ -64,6 +74,8 @@ pub enum Class {
     Refused,
     /// The API server is away or overloaded.
     Unavailable,
+    /// The key of the project cannot be used.
+    Closed,
     /// This process must not write now.
     NotLeading,
     /// Stored data does not read.
@@ -80,6 +92,7 @@ impl Class {
             Self::Gone => "gone",
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
+            Self::Closed => "closed",
             Self::NotLeading => "not-leading",
             Self::Unreadable => "unreadable",
             Self::Internal => "internal",
@@ -120,6 +133,7 @@ impl Error {
             },
             Self::TimedOut { .. } => Class::Unavailable,
             Self::NotLeading { .. } => Class::NotLeading,
+            Self::Closed { .. } => Class::Closed,
             Self::NameTaken { .. } => Class::Refused,
             Self::Panicked { .. } => Class::Internal,
             Self::Unreadable { .. } => Class::Unreadable,

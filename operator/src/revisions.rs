@@ -14,6 +14,7 @@ use crate::cache::Name;
 use crate::error::{Error, Result};
 use crate::gateway::live;
 use crate::reconcile::names;
+use crate::vault::data_keys::{DataKeys, Place};
 
 /// Most revisions that are kept.
 const KEPT: usize = 256;
@@ -32,26 +33,29 @@ struct Kept {
 }
 
 impl Revisions {
-    /// What a revision says. Many devices may ask for one at once; it is read once.
+    /// What a revision says. Many devices may ask for one at once; it is read once. It takes the keys of the project, also to be told what
+    /// is known already.
     pub async fn get(
         &self,
         client: &Client,
+        keys: &DataKeys,
         namespace: &str,
         revision: &TemplateRevision,
     ) -> Result<Arc<Configuration>> {
         let slot = self.slot((namespace.to_owned(), revision.clone()));
-        slot.get_or_try_init(|| read(client, namespace, revision)).await.cloned()
+        slot.get_or_try_init(|| read(client, keys, namespace, revision)).await.cloned()
     }
 
     /// What a version of a device instance's configuration says: its revision of a template with the overrides over it.
     pub async fn whole(
         &self,
         client: &Client,
+        keys: &DataKeys,
         namespace: &str,
         version: &ConfigurationVersion,
     ) -> Result<Configuration> {
         let Some(revision) = &version.template else { return Ok(version.overrides.clone()) };
-        Ok(self.get(client, namespace, revision).await?.overridden_by(&version.overrides))
+        Ok(self.get(client, keys, namespace, revision).await?.overridden_by(&version.overrides))
     }
 
     fn slot(&self, key: Key) -> Slot {
@@ -69,15 +73,40 @@ impl Revisions {
     }
 }
 
-async fn read(client: &Client, namespace: &str, revision: &TemplateRevision) -> Result<Arc<Configuration>> {
+/// A configuration as it is stored in the Secret of this name.
+pub fn seal(keys: &DataKeys, name: &str, configuration: &Configuration, random: [u8; 16]) -> String {
+    let plain = serde_json::to_vec(configuration).expect("a configuration is plain data");
+    keys.seal(place(name), random, &plain)
+}
+
+/// What [`seal`] sealed.
+pub fn open(keys: &DataKeys, secret: &Secret) -> Result<Configuration, String> {
+    let name = secret.metadata.name.as_deref().unwrap_or_default();
+    let sealed = secret.data.as_ref().and_then(|data| data.get(names::SEALED_CONFIGURATION));
+    let sealed = sealed.ok_or_else(|| format!("it has no {}", names::SEALED_CONFIGURATION))?;
+    let sealed = std::str::from_utf8(&sealed.0).map_err(|_| "what is sealed is no text".to_owned())?;
+    let plain = keys.open(place(name), sealed).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&plain).map_err(|error| format!("the configuration in it does not read: {error}"))
+}
+
+const fn place(name: &str) -> Place<'_> {
+    Place { kind: "Secret", name, member: names::SEALED_CONFIGURATION }
+}
+
+async fn read(
+    client: &Client,
+    keys: &DataKeys,
+    namespace: &str,
+    revision: &TemplateRevision,
+) -> Result<Arc<Configuration>> {
     let name = Name::new(namespace, names::revision_secret(&revision.name, &revision.uid, revision.revision));
     let what = format!("Secret {name} (revision {} of ConfigTemplate {})", revision.revision, revision.name);
     let unusable = |why: String| Error::Unreadable { what: what.clone(), why };
     let secret = live::secret(client, &name).await?.ok_or_else(|| unusable("it does not exist".into()))?;
-    parse(&secret, &revision.uid).map(Arc::new).map_err(unusable)
+    parse(keys, &secret, &revision.uid).map(Arc::new).map_err(unusable)
 }
 
-fn parse(secret: &Secret, template_uid: &str) -> Result<Configuration, String> {
+fn parse(keys: &DataKeys, secret: &Secret, template_uid: &str) -> Result<Configuration, String> {
     if secret.type_.as_deref() != Some(names::REVISION_TYPE) {
         return Err(format!("its type is not {}", names::REVISION_TYPE));
     }
@@ -85,9 +114,7 @@ fn parse(secret: &Secret, template_uid: &str) -> Result<Configuration, String> {
     if labels.and_then(|labels| labels.get(names::TEMPLATE_LABEL)).is_none_or(|uid| uid != template_uid) {
         return Err("it is not of this ConfigTemplate".into());
     }
-    let json = secret.data.as_ref().and_then(|data| data.get("configuration.json"));
-    let json = json.ok_or("it has no configuration.json")?;
-    serde_json::from_slice(&json.0).map_err(|error| format!("its configuration.json does not read: {error}"))
+    open(keys, secret)
 }
 
 #[cfg(test)]

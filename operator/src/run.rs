@@ -26,6 +26,8 @@ use crate::queue::Queue;
 use crate::reconcile::{self, execute::Executor};
 use crate::settings::Settings;
 use crate::telemetry::{self, Gauges, Metrics};
+use crate::vault::kms::Kms;
+use crate::vault::{Vault, keeper};
 use crate::{gateway, portal};
 
 /// How long running requests may take to end after a signal.
@@ -202,6 +204,7 @@ async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken)
     following.spawn(events::deliver(context.clone()));
     following.spawn(authority::rotate(context.clone()));
     following.spawn(people::follow(context.clone(), changes));
+    following.spawn(keeper::keep(context.clone()));
     following.spawn(follow_leadership(context));
     tracing::info!("serving");
     let outcome = tokio::select! {
@@ -254,6 +257,9 @@ async fn prepare(parts: Parts) -> Context {
         }
     };
     authority::announce(&ring, settings.authority.generation);
+    let kms = Arc::new(Kms::new(settings.installation.region()));
+    let here = settings.installation.clone();
+    let vault = Arc::new(Vault::new(&activation_key, here, kms, Arc::clone(&clock), settings.data_keys_open_for));
     let executor = Executor::new(client.clone(), Arc::clone(&world), leadership.clone(), Arc::clone(&metrics));
     Context {
         table: Arc::new(DeviceTable::new(settings.gateway.check_in_seconds)),
@@ -264,7 +270,8 @@ async fn prepare(parts: Parts) -> Context {
         executor,
         leadership,
         metrics,
-        people: Arc::new(Directory::new(&activation_key)),
+        people: Arc::new(Directory::new(Arc::clone(&vault))),
+        vault,
         submissions: Arc::default(),
         activation_key,
         authorities: Arc::new(Authorities::new(ring)),

@@ -28,6 +28,8 @@ pub struct Settings {
     pub authority: AuthoritySettings,
     /// Activation codes.
     pub codes: CodeSettings,
+    /// How long a data key of a project is in memory.
+    pub data_keys_open_for: SignedDuration,
     /// How many projects there may be; younger ones wait.
     pub max_projects: u32,
     /// What the names of the `ClusterRoles` of people and of the policy that guards them begin with: the chart's full name.

@@ -25,6 +25,7 @@ pub mod installation;
 pub mod namespace;
 pub mod process;
 mod progress;
+pub mod stand_ins;
 pub mod tools;
 pub mod version;
 pub mod wait;

@@ -3,7 +3,7 @@
 use std::process::{self, Command, Stdio};
 
 use anyhow::Result;
-use fleetform_e2e::{assets, tools};
+use fleetform_e2e::{assets, stand_ins, tools};
 
 use crate::workspace;
 
@@ -15,7 +15,7 @@ pub(crate) struct Args {
     args: Vec<String>,
 }
 
-/// Checks what is quick to check, prepares the control plane and its tools, and runs all tests. The last lines are those of
+/// Checks what is quick to check, prepares the control plane, its tools and what stands for AWS, and runs all tests. The last lines are those of
 /// the tests.
 pub(crate) fn run(args: &Args) -> Result<()> {
     workspace::cargo(&["fmt", "--all", "--check"])?;
@@ -24,6 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     assets::locate()?;
     tools::kubectl()?;
     tools::helm()?;
+    stand_ins::environment()?;
     // Tests and programs in one go: built apart, packages would be built twice with different features.
     workspace::cargo(&["build", "--workspace", "--all-targets"])?;
     // Examples in the documentation first, so that the last lines tell of the tests.

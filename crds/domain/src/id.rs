@@ -146,6 +146,11 @@ impl Installation {
         &self.region
     }
 
+    /// The partition, such as `aws`.
+    pub fn partition(&self) -> &str {
+        &self.partition
+    }
+
     fn arn(&self, service: &str, resource: &str) -> Arn {
         Arn(format!("arn:{}:{service}:{}:{}:{resource}", self.partition, self.region, self.account))
     }

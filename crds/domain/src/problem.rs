@@ -66,6 +66,8 @@ problems! {
     MethodNotAllowed = "method-not-allowed", 405, "Method not allowed";
     /// The instance has no code now.
     NoCode = "no-activation-code", 409, "No activation code";
+    /// What is sealed of the project cannot be read: its key is disabled, withdrawn or out of reach.
+    KeyUnavailable = "key-unavailable", 503, "The project's key cannot be used";
     /// Something that is needed cannot be reached just now; ask again later.
     Unavailable = "unavailable", 503, "Try again later";
 }

@@ -20,6 +20,8 @@ pub enum Change {
         name: Name,
         /// Whether what depends on it has to look: it appeared or went, or other quotas hold.
         matters: bool,
+        /// Whether it has other data keys than before.
+        rekeyed: bool,
     },
     /// A Site appeared, changed or went.
     Site {
@@ -135,6 +137,10 @@ fn is_over(conditions: &[Condition]) -> bool {
 }
 
 pub(super) fn project_change(observed: &Observed<Project>) -> Option<Change> {
+    let rekeyed = match observed {
+        Observed::Changed { old: Some(old), new } => old.data_keys() != new.data_keys(),
+        _ => false,
+    };
     let facts = |project: &Project| {
         let status = project.status.as_ref();
         (
@@ -143,7 +149,11 @@ pub(super) fn project_change(observed: &Observed<Project>) -> Option<Change> {
             status.is_some_and(|status| is_over(&status.conditions)),
         )
     };
-    change_of(observed, |old, new| facts(old) == facts(new)).map(|(name, matters)| Change::Project { name, matters })
+    change_of(observed, |old, new| facts(old) == facts(new)).map(|(name, matters)| Change::Project {
+        name,
+        matters,
+        rekeyed,
+    })
 }
 
 pub(super) fn site_change(observed: &Observed<Site>) -> Option<Change> {

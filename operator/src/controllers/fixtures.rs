@@ -44,8 +44,13 @@ fn stored<K: Resource>(mut object: K, uid: u32) -> K {
 }
 
 pub(crate) fn project() -> Project {
-    let spec =
-        ProjectSpec { display_name: "Library".into(), tags: Vec::new(), deletion_confirmation: None, quotas: None };
+    let spec = ProjectSpec {
+        display_name: "Library".into(),
+        tags: Vec::new(),
+        deletion_confirmation: None,
+        encryption: None,
+        quotas: None,
+    };
     stored(Project::new("project", spec), 1)
 }
 

@@ -18,7 +18,7 @@ pub use identity::{Bond, DeviceIdentity};
 pub use keys::{ACTIVATION_KEY_SECRET, AUTHORITY_CONFIG_MAP, AUTHORITY_SECRET, Holder, Keys, authority_secret};
 pub use request::DeviceKey;
 pub use ring::{Authorities, Generation, Ring};
-pub use seal::{Purpose, SealError, SealingKey};
+pub use seal::{KeyId, Purpose, SealError, SealingKey};
 pub use serving::ServingCertificate;
 pub use verifier::DeviceVerifier;
 

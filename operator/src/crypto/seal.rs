@@ -9,6 +9,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hkdf::{HKDF_SHA256, Okm, Prk, Salt};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 /// The one format so far: version, key id, nonce, commitment to the key, AES-256-GCM.
 const VERSION: u8 = 1;
@@ -17,10 +18,21 @@ const NONCE: usize = 12;
 const COMMITMENT: usize = 32;
 const HEADER: usize = 1 + KEY_ID + NONCE + COMMITMENT;
 
-/// A key to seal with. Each object and purpose has one of its own, derived from it. Its `Debug` hides it.
+/// A key to seal with. Each object and purpose has one of its own, derived from it. Its `Debug` hides it; its memory is wiped when it is
+/// dropped.
 pub struct SealingKey {
     root: Prk,
-    id: [u8; KEY_ID],
+    id: KeyId,
+}
+
+/// What stands on everything that was sealed with a key, and tells nothing of the key. It is shown as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyId([u8; KEY_ID]);
+
+impl std::fmt::Display for KeyId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&fleetform_domain::hex(&self.0))
+    }
 }
 
 impl std::fmt::Debug for SealingKey {
@@ -49,7 +61,7 @@ pub enum SealError {
     #[error("it is nothing that this version of Fleetform sealed")]
     Format,
     /// Another key's id stands on it.
-    #[error("it was sealed with another key than this installation has")]
+    #[error("it was sealed with another key than those of its project")]
     OtherKey,
     /// It belongs to another object, or somebody changed it.
     #[error("it was sealed for another object or project, or was changed since")]
@@ -62,10 +74,27 @@ impl SealingKey {
         Self::new(Salt::new(HKDF_SHA256, b"fleetform/sealing/v1").extract(installation))
     }
 
+    /// A data key: what is sensitive of one project is sealed with it.
+    pub fn of_data_key(key: &Zeroizing<[u8; 32]>) -> Self {
+        Self::new(Salt::new(HKDF_SHA256, b"fleetform/data-key/v1").extract(key.as_slice()))
+    }
+
     fn new(root: Prk) -> Self {
         let mut id = [0; KEY_ID];
         id.copy_from_slice(&expand(&root, &[b"id"])[..KEY_ID]);
-        Self { root, id }
+        Self { root, id: KeyId(id) }
+    }
+
+    /// The id that stands on what it seals.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The id of the key that something was sealed with; none when it is nothing that was sealed.
+    pub fn id_on(sealed: &str) -> Option<KeyId> {
+        // 16 characters of Base64 hold 12 bytes.
+        let head = STANDARD.decode(sealed.get(..16)?).ok()?;
+        (head[0] == VERSION).then(|| KeyId(head[1..=KEY_ID].try_into().expect("there are so many")))
     }
 
     /// Seals `plain` for this purpose; Base64. Of `random` the first 12 bytes are the nonce: never the same twice.
@@ -77,7 +106,7 @@ impl SealingKey {
         let mut nonce = [0; NONCE];
         nonce.copy_from_slice(&random[..NONCE]);
         let mut sealed = vec![VERSION];
-        sealed.extend_from_slice(&self.id);
+        sealed.extend_from_slice(&self.id.0);
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(&expand(&self.root, &[b"commitment", &info]));
         let mut body = plain.to_vec();
@@ -96,7 +125,7 @@ impl SealingKey {
         let mut body = sealed.split_off(HEADER);
         let (id, rest) = sealed[1..].split_at(KEY_ID);
         let (nonce, commitment) = rest.split_at(NONCE);
-        if id != self.id {
+        if id != self.id.0 {
             return Err(SealError::OtherKey);
         }
         let info = self.info(purpose);
@@ -123,7 +152,7 @@ impl SealingKey {
             info.extend_from_slice(part.as_bytes());
         }
         info.push(VERSION);
-        info.extend_from_slice(&self.id);
+        info.extend_from_slice(&self.id.0);
         info
     }
 }
@@ -175,6 +204,8 @@ mod tests {
     fn two_seals_of_one_thing_differ() {
         assert_ne!(key(7).seal(PURPOSE, [1; 16], b"x"), key(7).seal(PURPOSE, [2; 16], b"x"));
         assert_eq!(format!("{:?}", key(7)), "SealingKey(…)");
+        assert_eq!(SealingKey::id_on(&key(7).seal(PURPOSE, [1; 16], b"x")), Some(key(7).id()));
+        assert_eq!(SealingKey::id_on("badge"), None);
     }
 
     proptest! {

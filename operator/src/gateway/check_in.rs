@@ -110,7 +110,7 @@ fn desired(device: &DeviceInstance) -> Result<u32, Refusal> {
 fn answer(
     device: &DeviceInstance,
     report: &Report,
-    list: impl FnOnce() -> DeviceText,
+    list: impl FnOnce() -> Option<DeviceText>,
     interval: u32,
 ) -> Result<CheckInResponse, Refusal> {
     let (commands, lock) = device.status.as_ref().map(|status| commands::orders(status, report)).unwrap_or_default();
@@ -122,7 +122,7 @@ fn answer(
         out_of_service: device.spec.out_of_service,
         authorities: None,
         renew_certificate: false,
-        enrolled_users_revision: keeps_list(device).then(list),
+        enrolled_users_revision: keeps_list(device).then(list).flatten(),
         sensors: None,
     })
 }
@@ -213,7 +213,12 @@ impl Gateway {
 
     /// What a device is told that said this.
     fn answer(&self, device: &DeviceInstance, said: &Said) -> Result<CheckInResponse, Refusal> {
-        let list = || self.context.people.revision(&Name::of(device).namespace);
+        let namespace = Name::of(device).namespace;
+        // While the project is closed nobody knows the list, and a device goes by the one that it has.
+        let list = || match self.opened(&namespace) {
+            Ok(_) => Some(self.context.people.revision(&namespace)),
+            Err(_) => said.report.users_revision.clone(),
+        };
         let answer = answer(device, &said.report, list, self.context.settings.gateway.check_in_seconds)?;
         // A locked one leaves its list as it is, so it is not told over and over.
         if device.spec.device_type != DeviceType::Gateway || is_locked(device) {

@@ -54,7 +54,9 @@ impl Gateway {
     }
 
     async fn whole(&self, device: &DeviceInstance, version: &ConfigurationVersion) -> Result<Configuration, Error> {
-        self.context.revisions.whole(&self.context.client, &Name::of(device).namespace, version).await
+        let namespace = Name::of(device).namespace;
+        let keys = self.context.keys(&namespace)?;
+        self.context.revisions.whole(&self.context.client, &keys, &namespace, version).await
     }
 
     /// The network of this version. A version never changes: when the Secret has changed since it was made, it is no more, and
@@ -86,7 +88,9 @@ impl Gateway {
     /// The device keeps the configuration that it has. What is wrong is for people, not for the device.
     fn not_available(&self, device: &DeviceInstance, error: &Error) -> Refusal {
         match error.class() {
-            Class::Unavailable => tracing::debug!(device = %Name::of(device), %error, "a configuration was not read"),
+            Class::Unavailable | Class::Closed => {
+                tracing::debug!(device = %Name::of(device), %error, "a configuration was not read");
+            }
             _ => self.complain(&format!("{}: {error}", Name::of(device))),
         }
         Refusal::unavailable("the configuration is not available just now; keep the one in force and ask again")

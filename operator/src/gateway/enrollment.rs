@@ -154,10 +154,11 @@ impl Gateway {
             Found::Unreadable(_) => return Ok(Err(EnrollmentFailure::BadgeAlreadyEnrolled)),
             Found::Absent => {}
         }
+        let keys = self.opened(namespace)?;
         if context.people.is_enrolled(namespace, &new.profile.palms) {
             return Ok(Err(EnrollmentFailure::PalmAlreadyEnrolled));
         }
-        let sealed = new.profile.seal(context.people.key(), &project, &name.name, context.clock.random());
+        let sealed = new.profile.seal(&keys, &name.name, context.clock.random());
         let user = stored(teller, &name, badge, new.consent, sealed);
         match context.executor.create_user(&user).await {
             Ok(()) => {

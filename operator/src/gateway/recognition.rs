@@ -38,6 +38,7 @@ impl Gateway {
                     let detail = "palms are recognised for Entry devices that are in service and not locked";
                     return Err(Refusal::new(ProblemCode::NotFound, detail));
                 }
+                self.opened(&namespace)?;
                 self.identify_palm(&namespace, &palm)
             }
             _ if !is_reader(&device, OperationMode::Entry) => {

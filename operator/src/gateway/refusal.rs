@@ -1,11 +1,14 @@
 //! How failures are told to devices, and how much of them stands in the log.
 
+use std::sync::Arc;
+
 use fleetform_domain::activation::ActivationFailure;
 use fleetform_domain::problem::ProblemCode;
 
 use super::Gateway;
 use crate::error::{Class, Error};
 use crate::server::{Allowance, Refusal};
+use crate::vault::data_keys::DataKeys;
 
 /// The answer to an activation that failed.
 pub(super) fn failed(failure: ActivationFailure) -> Refusal {
@@ -17,7 +20,7 @@ impl Gateway {
     /// The answer when something did not let itself be read or written. What is wrong stays in the log.
     pub(super) fn not_served(&self, error: &Error) -> Refusal {
         match error.class() {
-            Class::Unavailable | Class::NotLeading | Class::Conflict | Class::Gone => {
+            Class::Unavailable | Class::NotLeading | Class::Conflict | Class::Gone | Class::Closed => {
                 tracing::debug!(%error, "a device was asked to try again");
                 Refusal::unavailable("something that is needed cannot be reached just now; ask again")
             }
@@ -26,6 +29,11 @@ impl Gateway {
                 failed(ActivationFailure::SystemError)
             }
         }
+    }
+
+    /// The data keys of a project. While they cannot be used devices keep what they have: why it is so, the Project says.
+    pub(super) fn opened(&self, namespace: &str) -> Result<Arc<DataKeys>, Refusal> {
+        self.context.keys(namespace).map_err(|error| self.not_served(&error))
     }
 
     /// Logs what a person has to put right, at most once a minute each: devices ask again and again.

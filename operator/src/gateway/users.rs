@@ -35,7 +35,9 @@ impl Gateway {
             let detail = "the list is for Entry devices with offlineRecognition that are not locked; hold none";
             return Err(Refusal::new(ProblemCode::NotFound, detail));
         }
-        let page = self.context.people.page(&Name::of(&*device).namespace, query);
+        let namespace = Name::of(&*device).namespace;
+        self.opened(&namespace)?;
+        let page = self.context.people.page(&namespace, query);
         page.map_err(|PageLost| {
             Refusal::unavailable("the pages before are out of date: drop them, and begin without `after`")
         })

@@ -5,6 +5,14 @@ use fleetform_domain::people::{Hand, PALM_CODE_BYTES, Palm, PalmCode};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use crate::crypto::SealingKey;
+use crate::vault::data_keys::DataKeys;
+
+/// The data keys of the project with this UID, as [`crate::vault::tests::with_data_key`] gives it.
+pub(crate) fn data_keys(project: &str) -> DataKeys {
+    DataKeys::new(project, vec![SealingKey::of_data_key(&crate::vault::tests::DATA_KEY.into())])
+}
+
 /// A palm as unlike others as palms are.
 pub(crate) fn palm(person: u32, hand: Hand) -> Palm {
     let mut code = [0; PALM_CODE_BYTES];

@@ -48,12 +48,9 @@ pub async fn follow(context: Context, mut changes: UnboundedReceiver<Change>) {
 fn take(context: &Context, change: Change) {
     match change {
         Change::EnrolledUser { name } => context.people.take(&context.world, &name),
-        // With the Project comes the UID that it takes to open a profile.
-        Change::Project { name, matters: true } => {
-            for user in context.world.users.in_namespace(&name.namespace) {
-                context.people.take(&context.world, &Name::of(&*user));
-            }
-            context.people.let_go(&context.world, &name.namespace);
+        // With the Project come the keys that it takes to open a profile.
+        Change::Project { name, matters, rekeyed } if matters || rekeyed => {
+            context.people.retake(&context.world, &name.namespace);
         }
         Change::DeviceInstance { name, .. } => context.people.may_be_forgotten(&name.namespace),
         _ => {}

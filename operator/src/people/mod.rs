@@ -28,7 +28,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::cache::{Found, Name, World};
-use crate::crypto::SealingKey;
+use crate::vault::Vault;
+use crate::vault::data_keys::DataKeys;
 pub use follow::{begin, follow};
 pub use list::PageLost;
 pub use profile::{Profile, Unreadable, user_name};
@@ -36,7 +37,7 @@ use roll::{Roll, Standing};
 
 /// People, by namespace. Its `Debug` shows nothing of them.
 pub struct Directory {
-    key: SealingKey,
+    vault: Arc<Vault>,
     rolls: RwLock<Rolls>,
     waiting: Mutex<HashMap<String, Arc<Notify>>>,
     news: Mutex<News>,
@@ -50,14 +51,6 @@ struct Rolls {
     of: HashMap<String, Roll>,
     /// The step that new rolls begin at: beyond all of those that were let go, so that what a device said before them proves nothing.
     first_step: u64,
-}
-
-/// UID of the Project of a namespace, which profiles are sealed for.
-fn project_of(world: &World, namespace: &str) -> Option<String> {
-    match world.project(namespace) {
-        Found::Here(project) => Some(project.metadata.uid.clone().unwrap_or_default()),
-        Found::Unreadable(_) | Found::Absent => None,
-    }
 }
 
 /// What somebody has to be told of.
@@ -75,11 +68,31 @@ impl std::fmt::Debug for Directory {
     }
 }
 
+/// The profile as it is known, unless it was opened for another Project than the one that is here now, or the key was withdrawn. Without
+/// a Project people stay who they were.
+fn known_or_opened(
+    roll: Option<&Roll>,
+    keys: &Result<Arc<DataKeys>, Unreadable>,
+    user: &EnrolledUser,
+) -> Result<Arc<Profile>, Unreadable> {
+    let known = |roll: &Roll| {
+        roll.profile(&Name::of(user).name, user.metadata.uid.as_deref().unwrap_or_default()).map(Arc::clone)
+    };
+    match keys {
+        Ok(keys) => match roll.filter(|roll| roll.is_of(keys.project())).and_then(known) {
+            Some(known) => Ok(known),
+            None => Profile::open(keys, user).map(Arc::new),
+        },
+        Err(Unreadable::NoProject) => roll.and_then(known).ok_or(Unreadable::NoProject),
+        Err(why) => Err(*why),
+    }
+}
+
 impl Directory {
     /// Nobody, until [`Directory::take`].
-    pub fn new(installation: &[u8; 32]) -> Self {
+    pub fn new(vault: Arc<Vault>) -> Self {
         Self {
-            key: SealingKey::of_installation(installation),
+            vault,
             rolls: RwLock::default(),
             waiting: Mutex::default(),
             news: Mutex::default(),
@@ -88,27 +101,38 @@ impl Directory {
         }
     }
 
-    /// Seals profiles and opens them.
-    pub fn key(&self) -> &SealingKey {
-        &self.key
+    /// The keys of the Project of a namespace, which profiles are sealed with.
+    fn keys(&self, world: &World, namespace: &str) -> Result<Arc<DataKeys>, Unreadable> {
+        match world.project(namespace) {
+            Found::Here(project) => self.vault.keys(&project).map_err(Unreadable::Closed),
+            Found::Unreadable(_) | Found::Absent => Err(Unreadable::NoProject),
+        }
+    }
+
+    /// Takes everybody of a namespace anew: its Project is another one, or its keys opened or closed.
+    pub fn retake(&self, world: &World, namespace: &str) {
+        for user in world.users.in_namespace(namespace) {
+            self.take(world, &Name::of(&*user));
+        }
+        self.let_go(world, namespace);
     }
 
     /// Takes how the user of this name stands in `world`.
     pub fn take(&self, world: &World, name: &Name) {
         let mut rolls = self.rolls.write();
         // Looked up while nobody else takes: what is older never comes after what is newer.
-        let (user, project) = (world.users.get(name), project_of(world, &name.namespace));
+        let (user, keys) = (world.users.get(name), self.keys(world, &name.namespace));
         let first_step = rolls.first_step;
         let roll = rolls.of.entry(name.namespace.clone()).or_insert_with(|| Roll::beginning_at(first_step));
         let before = roll.step;
-        if let Some(project) = &project {
-            roll.belongs_to(project);
+        if let Ok(keys) = &keys {
+            roll.belongs_to(keys.project());
         }
         let standing = match user.as_deref() {
             None => None,
             Some(user) if user.metadata.deletion_timestamp.is_some() => Some(Standing::Leaving),
             Some(user) => {
-                let profile = self.known_or_opened(Some(&*roll), project.as_deref(), user);
+                let profile = known_or_opened(Some(&*roll), &keys, user);
                 Some(profile.map_or(Standing::Unreadable, Standing::Enrolled))
             }
         };
@@ -140,22 +164,7 @@ impl Directory {
     /// The profile of a user, also of one who was deleted.
     pub fn profile(&self, world: &World, user: &EnrolledUser) -> Result<Arc<Profile>, Unreadable> {
         let namespace = Name::of(user).namespace;
-        let project = project_of(world, &namespace);
-        self.known_or_opened(self.rolls.read().of.get(&namespace), project.as_deref(), user)
-    }
-
-    /// The profile as it is known, unless it was opened for another Project than the one that is here now.
-    fn known_or_opened(
-        &self,
-        roll: Option<&Roll>,
-        project: Option<&str>,
-        user: &EnrolledUser,
-    ) -> Result<Arc<Profile>, Unreadable> {
-        let (name, uid) = (Name::of(user).name, user.metadata.uid.as_deref().unwrap_or_default());
-        if let Some(known) = roll.filter(|roll| roll.is_of(project)).and_then(|roll| roll.profile(&name, uid)) {
-            return Ok(Arc::clone(known));
-        }
-        Profile::open(&self.key, project.ok_or(Unreadable::NoProject)?, user).map(Arc::new)
+        known_or_opened(self.rolls.read().of.get(&namespace), &self.keys(world, &namespace), user)
     }
 
     /// Whose palm it is: name and badge.

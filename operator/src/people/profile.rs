@@ -7,7 +7,9 @@ use kube::Resource as _;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::crypto::{Purpose, SealError, SealingKey};
+use crate::crypto::SealError;
+use crate::vault::KeyTrouble;
+use crate::vault::data_keys::{DataKeys, Place};
 
 /// All profiles are filled up to a multiple of this many bytes, so that their length tells nothing of badge and palms.
 const PADDED_TO: usize = 1024;
@@ -37,9 +39,12 @@ pub enum Unreadable {
     /// It opens, and what is in it is no profile.
     #[error("what is sealed is no profile")]
     Content,
-    /// The namespace has no Project, whose UID it takes to open it.
+    /// The namespace has no Project, whose key it takes to open it.
     #[error("its namespace has no Project")]
     NoProject,
+    /// The key of the Project cannot be used.
+    #[error("{0}")]
+    Closed(KeyTrouble),
 }
 
 /// The name of the `EnrolledUser` with this badge, in the project with this UID: the same for the same number, however many zeros
@@ -57,26 +62,26 @@ pub fn user_name(installation: &[u8; 32], project: &str, badge: &BadgeNumber) ->
     format!("eu-{}", fleetform_domain::hex(&mac(&key, &[project, &badge.value().to_string()])[..16]))
 }
 
-fn purpose<'a>(project: &'a str, name: &'a str) -> Purpose<'a> {
-    Purpose { project, kind: "EnrolledUser", name, member: "profile" }
+const fn place(name: &str) -> Place<'_> {
+    Place { kind: "EnrolledUser", name, member: "profile" }
 }
 
 impl Profile {
-    /// The profile as it is stored, for the `EnrolledUser` of this name in the project with this UID.
+    /// The profile as it is stored, for the `EnrolledUser` of this name.
     ///
     /// # Panics
     /// Never: a profile is plain data.
-    pub fn seal(&self, key: &SealingKey, project: &str, name: &str, random: [u8; 16]) -> String {
+    pub fn seal(&self, keys: &DataKeys, name: &str, random: [u8; 16]) -> String {
         let mut plain = serde_json::to_vec(self).expect("a profile is plain data");
         // JSON may end in spaces.
         plain.resize(plain.len().next_multiple_of(PADDED_TO), b' ');
-        key.seal(purpose(project, name), random, &plain)
+        keys.seal(place(name), random, &plain)
     }
 
-    /// The profile of a stored `EnrolledUser` of the project with this UID.
-    pub fn open(key: &SealingKey, project: &str, user: &EnrolledUser) -> Result<Self, Unreadable> {
+    /// The profile of a stored `EnrolledUser`.
+    pub fn open(keys: &DataKeys, user: &EnrolledUser) -> Result<Self, Unreadable> {
         let name = user.meta().name.as_deref().unwrap_or_default();
-        let plain = key.open(purpose(project, name), &user.spec.sealed_profile)?;
+        let plain = keys.open(place(name), &user.spec.sealed_profile)?;
         serde_json::from_slice(&plain).map_err(|_| Unreadable::Content)
     }
 }
@@ -84,7 +89,7 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::people::fixtures::{palm, user};
+    use crate::people::fixtures::{data_keys, palm, user};
     use base64::Engine as _;
     use fleetform_domain::people::Hand;
 
@@ -104,22 +109,22 @@ mod tests {
 
     #[test]
     fn a_profile_is_sealed_for_its_person_and_all_are_of_one_length() {
-        let key = SealingKey::of_installation(&[7; 32]);
+        let keys = data_keys("p");
         let profile = Profile { badge_number: badge("7"), palms: vec![palm(1, Hand::Left)] };
         let large = Profile {
             badge_number: badge("18446744073709551615"),
             palms: vec![palm(1, Hand::Left), palm(1, Hand::Right)],
         };
-        let sealed = |profile: &Profile, name: &str| profile.seal(&key, "p", name, [1; 16]);
+        let sealed = |profile: &Profile, name: &str| profile.seal(&keys, name, [1; 16]);
         assert_eq!(sealed(&profile, "eu-1").len(), sealed(&large, "eu-1").len());
         let stored = |sealed: String| {
             let mut user = user("eu-1", 1);
             user.spec.sealed_profile = sealed;
-            Profile::open(&key, "p", &user)
+            Profile::open(&keys, &user)
         };
         assert_eq!(stored(sealed(&large, "eu-1")), Ok(large.clone()));
         assert_eq!(stored(sealed(&large, "eu-2")), Err(Unreadable::Sealed(SealError::NotAuthentic)));
-        let garbage = key.seal(purpose("p", "eu-1"), [1; 16], b"[]");
+        let garbage = keys.seal(place("eu-1"), [1; 16], b"[]");
         assert_eq!(stored(garbage), Err(Unreadable::Content));
         let shown = format!("{large:?}");
         let code = base64::engine::general_purpose::STANDARD.encode(large.palms[0].code.bytes());

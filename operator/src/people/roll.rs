@@ -151,7 +151,7 @@ impl Roll {
     /// The Project of the namespace has this UID. If it had another one, nobody is known any more: what was sealed for one Project
     /// does not open for another.
     pub(super) fn belongs_to(&mut self, project: &str) {
-        if self.is_of(Some(project)) {
+        if self.is_of(project) {
             self.project.get_or_insert_with(|| project.to_owned());
             return;
         }
@@ -162,9 +162,9 @@ impl Roll {
         self.gone.values_mut().for_each(|gone| gone.profile = None);
     }
 
-    /// Whether profiles were opened for the Project with this UID, as far as is known: without a Project they stay what they were.
-    pub(super) fn is_of(&self, project: Option<&str>) -> bool {
-        self.project.as_deref().zip(project).is_none_or(|(known, here)| known == here)
+    /// Whether profiles were opened for the Project with this UID, as far as is known.
+    pub(super) fn is_of(&self, project: &str) -> bool {
+        self.project.as_deref().is_none_or(|known| known == project)
     }
 
     /// Takes a person off the list, if they are on it; who they were.

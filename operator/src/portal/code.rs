@@ -148,6 +148,7 @@ pub(super) fn not_served(error: &Error) -> Refusal {
                 "something is wrong that an administrator has to put right; it is logged",
             )
         }
+        Class::Closed => Refusal::new(ProblemCode::KeyUnavailable, error.to_string()),
         _ => {
             tracing::debug!(%error, "somebody was asked to try again");
             Refusal::unavailable("the API server cannot be asked just now; ask again")

@@ -54,7 +54,8 @@ impl Portal {
         let device = self.context.world.devices.get(name).ok_or_else(not_found)?;
         let status = device.status.as_ref().and_then(|status| status.configuration.as_ref());
         let (status, found) = find(status, version)?;
-        let whole = self.context.revisions.whole(&self.context.client, &name.namespace, found).await;
+        let keys = self.context.keys(&name.namespace).map_err(|error| not_served(&error))?;
+        let whole = self.context.revisions.whole(&self.context.client, &keys, &name.namespace, found).await;
         let whole = whole.map_err(|error| not_served(&error))?;
         Ok(assemble(&self.context.settings.installation, &device, status, found, whole))
     }

@@ -17,7 +17,7 @@ use super::Portal;
 use super::access::{Caller, Right, not_found};
 use super::code::object_name;
 use crate::cache::Name;
-use crate::people::Profile;
+use crate::people::{Profile, Unreadable};
 use crate::server::{Peer, Refusal};
 
 /// `GET /v1/projects/{project}/enrolled-users/{name}/profile`.
@@ -54,11 +54,12 @@ impl Portal {
         }
         let world = &self.context.world;
         let user = world.users.get(name).ok_or_else(not_found)?;
-        let profile = self.context.people.profile(world, &user).map_err(|why| {
-            Refusal::new(
+        let profile = self.context.people.profile(world, &user).map_err(|why| match why {
+            Unreadable::Closed(trouble) => Refusal::new(ProblemCode::KeyUnavailable, trouble.remedy()),
+            _ => Refusal::new(
                 ProblemCode::SystemError,
                 format!("the profile cannot be read: {why}; its Ready condition says more"),
-            )
+            ),
         })?;
         Ok(assemble(&name.name, &user, &profile))
     }

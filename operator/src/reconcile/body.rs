@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::names;
 use super::plan::{AlertDraft, BindingDraft, CodeSecret, RevisionSecret};
 use crate::activation::picture;
+use crate::crypto::KeyId;
 use crate::directory::{NewPerson, native};
 
 /// The Secret with an activation code: `code` is the text, `qr.png` the picture.
@@ -42,9 +43,8 @@ pub fn code_secret(owner: &DeviceInstance, code: &CodeSecret) -> Secret {
     }))
 }
 
-/// The immutable Secret with one revision of a template, owned by the project.
-pub fn revision_secret(project: &Project, revision: &RevisionSecret) -> Secret {
-    let configuration = serde_json::to_string(&revision.configuration).expect("a configuration is plain data");
+/// The Secret with one revision of a template, sealed, owned by the project.
+pub fn revision_secret(project: &Project, revision: &RevisionSecret, key: KeyId, sealed: &str) -> Secret {
     sendable(json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -55,13 +55,13 @@ pub fn revision_secret(project: &Project, revision: &RevisionSecret) -> Secret {
                 names::SECRET_LABEL: names::REVISION,
                 names::TEMPLATE_LABEL: revision.template_uid,
                 names::REVISION_LABEL: revision.revision.to_string(),
+                names::SEALING_KEY_LABEL: key.to_string(),
                 "app.kubernetes.io/managed-by": "fleetform",
             },
             "ownerReferences": owned_by(project),
         },
         "type": names::REVISION_TYPE,
-        "immutable": true,
-        "data": { "configuration.json": STANDARD.encode(configuration) },
+        "data": { names::SEALED_CONFIGURATION: STANDARD.encode(sealed) },
     }))
 }
 

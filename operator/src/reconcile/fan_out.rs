@@ -16,8 +16,12 @@ const PEOPLE_INTERVAL: Duration = Duration::from_mins(1);
 /// Puts on the queue what `change` concerns.
 pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Change) {
     match change {
-        Change::Project { name, matters } => {
+        Change::Project { name, matters, rekeyed } => {
             queue.add(Key::new(Kind::Project, name.clone()));
+            if *rekeyed {
+                // Revisions wait for the first key.
+                add_all(queue, Kind::ConfigTemplate, &world.templates.in_namespace(&name.namespace));
+            }
             if *matters {
                 whole_project(world, queue, debounce, name);
             }

@@ -5,7 +5,6 @@ pub mod debounce;
 pub mod execute;
 pub mod fan_out;
 pub mod names;
-mod people;
 pub mod plan;
 pub mod status;
 

@@ -65,6 +65,12 @@ pub const ASSET_LABEL: &str = "fleetform.dev/asset";
 /// On an alert: name of the position.
 pub const POSITION_LABEL: &str = "fleetform.dev/position";
 
+/// On a Secret with something sealed: the id of the data key.
+pub const SEALING_KEY_LABEL: &str = "fleetform.dev/data-key";
+
+/// In the Secret of a revision: the configuration, sealed.
+pub const SEALED_CONFIGURATION: &str = "configuration.sealed";
+
 /// On a RoleBinding: that it was made for an `AdminUser`.
 pub const ADMIN_LABEL: &str = "fleetform.dev/admin-user";
 

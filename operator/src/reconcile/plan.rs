@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::controllers::project::encryption::Stale;
 use crate::directory::NewPerson;
 
 /// What to do about one object, in this order.
@@ -69,6 +70,8 @@ pub enum Action {
         /// Which one.
         finalizer: &'static str,
     },
+    /// Seal something of a project again, with the data key in force.
+    Reseal(Stale),
     /// Create a person in the built-in directory.
     CreatePerson(NewPerson),
     /// Create the RoleBinding of an `AdminUser`.

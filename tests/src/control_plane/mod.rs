@@ -28,7 +28,7 @@ use ports::Ports;
 pub(crate) use access::service_account_token;
 pub use kubeconfig::client_of;
 pub(crate) use pki::write_private;
-pub(crate) use ports::free as free_ports;
+pub use ports::free as free_ports;
 
 /// One process of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -55,7 +55,7 @@ impl Ports {
 }
 
 /// Ports on which nobody listens, all different.
-pub(crate) fn free<const N: usize>() -> Result<[u16; N]> {
+pub fn free<const N: usize>() -> Result<[u16; N]> {
     // Held until all are chosen, so that they differ.
     let mut held = Vec::new();
     let mut ports = [0; N];

@@ -63,6 +63,8 @@ pub struct Options {
     pub chart_values: Vec<String>,
     /// More arguments for the operator.
     pub operator_args: Vec<String>,
+    /// More of its environment.
+    pub operator_env: Vec<(String, String)>,
 }
 
 impl Options {
@@ -74,6 +76,7 @@ impl Options {
             check_in_seconds: 3,
             chart_values: Vec::new(),
             operator_args: Vec::new(),
+            operator_env: Vec::new(),
         }
     }
 }
@@ -174,6 +177,7 @@ impl Installation {
     fn operator_spec(&self, identity: &str) -> Result<ProcessSpec> {
         let listen = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let spec = ProcessSpec::new("operator", locate(OPERATOR)?, self.options.dir.join("operator.log"));
+        let spec = self.options.operator_env.iter().fold(spec, |spec, (name, value)| spec.env(name, value));
         Ok(spec
             .guarded()
             .env("KUBECONFIG", self.operator_kubeconfig())

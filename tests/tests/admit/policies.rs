@@ -419,6 +419,11 @@ async fn people_are_enrolled_and_released_by_the_operator_alone(cluster: &Cluste
     let take_off = json!({ "metadata": { "finalizers": null } });
     let status = refusal("a finalizer taken off", merge(cluster, kind, &ns, "example", take_off.clone()).await)?;
     refusals.by_policy("take the finalizer off an EnrolledUser", &status);
+    let reseal = json!({ "spec": { "sealedProfile": "YW5vdGhlcg==" } });
+    let status = refusal("another profile for somebody", merge(cluster, kind, &ns, "example", reseal.clone()).await)?;
+    refusals.by_policy("seal an EnrolledUser anew", &status);
+    let operator = kind.api(cluster.operator().await?, &ns);
+    operator.patch("example", &PatchParams::default(), &Patch::Merge(&reseal)).await?;
     let editor = kind.api(&cluster.editor(&ns).await?, &ns);
     let abandon = Patch::Merge(json!({ "metadata": { "annotations": { "fleetform.dev/abandon": "it burned down" } } }));
     let mut status = refused("giving up without the right to", async |dry_run| {
@@ -431,7 +436,6 @@ async fn people_are_enrolled_and_released_by_the_operator_alone(cluster: &Cluste
     api.delete("example", &DeleteParams::default()).await?;
     ensure!(api.get("example").await?.metadata.deletion_timestamp.is_some(), "the finalizer holds it");
     refusal("a finalizer taken off what was deleted", merge(cluster, kind, &ns, "example", take_off).await)?;
-    let operator = kind.api(cluster.operator().await?, &ns);
     let release = json!([{ "op": "remove", "path": "/metadata/finalizers/0" }]);
     operator.patch("example", &PatchParams::default(), &Patch::Json::<()>(serde_json::from_value(release)?)).await?;
     cluster.gone("the released person", &api, "example").await

@@ -257,6 +257,20 @@ pub(crate) async fn the_page_on_admins_works_as_it_stands(stage: Arc<Stage>) -> 
     Ok(())
 }
 
+/// The page's commands: the project gets another data key.
+pub(crate) async fn the_page_on_keys_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "key-page").await?;
+    let commands = page("keys.md", &project)?;
+    ensure!(commands.len() > 4, "the page has commands: {commands:?}");
+    let said = session(&stage, commands, &mut []).await?;
+    for line in
+        ["sealed with a data key under the key of the installation", "project.fleetform.dev/project condition met"]
+    {
+        ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
+    }
+    Ok(())
+}
+
 /// The page's commands, on a template that two devices use.
 pub(crate) async fn the_page_on_rollouts_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
     let project = Project::new(&stage, "rollouts").await?;

@@ -19,6 +19,7 @@ mod failures;
 mod floor;
 mod gateway;
 mod hostile;
+mod keys;
 mod leaving;
 mod library;
 mod machines;
@@ -78,6 +79,7 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             the_page_on_devices_works_as_it_stands,
             the_page_on_people_works_as_it_stands,
             the_page_on_admins_works_as_it_stands,
+            the_page_on_keys_works_as_it_stands,
             what_the_pages_declare_is_accepted,
         }
         activation {
@@ -175,6 +177,11 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
         }
         leaving {
             a_project_stays_while_people_are_enrolled,
+        }
+        keys {
+            a_project_moves_between_keys_and_nobody_notices,
+            a_key_that_is_withdrawn_closes_the_project_and_opens_it_when_it_is_back,
+            a_key_that_cannot_be_used_takes_nothing_away,
         }
         people {
             a_person_enrolls_and_is_recognised,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use fleetform_e2e::control_plane::Options;
+use fleetform_e2e::control_plane::{Options, free_ports};
+use fleetform_e2e::stand_ins::{self, StandIn};
 use fleetform_e2e::{Cluster, ControlPlane, Installation, installation};
 use futures::FutureExt;
 use libtest_mimic::Failed;
@@ -24,6 +25,8 @@ pub(crate) struct Stage {
     // Before the control plane: whoever uses the API server ends first.
     pub(crate) installation: Installation,
     pub(crate) plane: ControlPlane,
+    kms_port: u16,
+    kms: OnceCell<StandIn>,
 }
 
 impl Stage {
@@ -38,9 +41,22 @@ impl Stage {
 
     async fn with(change: impl FnOnce(installation::Options) -> installation::Options) -> Result<Self> {
         let plane = ControlPlane::start(Options::default()).await.context("start a control plane")?;
-        let options = change(installation::Options::in_dir(plane.dir().join("installation")));
+        // Nobody listens there until a test asks for AWS KMS.
+        let [kms_port] = free_ports()?;
+        let aws = stand_ins::CREDENTIALS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let endpoint = ("AWS_ENDPOINT_URL_KMS".to_owned(), format!("http://127.0.0.1:{kms_port}"));
+        let options = change(installation::Options {
+            operator_args: vec!["--data-key-seconds=10".to_owned()],
+            operator_env: aws.into_iter().chain([endpoint]).collect(),
+            ..installation::Options::in_dir(plane.dir().join("installation"))
+        });
         let installation = Installation::start(Cluster::of(&plane)?, options).await.context("install Fleetform")?;
-        Ok(Self { installation, plane })
+        Ok(Self { installation, plane, kms_port, kms: OnceCell::new() })
+    }
+
+    /// What stands for AWS KMS, started when it is asked for first.
+    pub(crate) async fn kms(&self) -> Result<&StandIn> {
+        self.kms.get_or_try_init(|| StandIn::ministack(self.kms_port, self.plane.dir())).await
     }
 
     /// The cluster, as its administrator reaches it.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use fleetform_domain::people::Palm;
 use fleetform_domain::wire::{
-    CHECK_IN_PATH, CheckInRequest, CheckInResponse, DeviceText, ENROLLMENT_PATH, EnrollmentOutcome, EnrollmentRequest,
-    EnrollmentResponse, PalmPresented, RECOGNITION_PATH, RecognitionRequest, RecognitionResponse, USER_LIST_PATH,
-    UserList,
+    CHECK_IN_PATH, CONFIGURATION_PATH, CheckInRequest, CheckInResponse, DeviceText, ENROLLMENT_PATH, EnrollmentOutcome,
+    EnrollmentRequest, EnrollmentResponse, PalmPresented, RECOGNITION_PATH, RecognitionRequest, RecognitionResponse,
+    USER_LIST_PATH, UserList,
 };
 use fleetform_simulator::storage::{Der, MemoryStorage, Stage as Stored, Storage};
 use fleetform_simulator::transport::{Address, Answer, Clock, Network, Question, Refusal, Timeouts, Trust};
@@ -66,22 +67,40 @@ impl Wire {
     /// Asks, and again when it asked too often or the gateway cannot tell yet.
     async fn ask<T: DeserializeOwned>(&self, question: Question) -> Result<Result<T, Refusal>> {
         for _ in 0..60 {
-            let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.0.clone()));
-            let (certificates, clock) = (self.certificates.clone(), Clock::default());
-            let line = self.network.connect_as(&self.address, &self.trust, certificates, key, clock).await;
             // The operator may be starting.
-            let Ok(mut line) = line else {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
-            };
-            match line.ask(&question).await.map(Answer::json) {
-                Ok(Ok(Err(refusal))) if matches!(refusal.status, 429 | 503) => {}
-                Ok(answer) => return Ok(answer?),
+            match self.ask_once(&question).await {
+                Ok(Err(refusal)) if matches!(refusal.status, 429 | 503) => {}
+                Ok(answer) => return Ok(answer),
                 Err(_) => {}
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         bail!("{question:?} is not answered")
+    }
+
+    async fn ask_once<T: DeserializeOwned>(&self, question: &Question) -> Result<Result<T, Refusal>> {
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.0.clone()));
+        let (certificates, clock) = (self.certificates.clone(), Clock::default());
+        let mut line = self.network.connect_as(&self.address, &self.trust, certificates, key, clock).await?;
+        Ok(line.ask(question).await.map(Answer::json)??)
+    }
+
+    /// With which statuses it is refused what is sealed of its project, 200 where it is not: its configuration, the list of people, and
+    /// whose palm it is.
+    pub(crate) async fn sealed(&mut self, palm: Palm) -> Result<[u16; 3]> {
+        self.sequence += 1;
+        let version = self.version.context("it has a configuration")?;
+        let palm = PalmPresented::Ask { palm };
+        let request = RecognitionRequest { sequence: self.sequence, time: Timestamp::now(), palm };
+        let mut statuses = [0; 3];
+        for (status, question) in statuses.iter_mut().zip([
+            Question::get(format!("{CONFIGURATION_PATH}/{version}")),
+            Question::get(USER_LIST_PATH.to_owned()).limited_to(LARGEST),
+            Question::post_json(RECOGNITION_PATH, &request),
+        ]) {
+            *status = self.ask_once::<serde_json::Value>(&question).await?.err().map_or(200, |refusal| refusal.status);
+        }
+        Ok(statuses)
     }
 
     /// Checks in, holding this list of enrolled users; waits for something to hear up to so many seconds.
@@ -133,6 +152,14 @@ impl Wire {
     pub(crate) async fn try_enroll(&self, outcome: EnrollmentOutcome) -> Result<Result<EnrollmentResponse, Refusal>> {
         let request = EnrollmentRequest { sequence: self.sequence, time: Timestamp::now(), outcome };
         self.ask(Question::post_json(ENROLLMENT_PATH, &request)).await
+    }
+
+    /// With which status an enrollment is refused now; none when it is not.
+    pub(crate) async fn enrolls_now(&mut self, outcome: EnrollmentOutcome) -> Result<Option<u16>> {
+        self.sequence += 1;
+        let request = EnrollmentRequest { sequence: self.sequence, time: Timestamp::now(), outcome };
+        let answer = self.ask_once::<EnrollmentResponse>(&Question::post_json(ENROLLMENT_PATH, &request)).await?;
+        Ok(answer.err().map(|refusal| refusal.status))
     }
 
     /// Asks or tells whose palm it is, under the next number.

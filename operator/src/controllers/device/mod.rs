@@ -123,8 +123,11 @@ async fn held(
     if device.phase() != Phase::Active || !same_template || context.rollouts.admits(&from.uid, current, &name.name) {
         return None;
     }
-    let configuration = context.revisions.get(&context.client, &name.namespace, from).await;
-    Some(configuration.map(|configuration| Held { revision: from.clone(), configuration }))
+    let configuration = async {
+        let keys = context.keys(&name.namespace)?;
+        context.revisions.get(&context.client, &keys, &name.namespace, from).await
+    };
+    Some(configuration.await.map(|configuration| Held { revision: from.clone(), configuration }))
 }
 
 /// Whether the instance is locked because two devices report with its key.

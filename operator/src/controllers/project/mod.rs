@@ -1,6 +1,8 @@
 //! Projects: they own what the operator makes in their namespace, and count what is there.
 
+pub mod encryption;
 pub mod plan;
+mod reseal;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use crate::controllers::quota::Quotas;
 use crate::error::Result;
 use crate::queue::Key;
 use crate::reconcile::names;
+use crate::reconcile::plan::Action;
 use plan::{Facts, StoredRevision};
 
 /// Brings the project of this name to where it should be.
@@ -38,6 +41,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         }
     }
     let now = context.clock.now();
+    let keys = reseal::facts(context, &project).await;
     let quotas = Quotas::of(context);
     let facts = Facts {
         installation: &context.settings.installation,
@@ -52,15 +56,17 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         exceeded_sites: quotas.exceeded_sites(&project),
         referenced: referenced.iter().map(|revision| (revision.uid.as_str(), revision.revision)).collect(),
         stored: world.secrets.in_namespace(&name.namespace).iter().filter_map(|s| StoredRevision::read(s)).collect(),
+        keys,
         now,
     };
     let plan = plan::plan(&project, &facts);
     for action in &plan.actions {
         match action {
-            crate::reconcile::plan::Action::DeleteSecret { name: secret, uid } => {
+            Action::DeleteSecret { name: secret, uid } => {
                 context.executor.delete_secret(&Name::new(&name.namespace, secret), uid).await?;
             }
-            crate::reconcile::plan::Action::PatchStatus(patch) => {
+            Action::Reseal(stale) => reseal::reseal(context, &name.namespace, stale).await?,
+            Action::PatchStatus(patch) => {
                 world.own_project(context.executor.patch_status(&*project, patch).await?);
             }
             other => unreachable!("a project's plan has no {other:?}"),

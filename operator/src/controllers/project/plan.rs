@@ -7,6 +7,7 @@ use fleetform_crds::{Project, ProjectStatus};
 use fleetform_domain::id::{Installation, ResourceId};
 use jiff::{SignedDuration, Timestamp};
 
+use super::encryption::{self, KeyFacts};
 use crate::controllers::{Obstacle, quota};
 use crate::reconcile::plan::{Action, Plan};
 
@@ -40,6 +41,8 @@ pub struct Facts<'a> {
     pub referenced: HashSet<(&'a str, u32)>,
     /// Revisions that are stored.
     pub stored: Vec<StoredRevision>,
+    /// Its data keys.
+    pub keys: KeyFacts,
     /// Now.
     pub now: Timestamp,
 }
@@ -95,13 +98,18 @@ pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
             )
         }
     };
-    let mut statements = match &facts.over_quota {
+    let keys = encryption::plan(project, &facts.keys);
+    plan.actions.extend(keys.actions);
+    if let Some(at) = keys.look_again {
+        plan.look_again_at(at, facts.now);
+    }
+    let mut statements = match facts.over_quota.as_ref().or(keys.obstacle.as_ref()) {
         Some(obstacle) => obstacle.statements(),
         None => {
             vec![Statement::new(ConditionType::Ready, Status::True, Reason::Reconciled, "the project is in use")]
         }
     };
-    statements.push(known);
+    statements.extend([known, keys.statement]);
     let id = ResourceId::of(uid);
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let current = project.status.as_ref();
@@ -118,6 +126,7 @@ pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
         activated_count: kept(count(facts.active), |status| status.activated_count),
         admin_count: count(facts.admins),
         enrolled_user_count: count(facts.users),
+        data_keys: keys.data_keys.clone(),
         conditions: condition::merge(conditions, statements, project.metadata.generation, facts.now),
     };
     let before = desired(&statements);
@@ -148,6 +157,7 @@ mod tests {
             exceeded_sites: None,
             referenced: HashSet::from([("template", 2)]),
             stored: Vec::new(),
+            keys: encryption::tests::in_force(),
             now: fixtures::noon(),
         }
     }

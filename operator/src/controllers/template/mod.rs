@@ -16,7 +16,11 @@ use crate::error::{Class, Error, Result};
 use crate::queue::Key;
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
+use crate::vault::KeyTrouble;
 use plan::Facts;
+
+/// How long until it is looked again whether the project has a data key, should nobody say so before.
+const AWAITED: Duration = Duration::from_secs(2);
 
 /// Brings the template of this name to where it should be.
 pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration>> {
@@ -48,6 +52,13 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
             facts.refused = Some(Obstacle::waits(Reason::NameTaken, format!("{error}: delete it")));
             execute(context, &template, &project, plan::plan(&template, &facts)).await
         }
+        // The key is made, or opened, within moments, and then this is looked at again.
+        Err(Error::Closed { trouble: KeyTrouble::NotMade | KeyTrouble::Opening, .. }) => Ok(Some(AWAITED)),
+        Err(Error::Closed { trouble, .. }) => {
+            let message = format!("the revision cannot be sealed: {trouble}");
+            facts.refused = Some(Obstacle::waits(trouble.reason(), message));
+            execute(context, &template, &project, plan::plan(&template, &facts)).await
+        }
         Err(error) if error.class() == Class::Refused => {
             let message = format!("the Secret with the revision is refused by the API server: {}", error.why());
             facts.refused = Some(Obstacle::waits(Reason::WriteRefused, message));
@@ -66,7 +77,8 @@ async fn execute(
     for action in &plan.actions {
         match (action, project) {
             (Action::CreateRevision(revision), Found::Here(project)) => {
-                context.executor.create_revision(project, revision).await?;
+                let keys = context.keys(&Name::of(template).namespace)?;
+                context.executor.create_revision(project, revision, &keys, context.clock.random()).await?;
             }
             (Action::PatchStatus(patch), _) => {
                 context.world.own_template(context.executor.patch_status(template, patch).await?);

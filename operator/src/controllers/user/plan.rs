@@ -84,6 +84,8 @@ fn stay(user: &EnrolledUser, facts: &Facts) -> Plan {
         // So it is made: nothing has to be written.
         Ok(()) if has_reason(current, ConditionType::Ready, Reason::Enrolled) => return plan,
         Ok(()) => vec![Statement::new(ConditionType::Ready, Status::True, Reason::Enrolled, "the person is enrolled")],
+        // The Project says so for all of them, in one write.
+        Err(Unreadable::Closed(_)) => return plan,
         // The Project is on its way, or on its way out.
         Err(Unreadable::NoProject) => {
             let message = "the profile cannot be read, because the namespace has no Project: create a Project named project \
@@ -92,8 +94,8 @@ fn stay(user: &EnrolledUser, facts: &Facts) -> Plan {
         }
         Err(why) => {
             let message = format!(
-                "the profile cannot be read, so the person is not recognised: {why}. Restore the Secret \
-                 fleetform-activation-key that it was sealed with, or delete this EnrolledUser and let the person enroll again"
+                "the profile cannot be read, so the person is not recognised: {why}. Restore the \
+                 status of the Project, where the data key stands that it was sealed with, or delete this EnrolledUser and let the person enroll again"
             );
             Obstacle::stalls(Reason::ProfileUnreadable, message).statements()
         }

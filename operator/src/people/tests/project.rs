@@ -1,16 +1,19 @@
 //! Profiles are sealed for one Project.
 
+use std::sync::Arc;
+
 use fleetform_crds::{EnrolledUser, Project};
 use fleetform_domain::wire::DeviceText;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::super::fixtures::user;
+use super::super::fixtures::{data_keys, user};
 use super::super::roll::{Roll, Standing};
-use super::super::{Directory, Profile, Unreadable};
+use super::super::{Directory, Unreadable};
 use super::{enrolled, profile};
 use crate::cache::{Name, Scope, World};
 use crate::controllers::fixtures;
+use crate::vault;
 
 #[test]
 fn nobody_stays_known_when_the_project_is_another_one() {
@@ -20,8 +23,8 @@ fn nobody_stays_known_when_the_project_is_another_one() {
     roll.take("eu-0000", Some(("uid-0", Standing::Leaving)));
     let (held, step) = (roll.revision(), roll.step);
     roll.belongs_to("p");
-    assert!(roll.is_of(None) && roll.is_of(Some("p")) && !roll.is_of(Some("q")));
-    assert_eq!((roll.len(), roll.step), (2, step), "the same Project, or none for a moment, changes nothing");
+    assert!(roll.is_of("p") && !roll.is_of("q"));
+    assert_eq!((roll.len(), roll.step), (2, step), "the same Project changes nothing");
     roll.belongs_to("q");
     assert_eq!((roll.len(), roll.revision()), (0, Roll::default().revision()));
     assert!((0..3).all(|uid| roll.profile(&format!("eu-{uid:04}"), &format!("uid-{uid}")).is_none()));
@@ -36,14 +39,18 @@ fn nobody_stays_known_when_the_project_is_another_one() {
 fn project(uid: &str, version: u32) -> Project {
     let mut project = fixtures::project();
     (project.metadata.uid, project.metadata.resource_version) = (Some(uid.to_owned()), Some(version.to_string()));
-    project
+    vault::tests::with_data_key(project)
+}
+
+fn directory() -> Directory {
+    Directory::new(Arc::new(vault::tests::vault()))
 }
 
 #[test]
 fn a_person_is_known_in_the_project_that_the_profile_was_sealed_for_and_in_no_other() {
-    let (directory, world) = (Directory::new(&[7; 32]), World::new(vec![Scope::All]));
+    let (directory, world) = (directory(), World::new(vec![Scope::All]));
     let mut person: EnrolledUser = user("eu-1", 1);
-    person.spec.sealed_profile = Profile::seal(&profile(1), directory.key(), "p", "eu-1", [1; 16]);
+    person.spec.sealed_profile = profile(1).seal(&data_keys("p"), "eu-1", [1; 16]);
     let name = Name::of(&person);
     world.own_user(person.clone());
     world.own_project(project("p", 2));
@@ -58,10 +65,10 @@ fn a_person_is_known_in_the_project_that_the_profile_was_sealed_for_and_in_no_ot
 
 #[test]
 fn a_namespace_that_is_gone_is_let_go_and_what_was_said_in_it_proves_nothing_of_the_next_one() {
-    let (directory, world) = (Directory::new(&[7; 32]), World::new(vec![Scope::All]));
+    let (directory, world) = (directory(), World::new(vec![Scope::All]));
     let sealed = |uid, version: u32, project| {
         let mut person = user("eu-1", uid);
-        person.spec.sealed_profile = Profile::seal(&profile(uid), directory.key(), project, "eu-1", [1; 16]);
+        person.spec.sealed_profile = profile(uid).seal(&data_keys(project), "eu-1", [1; 16]);
         person.metadata.resource_version = Some(version.to_string());
         person
     };

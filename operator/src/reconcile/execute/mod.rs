@@ -1,11 +1,14 @@
 //! The only place that writes to the API server (leases, and what an installation makes once at its first start, apart).
 //! Each write has a time limit, is counted, and is made only while this process holds the lease.
 
+mod people;
+mod sealed;
+
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 
-use fleetform_crds::{Alert, Asset, DeviceInstance, EnrolledUser};
+use fleetform_crds::{Alert, Asset, DeviceInstance, EnrolledUser, Project};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -21,16 +24,18 @@ use super::plan::{AlertDraft, CodeSecret, News, RevisionSecret};
 use crate::cache::{Name, World};
 use crate::error::{Class, Error, Result};
 use crate::leader::Leadership;
+use crate::revisions;
 use crate::settings::WRITE_TIMEOUT;
 use crate::telemetry::Metrics;
+use crate::vault::data_keys::DataKeys;
 
-pub(super) const POST: PostParams = PostParams { dry_run: false, field_manager: None };
+const POST: PostParams = PostParams { dry_run: false, field_manager: None };
 
 /// Writes to the API server.
 #[derive(Clone)]
 pub struct Executor {
-    pub(super) client: Client,
-    pub(super) world: Arc<World>,
+    client: Client,
+    world: Arc<World>,
     leadership: Leadership,
     metrics: Arc<Metrics>,
     recorder: Recorder,
@@ -123,9 +128,16 @@ impl Executor {
     /// Creates the Secret with a revision of a template, owned by the project. One that is there already is kept when it
     /// says the same, and replaced when it does not: then a crash or an earlier project left it, and no version refers to it.
     /// One that is not ours is [`Error::NameTaken`].
-    pub async fn create_revision(&self, project: &fleetform_crds::Project, revision: &RevisionSecret) -> Result<()> {
+    pub async fn create_revision(
+        &self,
+        project: &Project,
+        revision: &RevisionSecret,
+        keys: &DataKeys,
+        random: [u8; 16],
+    ) -> Result<()> {
         let name = Name::new(Name::of(project).namespace, &revision.name);
-        let secret = body::revision_secret(project, revision);
+        let sealed = revisions::seal(keys, &revision.name, &revision.configuration, random);
+        let secret = body::revision_secret(project, revision, keys.current(), &sealed);
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
         let what = || format!("create the configuration revision {name}");
         let create = || self.write("create", "secrets", what(), api.create(&POST, &secret));
@@ -135,7 +147,8 @@ impl Executor {
                 if found.type_ != secret.type_ || !is_labelled_as(&found, &secret) {
                     return Err(Error::NameTaken { what: what() });
                 }
-                if found.data == secret.data && found.metadata.owner_references == secret.metadata.owner_references {
+                let same = revisions::open(keys, &found).is_ok_and(|stored| stored == revision.configuration);
+                if same && found.metadata.owner_references == secret.metadata.owner_references {
                     found
                 } else {
                     self.delete_secret(&name, found.metadata.uid.as_deref().unwrap_or_default()).await?;
@@ -292,7 +305,7 @@ impl Executor {
         }
     }
 
-    pub(super) async fn write<T>(
+    async fn write<T>(
         &self,
         verb: &'static str,
         resource: &str,
@@ -323,13 +336,13 @@ pub enum Released<K> {
 }
 
 /// To delete an object only if it still has this UID.
-pub(super) fn of_uid(uid: &str) -> DeleteParams {
+fn of_uid(uid: &str) -> DeleteParams {
     let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
     DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
 }
 
 /// What is gone already, or is another object of the name, need not be deleted.
-pub(super) fn or_gone<T>(deleted: Result<T>) -> Result<()> {
+fn or_gone<T>(deleted: Result<T>) -> Result<()> {
     match deleted {
         Err(error) if !matches!(error.class(), Class::Gone | Class::Conflict) => Err(error),
         Ok(_) | Err(_) => Ok(()),

@@ -8,9 +8,9 @@ use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
 use serde_json::json;
 
-use super::body;
-use super::execute::{Executor, POST, of_uid, or_gone};
-use super::plan::BindingDraft;
+use super::super::body;
+use super::super::plan::BindingDraft;
+use super::{Executor, POST, of_uid, or_gone};
 use crate::cache::Name;
 use crate::directory::NewPerson;
 use crate::error::{Class, Error, Result};
