@@ -32,6 +32,7 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 for asset in world.machines.assets.members(name) {
                     queue.add(Key::new(Kind::Asset, asset));
                 }
+                people_of_site(world, queue, name);
             }
         }
         Change::ConfigTemplate { name, matters } => {
@@ -77,13 +78,19 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 queue.add(Key::new(Kind::Asset, Name::new(&name.namespace, asset)));
             }
         }
-        Change::AdminUser { name, matters: true } => {
+        Change::AdminUser { name, site: None, matters: true } => {
             // Whoever waits for another Admin.
             add_all(queue, Kind::AdminUser, &world.admins.in_namespace(&name.namespace));
             queue.add(Key::new(Kind::AdminUser, name.clone()));
             sum_up(queue, debounce, project(name));
         }
-        Change::AdminUser { name, .. } | Change::RoleBinding { of: name } => {
+        Change::AdminUser { name, site: Some(site), matters: true } => {
+            let site = Name::new(&name.namespace, site);
+            queue.add(Key::new(Kind::AdminUser, name.clone()));
+            people_of_site(world, queue, &site);
+            sum_up(queue, debounce, Key::new(Kind::Site, site));
+        }
+        Change::AdminUser { name, .. } | Change::Grant { of: name } => {
             queue.add(Key::new(Kind::AdminUser, name.clone()));
         }
         Change::Person { namespace } => add_all(queue, Kind::AdminUser, &world.admins.in_namespace(namespace)),
@@ -122,6 +129,13 @@ fn whole_project(world: &World, queue: &Queue, debounce: &Debounce, name: &Name)
     add_all(queue, Kind::DeviceInstance, &world.devices.in_namespace(namespace));
     add_all(queue, Kind::Asset, &world.assets.in_namespace(namespace));
     add_all(queue, Kind::AdminUser, &world.admins.in_namespace(namespace));
+}
+
+/// Those who have a role at this site alone: it is there or not, or one of them took or left a place.
+fn people_of_site(world: &World, queue: &Queue, site: &Name) {
+    for user in world.admin_ranks.members(site) {
+        queue.add(Key::new(Kind::AdminUser, user));
+    }
 }
 
 /// Devices that connect with the credentials in this Secret.
