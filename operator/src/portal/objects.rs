@@ -115,9 +115,13 @@ mod tests {
         let mut alerts = [fixtures::alert(1), fixtures::alert(2)];
         alerts[0].spec.site_ref = Some(here.spec.site_ref.clone());
         world.own_asset(fixtures::asset());
-        alerts.into_iter().for_each(|alert| world.own_alert(alert));
+        for alert in alerts {
+            world.own_alert(alert);
+        }
         let name = here.name_any();
-        [here, elsewhere].into_iter().for_each(|device| world.own_device(device));
+        for device in [here, elsewhere] {
+            world.own_device(device);
+        }
         let said = |query: Value| {
             let query = serde_json::from_value(query).unwrap();
             let items = at(&world, &Name::new("library", "central"), &query);

@@ -61,7 +61,7 @@ const BEYOND: [(&str, &str, &[&str]); 8] = [
     ("rbac.authorization.k8s.io", "clusterroles", &["get", "create", "bind", "escalate"]),
 ];
 
-/// The ClusterRoles of the chart that somebody could try to bind.
+/// The `ClusterRoles` of the chart that somebody could try to bind.
 const BINDABLE: [&str; 6] = [
     "fleetform-full-access",
     "fleetform-technician",
@@ -153,8 +153,9 @@ async fn rows(cluster: &Cluster, person: &Person, namespaces: [&str; 2]) -> Resu
             .try_collect()
             .await?;
         // What nobody may anywhere is a line too: a right that appears is seen.
-        let cells: String = cells.iter().map(|cell| format!("{cell:<14}")).collect();
-        writeln!(said, "{}", format!("  {row:<42}{cells}").trim_end())?;
+        let mut line = format!("  {row:<42}");
+        cells.iter().try_for_each(|cell| write!(line, "{cell:<14}"))?;
+        writeln!(said, "{}", line.trim_end())?;
     }
     let bound = stream::iter(BINDABLE)
         .map(async |name: &'static str| {

@@ -327,16 +327,16 @@ pub(crate) async fn the_operator_makes_no_other_roles(cluster: &Cluster, refusal
         json_patch::merge(&mut body, &change);
         serde_json::from_value::<Role>(body)
     };
-    let rule = |group: &str, resource: &str, names: &[&str], verb: &str| json!({ "rules": [{ "apiGroups": [group], "resources": [resource], "resourceNames": names, "verbs": [verb] }] });
+    let of = |group: &str, resource: &str, names: &[&str], verb: &str| json!({ "rules": [{ "apiGroups": [group], "resources": [resource], "resourceNames": names, "verbs": [verb] }] });
     let ours = "fleetform.dev";
     for (what, change) in [
         ("make a Role without the label, as the operator", json!({ "metadata": { "labels": null } })),
         ("make a Role of another name, as the operator", json!({ "metadata": { "name": "mary" } })),
-        ("make a Role for all sites, as the operator", rule(ours, "sites/devices", &[], "get")),
-        ("make a Role for two sites, as the operator", rule(ours, "sites/devices", &["central", "annex"], "get")),
-        ("make a Role that reads Sites, as the operator", rule(ours, "sites", &["central"], "get")),
-        ("make a Role that reads Secrets, as the operator", rule("", "secrets", &["central"], "get")),
-        ("make a Role that makes accounts, as the operator", rule("", "serviceaccounts", &["central"], "create")),
+        ("make a Role for all sites, as the operator", of(ours, "sites/devices", &[], "get")),
+        ("make a Role for two sites, as the operator", of(ours, "sites/devices", &["central", "annex"], "get")),
+        ("make a Role that reads Sites, as the operator", of(ours, "sites", &["central"], "get")),
+        ("make a Role that reads Secrets, as the operator", of("", "secrets", &["central"], "get")),
+        ("make a Role that makes accounts, as the operator", of("", "serviceaccounts", &["central"], "create")),
     ] {
         let role = role(change)?;
         let status =
@@ -349,20 +349,20 @@ pub(crate) async fn the_operator_makes_no_other_roles(cluster: &Cluster, refusal
     for (resource, verb) in
         [("sites", "delete"), ("deviceinstances", "update"), ("enrolledusers/profile", "get"), ("sites", "*")]
     {
-        let outcome = roles.create(&PostParams::default(), &role(rule(ours, resource, &["central"], verb))?).await;
+        let outcome = roles.create(&PostParams::default(), &role(of(ours, resource, &["central"], verb))?).await;
         let status = refusal(resource, outcome)?;
         ensure!(status.message.contains("attempting to grant"), "{}", status.message);
     }
     roles.create(&PostParams::default(), &role(json!({}))?).await?;
     // Nor does it change what it made.
-    let widen = Patch::Merge(rule(ours, "sites/devices", &["annex"], "get"));
+    let widen = Patch::Merge(of(ours, "sites/devices", &["annex"], "get"));
     refusal(
         "a Role changed by the operator",
         roles.patch("mary-viewer-at-site", &PatchParams::default(), &widen).await,
     )?;
 
     // A Role of somebody else, though all that is in it is the operator's to do.
-    let reads = json!({ "metadata": { "name": "reader" }, "rules": rule(ours, "sites", &["central"], "get")["rules"] });
+    let reads = json!({ "metadata": { "name": "reader" }, "rules": of(ours, "sites", &["central"], "get")["rules"] });
     let mine: Api<Role> = Api::namespaced(cluster.client.clone(), &ns);
     mine.create(&PostParams::default(), &serde_json::from_value(reads)?).await?;
     let bindings: Api<RoleBinding> = Api::namespaced(operator.clone(), &ns);

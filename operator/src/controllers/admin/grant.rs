@@ -46,14 +46,14 @@ pub fn site_rules(role: Role, site: &str) -> Vec<PolicyRule> {
     for right in role.site_rights() {
         by_verb.entry(right.verb).or_default().push(right.resource.to_owned());
     }
-    let rule = |(verb, resources): (&str, Vec<String>)| PolicyRule {
+    let of_verb = |(verb, resources): (&str, Vec<String>)| PolicyRule {
         api_groups: Some(vec![GROUP.to_owned()]),
         resources: Some(resources),
         resource_names: Some(vec![site.to_owned()]),
         verbs: vec![verb.to_owned()],
         non_resource_urls: None,
     };
-    by_verb.into_iter().map(rule).collect()
+    by_verb.into_iter().map(of_verb).collect()
 }
 
 /// What refers to the `ClusterRole` of Admins of the whole project.

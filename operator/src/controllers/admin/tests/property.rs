@@ -91,7 +91,7 @@ impl Project {
         let roles = self.roles.get(&who).cloned().unwrap_or_default();
         let is_missing = user.site().is_some_and(|site| !self.sites.contains(site));
         let barred = is_missing.then(|| Obstacle::waits(Reason::SiteNotFound, "there is no such Site"));
-        let plan = plan(&user, &Facts { bound, roles, barred, another_admin, ..given() });
+        let plan = plan(&user, &Facts { barred, bound, roles, another_admin, ..given() });
         self.execute(who, &plan);
         self.collect(who);
     }
