@@ -41,7 +41,7 @@ pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, r
         sites::who_has_a_site_writes_there_and_nowhere_else(cluster, refusals),
         sites::rights_do_not_add_up_to_more(cluster),
         sites::who_may_patch_may_read(cluster),
-        sites::the_operator_makes_no_other_roles(cluster, refusals),
+        admins::the_operator_makes_no_other_roles(cluster, refusals),
     )?;
     Ok(())
 }

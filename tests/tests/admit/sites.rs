@@ -283,6 +283,14 @@ pub(crate) async fn rights_do_not_add_up_to_more(cluster: &Cluster) -> Result<()
         let delete = Kind::Alert.api(client, &ns).delete("annex", &DeleteParams::default()).await;
         refusal("an alert deleted where they are Technician", delete)?;
     }
+    // Who is Admin of two sites moves things from one to the other.
+    let dan = account(cluster, &ns, "dan").await?;
+    for site in SITES {
+        appoint(cluster, &ns, "dan", Title::Admin, Some(site)).await?;
+    }
+    let change = json!({ "spec": { "siteRef": { "name": "annex" } } });
+    let moved = changed(cluster, Kind::DeviceInstance, &ns, "central", change).await?;
+    replace(&dan, Kind::DeviceInstance, &ns, &moved, false).await?;
     Ok(())
 }
 
@@ -307,87 +315,6 @@ pub(crate) async fn who_may_patch_may_read(cluster: &Cluster) -> Result<()> {
     wait::until("the right to patch to show what was there", LIMIT, async || {
         let status = refusal("a copy", api.patch("annex", &PatchParams::default(), &copy).await)?;
         Ok(if status.message.contains(secret) { Look::Done(()) } else { Look::NotYet(status.message) })
-    })
-    .await
-}
-
-/// The operator makes Roles. It makes none of anything but rights to one site, and binds no others.
-pub(crate) async fn the_operator_makes_no_other_roles(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
-    let ns = cluster.namespace("made", json!({})).await?;
-    let operator = cluster.operator().await?;
-    let roles: Api<Role> = Api::namespaced(operator.clone(), &ns);
-    let role = |change: Value| {
-        let rule = json!({
-            "apiGroups": ["fleetform.dev"], "resources": ["sites/devices"], "resourceNames": ["central"], "verbs": ["get"],
-        });
-        let mut body = json!({
-            "metadata": { "name": "mary-viewer-at-site", "labels": { "fleetform.dev/admin-user": "true" } },
-            "rules": [rule],
-        });
-        json_patch::merge(&mut body, &change);
-        serde_json::from_value::<Role>(body)
-    };
-    let of = |group: &str, resource: &str, names: &[&str], verb: &str| json!({ "rules": [{ "apiGroups": [group], "resources": [resource], "resourceNames": names, "verbs": [verb] }] });
-    let ours = "fleetform.dev";
-    for (what, change) in [
-        ("make a Role without the label, as the operator", json!({ "metadata": { "labels": null } })),
-        ("make a Role of another name, as the operator", json!({ "metadata": { "name": "mary" } })),
-        ("make a Role for all sites, as the operator", of(ours, "sites/devices", &[], "get")),
-        ("make a Role for two sites, as the operator", of(ours, "sites/devices", &["central", "annex"], "get")),
-        ("make a Role that reads Sites, as the operator", of(ours, "sites", &["central"], "get")),
-        ("make a Role that reads Secrets, as the operator", of("", "secrets", &["central"], "get")),
-        ("make a Role that makes accounts, as the operator", of("", "serviceaccounts", &["central"], "create")),
-    ] {
-        let role = role(change)?;
-        let status =
-            refused(what, async |dry_run| roles.create(&PostParams { dry_run, ..PostParams::default() }, &role).await)
-                .await?;
-        ensure!(status.message.contains("ValidatingAdmissionPolicy"), "{what}: {}", status.message);
-        refusals.by_policy(what, &status);
-    }
-    // What the operator may not do itself it cannot give: that is RBAC's.
-    for (resource, verb) in
-        [("sites", "delete"), ("deviceinstances", "update"), ("enrolledusers/profile", "get"), ("sites", "*")]
-    {
-        let outcome = roles.create(&PostParams::default(), &role(of(ours, resource, &["central"], verb))?).await;
-        let status = refusal(resource, outcome)?;
-        ensure!(status.message.contains("attempting to grant"), "{}", status.message);
-    }
-    roles.create(&PostParams::default(), &role(json!({}))?).await?;
-    // Nor does it change what it made.
-    let widen = Patch::Merge(of(ours, "sites/devices", &["annex"], "get"));
-    refusal(
-        "a Role changed by the operator",
-        roles.patch("mary-viewer-at-site", &PatchParams::default(), &widen).await,
-    )?;
-
-    // A Role of somebody else, though all that is in it is the operator's to do.
-    let reads = json!({ "metadata": { "name": "reader" }, "rules": of(ours, "sites", &["central"], "get")["rules"] });
-    let mine: Api<Role> = Api::namespaced(cluster.client.clone(), &ns);
-    mine.create(&PostParams::default(), &serde_json::from_value(reads)?).await?;
-    let bindings: Api<RoleBinding> = Api::namespaced(operator.clone(), &ns);
-    let binding = |name: &str, role: &str| {
-        serde_json::from_value::<RoleBinding>(json!({
-            "metadata": { "name": name, "labels": { "fleetform.dev/admin-user": "true" } },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role },
-            "subjects": [{ "kind": "ServiceAccount", "name": "mary", "namespace": ns }],
-        }))
-    };
-    let what = "bind a Role that is not its own, as the operator";
-    let other = binding("reader", "reader")?;
-    let status = wait::until("the Role to be known", LIMIT, async || {
-        let status = refusal(what, bindings.create(&PostParams::default(), &other).await)?;
-        let by_policy = status.message.contains("ValidatingAdmissionPolicy");
-        Ok(if by_policy { Look::Done(status) } else { Look::NotYet(status.message) })
-    })
-    .await?;
-    refusals.by_policy(what, &status);
-    wait::until("the operator's own Role to be bound", LIMIT, async || {
-        let own = binding("mary-viewer-at-site", "mary-viewer-at-site")?;
-        Ok(match bindings.create(&PostParams::default(), &own).await {
-            Ok(_) => Look::Done(()),
-            Err(error) => Look::NotYet(error.to_string()),
-        })
     })
     .await
 }

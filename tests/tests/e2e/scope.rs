@@ -212,6 +212,8 @@ pub(crate) async fn an_admin_of_a_site_works_there_and_becomes_no_more(stage: Ar
 /// The operator starts anew here, so that it knows of no policy.
 pub(crate) async fn no_role_is_given_at_a_site_without_the_policy_that_narrows_it(stage: Arc<Stage>) -> Result<()> {
     let project = Project::new(&stage, "no-policy").await?;
+    project.create::<AdminUser>(person_at("bob", Title::Admin, SITE)).await?;
+    until_has(&project, "bob", Title::Admin).await?;
     let policies: Api<ValidatingAdmissionPolicyBinding> = Api::all(stage.client());
     let mut binding = policies.get("fleetform-site-scope").await?;
     policies.delete("fleetform-site-scope", &DeleteParams::default()).await?;
@@ -219,6 +221,9 @@ pub(crate) async fn no_role_is_given_at_a_site_without_the_policy_that_narrows_i
     stage.installation.start_operator().await?;
     project.create::<AdminUser>(person_at("ann", Title::Admin, SITE)).await?;
     let said = until_said(&project, "ann", Reason::PolicyMissing).await;
+    // Who had one has none any more, as nothing narrows it.
+    let taken = until_said(&project, "bob", Reason::PolicyMissing).await;
+    let left = bindings(&project).await;
     project.create::<AdminUser>(person("vic", Title::Viewer)).await?;
     let whole = until_has(&project, "vic", Title::Viewer).await;
     binding.metadata.resource_version = None;
@@ -227,5 +232,9 @@ pub(crate) async fn no_role_is_given_at_a_site_without_the_policy_that_narrows_i
     let conditions = said?.status.context("a status")?.conditions;
     ensure!(conditions.iter().any(|one| one.message.contains("fleetform-site-scope")), "{conditions:?}");
     whole?;
+    taken?;
+    let left = left?;
+    ensure!(!left.iter().any(|name| name.ends_with("-at-site")), "{left:?}");
+    until_has(&project, "bob", Title::Admin).await?;
     until_has(&project, "ann", Title::Admin).await.map(drop)
 }

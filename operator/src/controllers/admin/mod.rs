@@ -39,7 +39,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         execute(context, &user, name, &plan).await?;
     }
     let is_looked_at = |reason| matches!(reason, Reason::PolicyMissing | Reason::NameTaken);
-    let blocked = facts.obstacle.is_some_and(|obstacle| is_looked_at(obstacle.reason));
+    let blocked = facts.obstacle.iter().chain(&facts.barred).any(|obstacle| is_looked_at(obstacle.reason));
     Ok(plan.look_again.or(blocked.then_some(BLOCKED)))
 }
 
@@ -87,11 +87,15 @@ async fn facts(context: &Context, user: &AdminUser, name: &Name) -> Result<Facts
         // A project that is gone has no Admins.
         Found::Absent => true,
     };
-    let (mut obstacle, barred) = in_the_way(context, user, name, &project);
+    let (mut obstacle, mut barred) = in_the_way(context, user, name, &project);
     if obstacle.is_none() {
         let needed = Policy::of(user.site().is_some());
-        let missing = context.guard.missing(&context.client, prefix, needed, now).await?;
-        obstacle = missing.map(|policy| not_guarded(&policy.name(prefix)));
+        match context.guard.missing(&context.client, prefix, needed, now).await? {
+            None => {}
+            Some(policy @ Policy::AdminUsers) => obstacle = Some(not_guarded(&policy.name(prefix))),
+            // What they may write is narrowed by nothing else: it is taken, too.
+            Some(policy @ Policy::SiteScope) => barred = Some(not_guarded(&policy.name(prefix))),
+        }
     }
     let people = world.people.in_namespace(&name.namespace);
     let lookup = match (&user.spec.person, &user.spec.group) {

@@ -44,7 +44,7 @@ pub struct Facts {
     pub prefix: String,
     /// What is in the way of giving or taking any role here: there is no Project, or a policy that guards roles is not in place.
     pub obstacle: Option<Obstacle>,
-    /// Why they have no role, whoever they are: the site is not there, or enough others have one there.
+    /// Why they have no role, whoever they are: the site is not there, enough others have one there, or nothing narrows what they write to it.
     pub barred: Option<Obstacle>,
     /// Whether the namespace or its Project is going, so that no Admin has to stay.
     pub ends: bool,
