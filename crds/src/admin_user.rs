@@ -5,7 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-/// Finalizer on everybody who is to be an Admin: the last one stays.
+use crate::reference::LocalReference;
+
+/// Finalizer on everybody who is to be an Admin of the project: the last one stays.
 pub const LAST_ADMIN_FINALIZER: &str = "fleetform.dev/last-admin";
 
 /// Somebody who works with the project: what they may do there is their role.
@@ -20,8 +22,9 @@ pub const LAST_ADMIN_FINALIZER: &str = "fleetform.dev/last-admin";
     namespaced,
     status = "AdminUserStatus",
     derive = "PartialEq",
-    doc = "A person or a group of the project's directory, with a role in the project. It takes `bind` on the ClusterRole of the role to give or take it.",
+    doc = "A person or a group of the project's directory, with a role in the project, or at one site of it. It takes `bind` on the ClusterRole of the role, or on the Site, to give or take it.",
     printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
+    printcolumn(name = "Site", type_ = "string", json_path = ".spec.siteRef.name"),
     printcolumn(name = "Person", type_ = "string", json_path = ".spec.person.userName"),
     printcolumn(name = "Email", type_ = "string", json_path = ".spec.person.email"),
     printcolumn(name = "Group", type_ = "string", json_path = ".spec.group.name"),
@@ -35,13 +38,22 @@ pub const LAST_ADMIN_FINALIZER: &str = "fleetform.dev/last-admin";
         .field_path(".spec"),
     validation = Rule::new(SAME_RULE)
         .message("spec.person and spec.group of an AdminUser are fixed: delete this one, and make another for somebody else")
-        .field_path(".spec")
+        .field_path(".spec"),
+    validation = Rule::new(
+        "has(self.spec.siteRef) == has(oldSelf.spec.siteRef) && \
+         (!has(self.spec.siteRef) || self.spec.siteRef.name == oldSelf.spec.siteRef.name)"
+    )
+    .message("spec.siteRef of an AdminUser is fixed: delete this one, and make another for the other site")
+    .field_path(".spec.siteRef")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AdminUserSpec {
     /// What they may do: `Admin` everything, `Technician` see all, activate devices and answer alerts, `Viewer` see all,
     /// `Installer` see sites and what there is to activate, and get the codes.
     pub role: Role,
+    /// The Site where they have the role. Left out, they have it in the whole project. Fixed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site_ref: Option<LocalReference>,
     /// A person of the project's directory. Fixed, but for `create` and the names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub person: Option<Person>,
@@ -126,9 +138,19 @@ pub struct AdminUserStatus {
 }
 
 impl AdminUser {
-    /// Whether they are an Admin now, and stay one.
+    /// Whether they are to be an Admin of the whole project.
+    pub fn is_project_admin(&self) -> bool {
+        self.spec.role == Role::Admin && self.spec.site_ref.is_none()
+    }
+
+    /// Whether they are an Admin of the whole project now, and stay one.
     pub fn is_lasting_admin(&self) -> bool {
         let has_role = self.status.as_ref().is_some_and(|status| status.role == Some(Role::Admin));
-        has_role && self.spec.role == Role::Admin && self.metadata.deletion_timestamp.is_none()
+        has_role && self.is_project_admin() && self.metadata.deletion_timestamp.is_none()
+    }
+
+    /// Name of the site where they have the role; none when it is the whole project.
+    pub fn site(&self) -> Option<&str> {
+        self.spec.site_ref.as_ref().map(|site| site.name.as_str())
     }
 }

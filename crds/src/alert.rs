@@ -55,6 +55,8 @@ pub const RAISED: [(ConditionType, Status, Reason, &str); 4] = [
     validation = Rule::new(
         "self.spec.assetRef == oldSelf.spec.assetRef && self.spec.position == oldSelf.spec.position && \
          self.spec.raisedAt == oldSelf.spec.raisedAt && self.spec.level == oldSelf.spec.level && \
+         has(self.spec.siteRef) == has(oldSelf.spec.siteRef) && \
+         (!has(self.spec.siteRef) || self.spec.siteRef == oldSelf.spec.siteRef) && \
          has(self.spec.sensor) == has(oldSelf.spec.sensor) && \
          (!has(self.spec.sensor) || self.spec.sensor == oldSelf.spec.sensor) && \
          self.spec.cause == oldSelf.spec.cause"
@@ -69,6 +71,9 @@ pub const RAISED: [(ConditionType, Status, Reason, &str); 4] = [
 pub struct AlertSpec {
     /// The `Asset`.
     pub asset_ref: LocalReference,
+    /// The Site where the asset is. Alerts from before there were roles at sites name none: those of the whole project answer them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site_ref: Option<LocalReference>,
     /// Its position.
     #[schemars(length(max = 63))]
     pub position: String,

@@ -118,6 +118,10 @@ pub struct ProjectQuotas {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000))]
     pub assets_per_site: Option<u32>,
+    /// People and groups with a role at each site, 0 to 10,000. Left out, 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub users_per_site: Option<u32>,
 }
 
 /// What the operator sees.
@@ -207,5 +211,10 @@ impl Project {
     /// How many assets there may be at each site.
     pub fn asset_quota(&self) -> u32 {
         self.spec.quotas.as_ref().and_then(|quotas| quotas.assets_per_site).unwrap_or(Quota::Assets.default_limit())
+    }
+
+    /// How many people and groups may have a role at each site.
+    pub fn user_quota(&self) -> u32 {
+        self.spec.quotas.as_ref().and_then(|quotas| quotas.users_per_site).unwrap_or(Quota::Users.default_limit())
     }
 }

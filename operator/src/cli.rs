@@ -117,7 +117,7 @@ struct RunArguments {
     #[arg(long, env = "FLEETFORM_MAX_PROJECTS", default_value_t = Quota::Projects.default_limit(),
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     max_projects: u32,
-    /// What the names of the `ClusterRoles` of people begin with, and of the policy that guards them: the full name of the chart.
+    /// What the names of the `ClusterRoles` of people begin with, and of the policies that guard them: the full name of the chart.
     #[arg(long, env = "FLEETFORM_ROLE_PREFIX", default_value = "fleetform")]
     role_prefix: String,
     /// Where events go: a file to append JSON lines to, or - for standard output.

@@ -45,7 +45,7 @@ pub struct Context {
     pub executor: Executor,
     /// Whether this process holds the lease.
     pub leadership: Leadership,
-    /// Whether the policy that guards roles is in place.
+    /// Whether the policies that guard roles are in place.
     pub guard: Arc<Guard>,
     /// Held while the count of a site's active devices is looked at and stored: the count keeps the address from being edited.
     pub site_locks: Arc<Shards>,

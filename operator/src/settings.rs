@@ -32,7 +32,7 @@ pub struct Settings {
     pub data_keys_open_for: SignedDuration,
     /// How many projects there may be; younger ones wait.
     pub max_projects: u32,
-    /// What the names of the `ClusterRoles` of people and of the policy that guards them begin with: the chart's full name.
+    /// What the names of the `ClusterRoles` of people and of the policies that guard them begin with: the chart's full name.
     pub role_prefix: String,
     /// Where events go.
     pub events: EventSink,

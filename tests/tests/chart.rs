@@ -3,7 +3,7 @@
 
 mod render;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 use fleetform_domain::admin::Role;
 use render::{chart, helm, objects, template, text};
@@ -105,6 +105,17 @@ fn what_a_cluster_has_once_can_be_left_to_another_installation() -> Result<()> {
         })
         .collect();
     ensure!(shared.is_empty(), "rendered although another installation has them: {shared:?}");
+    // Roles go by the names of the installation that has them.
+    let rendered = template(&[&values[..], &["fullnameOverride=south", "roles.prefix=north"]].concat())?;
+    for text in [
+        "--role-prefix=north\n",
+        "[north-full-access, north-technician, north-read-only, north-installer, north-site-admin, north-site-technician]",
+        "[north-admin-users, north-site-scope]",
+    ] {
+        ensure!(rendered.contains(text), "{text} is missing");
+    }
+    let said = template(&["roles.prefix=north"]).expect_err("roles of another installation beside its own").to_string();
+    ensure!(said.contains("set roles.install to false"), "{said}");
     Ok(())
 }
 
@@ -168,22 +179,58 @@ fn no_role_has_a_wildcard_or_leads_to_more_rights() -> Result<()> {
     Ok(())
 }
 
-/// What it takes to give people roles: who has everything may bind the four roles, and so may the operator, which writes the bindings. It
-/// binds no others: that takes `bind` or `escalate`, and a policy asks again.
+/// What it takes to give people roles: who has everything may bind the four roles, and all sites; and so may the operator, which writes the
+/// Roles and bindings. It binds no others: that takes `bind` or `escalate`, and a policy asks again.
 fn gives_roles(name: &str, rule: &Value) -> bool {
     let group = "rbac.authorization.k8s.io";
-    let ours: Vec<String> = Role::ALL.iter().map(|role| format!("fleetform-{}", role.cluster_role())).collect();
-    let bind = json!({ "apiGroups": [group], "resources": ["clusterroles"], "resourceNames": ours, "verbs": ["bind"] });
-    let write = json!({
-        "apiGroups": [group],
-        "resources": ["rolebindings"],
-        "verbs": ["get", "list", "watch", "create", "patch", "delete"],
+    let named = |suffix: &str| format!("fleetform-{suffix}");
+    let whole: Vec<String> = Role::ALL.iter().map(|role| named(role.cluster_role())).collect();
+    let at_sites = Role::ALL.iter().filter_map(|role| role.site_cluster_role()).map(named);
+    let all: Vec<String> = whole.iter().cloned().chain(at_sites).collect();
+    let bind = |names: &[String]| json!({ "apiGroups": [group], "resources": ["clusterroles"], "resourceNames": names, "verbs": ["bind"] });
+    let write =
+        |resource: &str, verbs: &[&str]| json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs });
+    let sites = |verbs: &[&str]| json!({ "apiGroups": ["fleetform.dev"], "resources": ["sites"], "verbs": verbs });
+    let may = match name {
+        "fleetform-operator" => vec![
+            bind(&all),
+            write("rolebindings", &["get", "list", "watch", "create", "patch", "delete"]),
+            write("roles", &["get", "list", "watch", "create", "delete"]),
+            sites(&["bind"]),
+        ],
+        "fleetform-full-access" => vec![bind(&whole), sites(&["use", "bind"])],
+        _ => Vec::new(),
+    };
+    may.contains(rule)
+}
+
+/// The operator has what it gives, as the API server asks, and the policy lets it give that and no more.
+#[test]
+fn the_operator_gives_exactly_the_rights_that_roles_at_sites_are() -> Result<()> {
+    let mut wanted: Vec<String> =
+        Role::Admin.site_rights().iter().map(|right| format!("{}:{}", right.resource, right.verb)).collect();
+    wanted.sort_unstable();
+    let rendered = template(&[])?;
+    let (_, list) = rendered.split_once("(resource + ':' + verb) in [").context("the policy lists rights")?;
+    let (list, _) = list.split_once(']').context("the list ends")?;
+    let mut listed: Vec<String> = list.split(',').map(|right| right.trim_matches('\'').to_owned()).collect();
+    listed.sort_unstable();
+    ensure!(listed == wanted, "the policy: {listed:?}");
+    let of_sites = |rule: &Value| rule["resources"].as_array().is_some_and(|all| all.len() == 1);
+    let objects = objects(&rendered)?;
+    let operator = objects.iter().find(|object| {
+        text(object, "/kind") == "ClusterRole" && text(object, "/metadata/name") == "fleetform-operator"
     });
-    match name {
-        "fleetform-operator" => *rule == bind || *rule == write,
-        "fleetform-full-access" => *rule == bind,
-        _ => false,
-    }
+    let rules = operator.and_then(|role| role["rules"].as_array()).context("the operator has a role")?;
+    let mut has: Vec<String> = rules
+        .iter()
+        .filter(|rule| of_sites(rule) && rule["verbs"].as_array().is_some_and(|verbs| verbs.len() == 1))
+        .map(|rule| format!("{}:{}", text(rule, "/resources/0"), text(rule, "/verbs/0")))
+        .filter(|right| right.starts_with("sites"))
+        .collect();
+    has.sort_unstable();
+    ensure!(has == wanted, "the operator: {has:?}");
+    Ok(())
 }
 
 #[test]

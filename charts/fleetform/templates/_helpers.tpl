@@ -73,14 +73,34 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "fleetform.fullname" .
 {{ prepend .Values.policies.otherOperators (include "fleetform.operatorUser" .) | toJson | replace "\"" "'" }}
 {{- end -}}
 
+{{/* What the names of the ClusterRoles of people begin with, and of the policies that guard them: this installation's, or that of the one
+that has installed them. */}}
+{{- define "fleetform.rolePrefix" -}}
+{{- if and .Values.roles.install .Values.roles.prefix -}}
+{{- fail "roles.prefix names the ClusterRoles of another installation: set roles.install to false, or leave roles.prefix out" -}}
+{{- end -}}
+{{- default (include "fleetform.fullname" .) .Values.roles.prefix -}}
+{{- end -}}
+
 {{/* A CEL map from the roles of AdminUsers to the names of their ClusterRoles. */}}
 {{- define "fleetform.clusterRoles" -}}
-{{- $name := include "fleetform.fullname" . -}}
+{{- $name := include "fleetform.rolePrefix" . -}}
 {'Admin': '{{ $name }}-full-access', 'Technician': '{{ $name }}-technician', 'Viewer': '{{ $name }}-read-only', 'Installer': '{{ $name }}-installer'}
 {{- end -}}
 
 {{/* The names of these ClusterRoles, as a YAML list. */}}
 {{- define "fleetform.clusterRoleNames" -}}
-{{- $name := include "fleetform.fullname" . -}}
-[{{ $name }}-full-access, {{ $name }}-technician, {{ $name }}-read-only, {{ $name }}-installer]
+{{- $name := include "fleetform.rolePrefix" . -}}
+[{{ range $at, $role := list "full-access" "technician" "read-only" "installer" }}{{ if $at }}, {{ end }}{{ $name }}-{{ $role }}{{ end }}]
+{{- end -}}
+
+{{/* The names of all ClusterRoles that the operator binds: these, and those that let people write at a site. */}}
+{{- define "fleetform.boundRoleNames" -}}
+{{- $name := include "fleetform.rolePrefix" . -}}
+[{{ range $at, $role := list "full-access" "technician" "read-only" "installer" "site-admin" "site-technician" }}{{ if $at }}, {{ end }}{{ $name }}-{{ $role }}{{ end }}]
+{{- end -}}
+
+{{/* The rights to one site that the operator gives, as `resource:verb`. */}}
+{{- define "fleetform.siteRights" -}}
+{{- list "sites:use" "sites:bind" "sites/alerts:use" "sites/activationqrcode:create" "sites/devices:get" "sites/address:get" "sites/objects:get" "sites/configuration:get" "sites/measurements:get" | toJson -}}
 {{- end -}}

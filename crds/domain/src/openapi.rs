@@ -176,6 +176,12 @@ fn portal(generator: &mut SchemaGenerator) -> Operations {
         .with_query(&["since", "limit"])
         .answers::<wire::MeasurementSeries>(generator)
         .fails(&with(&portal, &[P::MalformedRequest]));
+    let objects = Operation::new("listSiteObjects", "What is declared at a site, for those who have a role there.")
+        .by("kubernetesToken")
+        .with_path(&["project", "site"])
+        .with_query(&["kind", "name"])
+        .answers::<wire::SiteObjects>(generator)
+        .fails(&with(&portal, &[P::MalformedRequest]));
     let profile = Operation::new("getEnrolledUserProfile", "Who an enrolled user is, badge number included.")
         .by("kubernetesToken")
         .with_path(&["project", "name"])
@@ -190,6 +196,7 @@ fn portal(generator: &mut SchemaGenerator) -> Operations {
         (wire::configuration_version_path("{project}", "{name}", "{version}"), "get", version),
         (wire::site_address_path("{project}", "{site}"), "get", address),
         (wire::asset_measurements_path("{project}", "{asset}"), "get", measurements),
+        (wire::site_objects_path("{project}", "{site}"), "get", objects),
         (wire::enrolled_user_profile_path("{project}", "{name}"), "get", profile),
     ]
 }

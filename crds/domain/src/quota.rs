@@ -14,6 +14,8 @@ pub enum Quota {
     Gateways,
     /// Assets of a site.
     Assets,
+    /// People and groups with a role at a site.
+    Users,
 }
 
 impl Quota {
@@ -24,6 +26,7 @@ impl Quota {
             Self::Sites => 50,
             Self::Gateways => 200,
             Self::Assets => 100,
+            Self::Users => 20,
         }
     }
 
@@ -33,6 +36,7 @@ impl Quota {
             Self::Sites => "site",
             Self::Gateways => "gateway",
             Self::Assets => "asset",
+            Self::Users => "user",
         }
     }
 
@@ -44,7 +48,7 @@ impl Quota {
         match self {
             Self::Projects => "in an installation",
             Self::Sites => "in a project",
-            Self::Gateways | Self::Assets => "at a site",
+            Self::Gateways | Self::Assets | Self::Users => "at a site",
         }
     }
 
@@ -55,6 +59,7 @@ impl Quota {
             Self::Sites => "raise spec.quotas.sites of the Project",
             Self::Gateways => "raise spec.quotas.gatewaysPerSite of the Project",
             Self::Assets => "raise spec.quotas.assetsPerSite of the Project",
+            Self::Users => "raise spec.quotas.usersPerSite of the Project",
         }
     }
 
@@ -105,7 +110,7 @@ mod tests {
 
     #[test]
     fn one_that_is_over_reads_which_quota_and_what_to_do() {
-        let quotas = [Quota::Projects, Quota::Sites, Quota::Gateways, Quota::Assets];
+        let quotas = [Quota::Projects, Quota::Sites, Quota::Gateways, Quota::Assets, Quota::Users];
         let texts = quotas.map(|quota| format!("this one {}", quota.refusal(quota.default_limit())));
         insta::assert_snapshot!(texts.join("\n"));
         assert!(Quota::Sites.refusal(1).contains("the quota of 1 site in"));

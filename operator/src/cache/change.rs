@@ -3,7 +3,6 @@
 use fleetform_crds::condition::{ConditionType, Reason, has_reason};
 use fleetform_crds::{AdminUser, Alert, Asset, ConfigTemplate, EnrolledUser, Project, Site};
 use fleetform_domain::operation::REMEDIATE_ANNOTATION;
-use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 
@@ -73,11 +72,13 @@ pub enum Change {
     AdminUser {
         /// Which one.
         name: Name,
-        /// Whether it is about an Admin, so that others may go or have to stay.
+        /// Name of the site where they have the role, if it is for one alone and they did not go unseen.
+        site: Option<String>,
+        /// Whether others have to look: it appeared or went, or it is about an Admin, so that others may go or have to stay.
         matters: bool,
     },
-    /// A RoleBinding of ours appeared, changed or went.
-    RoleBinding {
+    /// A Role or RoleBinding of ours appeared, changed or went.
+    Grant {
         /// Whose: the name of an `AdminUser`.
         of: Name,
     },
@@ -198,16 +199,23 @@ pub(super) fn user_change(observed: &Observed<EnrolledUser>) -> Option<Change> {
 }
 
 pub(super) fn admin_change(observed: &Observed<AdminUser>) -> Option<Change> {
+    let site = match observed {
+        Observed::Changed { new: user, .. } | Observed::Gone { old: Some(user), .. } => {
+            user.site().map(ToOwned::to_owned)
+        }
+        Observed::Gone { old: None, .. } | Observed::Known => None,
+    };
     change_of(observed, |old, new| old.is_lasting_admin() == new.is_lasting_admin())
-        .map(|(name, matters)| Change::AdminUser { name, matters })
+        .map(|(name, matters)| Change::AdminUser { name, site, matters })
 }
 
-pub(super) fn binding_change(observed: &Observed<RoleBinding>) -> Option<Change> {
-    let (Observed::Changed { new: binding, .. } | Observed::Gone { old: Some(binding), .. }) = observed else {
+/// What happened to a Role or RoleBinding.
+pub(super) fn grant_change<K: Resource>(observed: &Observed<K>) -> Option<Change> {
+    let (Observed::Changed { new: grant, .. } | Observed::Gone { old: Some(grant), .. }) = observed else {
         return None;
     };
-    let owner = binding.metadata.owner_references.iter().flatten().find(|owner| owner.kind == "AdminUser")?;
-    Some(Change::RoleBinding { of: Name::new(Name::of(&**binding).namespace, &owner.name) })
+    let owner = grant.meta().owner_references.iter().flatten().find(|owner| owner.kind == "AdminUser")?;
+    Some(Change::Grant { of: Name::new(Name::of(&**grant).namespace, &owner.name) })
 }
 
 pub(super) fn person_change(observed: &Observed<AccountMeta>) -> Option<Change> {

@@ -11,6 +11,7 @@ mod change;
 mod kind;
 mod machines;
 mod name;
+mod people;
 mod rank;
 mod watch;
 mod world;

@@ -90,6 +90,7 @@ fn watch_scope(
     watch!(take_alert, "alerts");
     watch!(take_user, "enrolledusers");
     watch!(take_admin, "adminusers");
+    watch!(take_role, "roles", config().labels(names::ADMIN_LABEL));
     watch!(take_binding, "rolebindings", config().labels(names::ADMIN_LABEL));
 
     // Metadata only: what the Secrets say is never in memory longer than one request.

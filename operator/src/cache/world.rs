@@ -7,15 +7,14 @@ use fleetform_crds::{AdminUser, Alert, Asset, ConfigTemplate, DeviceInstance, En
 use fleetform_domain::configuration::DeviceType;
 use fleetform_domain::id::ResourceId;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::watcher::Event;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
 use super::change::{
-    admin_change, alert_change, asset_change, binding_change, change_of, person_change, project_change, secret_change,
-    site_change, template_change, user_change,
+    alert_change, asset_change, change_of, project_change, secret_change, site_change, template_change, user_change,
 };
 use crate::directory::native::AccountMeta;
 
@@ -44,6 +43,8 @@ pub struct World {
     pub users: KindCache<EnrolledUser>,
     /// Admin users.
     pub admins: KindCache<AdminUser>,
+    /// Roles of ours.
+    pub roles: KindCache<Role>,
     /// `RoleBindings` of ours.
     pub bindings: KindCache<RoleBinding>,
     /// People of built-in directories, metadata only.
@@ -60,6 +61,8 @@ pub struct World {
     pub site_ranks: Ranks,
     /// Gateways by the time they came, by their site.
     pub gateway_ranks: Ranks,
+    /// People and groups with a role at one site by the time they came, by their site.
+    pub admin_ranks: Ranks,
     /// Who is where among sensors, assets and alerts.
     pub machines: Machines,
     by_uid: RwLock<HashMap<String, Name>>,
@@ -82,6 +85,7 @@ impl World {
             alerts: KindCache::default(),
             users: KindCache::default(),
             admins: KindCache::default(),
+            roles: KindCache::default(),
             bindings: KindCache::default(),
             people: KindCache::default(),
             secrets: KindCache::default(),
@@ -90,6 +94,7 @@ impl World {
             project_ranks: Ranks::default(),
             site_ranks: Ranks::default(),
             gateway_ranks: Ranks::default(),
+            admin_ranks: Ranks::default(),
             machines: Machines::default(),
             by_uid: RwLock::default(),
             by_association: RwLock::default(),
@@ -115,6 +120,7 @@ impl World {
             && self.alerts.is_synced(watches)
             && self.users.is_synced(watches)
             && self.admins.is_synced(watches)
+            && self.roles.is_synced(watches)
             && self.bindings.is_synced(watches)
             && self.people.is_synced(watches)
             && self.secrets.is_synced(watches)
@@ -212,21 +218,6 @@ impl World {
         self.publish(&changes);
     }
 
-    pub(super) fn take_admin(&self, scope: &Scope, event: Event<DeserializeGuard<AdminUser>>) {
-        let changes: Vec<Change> = self.admins.take(scope, event).iter().filter_map(admin_change).collect();
-        self.publish(&changes);
-    }
-
-    pub(super) fn take_binding(&self, scope: &Scope, event: Event<DeserializeGuard<RoleBinding>>) {
-        let changes: Vec<Change> = self.bindings.take(scope, event).iter().filter_map(binding_change).collect();
-        self.publish(&changes);
-    }
-
-    pub(super) fn take_person(&self, scope: &Scope, event: Event<DeserializeGuard<AccountMeta>>) {
-        let changes: Vec<Change> = self.people.take(scope, event).iter().filter_map(person_change).collect();
-        self.publish(&changes);
-    }
-
     pub(super) fn take_secret(&self, scope: &Scope, event: Event<DeserializeGuard<SecretMeta>>) {
         let changes: Vec<Change> = self.secrets.take(scope, event).iter().filter_map(secret_change).collect();
         self.publish(&changes);
@@ -294,36 +285,6 @@ impl World {
     /// With one of our own writes this enrolled user went.
     pub fn forget_user(&self, name: &Name) {
         let change = user_change(&self.users.forget(name));
-        self.publish(change.as_slice());
-    }
-
-    /// What one of our own writes to an admin user returned.
-    pub fn own_admin(&self, admin: AdminUser) {
-        let change = admin_change(&self.admins.take_own(admin));
-        self.publish(change.as_slice());
-    }
-
-    /// With one of our own writes this admin user went.
-    pub fn forget_admin(&self, name: &Name) {
-        let change = admin_change(&self.admins.forget(name));
-        self.publish(change.as_slice());
-    }
-
-    /// What one of our own writes to a RoleBinding returned.
-    pub fn own_binding(&self, binding: RoleBinding) {
-        let change = binding_change(&self.bindings.take_own(binding));
-        self.publish(change.as_slice());
-    }
-
-    /// One of our own writes deleted this RoleBinding.
-    pub fn forget_binding(&self, name: &Name) {
-        let change = binding_change(&self.bindings.forget(name));
-        self.publish(change.as_slice());
-    }
-
-    /// What one of our own writes to a person of a built-in directory returned.
-    pub fn own_person(&self, person: AccountMeta) {
-        let change = person_change(&self.people.take_own(person));
         self.publish(change.as_slice());
     }
 
@@ -437,7 +398,7 @@ impl World {
         others
     }
 
-    fn publish(&self, changes: &[Change]) {
+    pub(super) fn publish(&self, changes: &[Change]) {
         if changes.is_empty() {
             return;
         }

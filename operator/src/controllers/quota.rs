@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use fleetform_crds::condition::{ConditionType, Reason, Statement, has_reason};
-use fleetform_crds::{Asset, DeviceInstance, Project};
+use fleetform_crds::{AdminUser, Asset, DeviceInstance, Project};
 use fleetform_domain::quota::Quota;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
@@ -64,18 +64,30 @@ impl<'a> Quotas<'a> {
         self.waits_for_site(project, &Name::new(name.namespace, &asset.spec.site_ref.name))
     }
 
+    /// What stands in the way of somebody who is to have a role at a site where enough have one. A site or project that is over quota keeps
+    /// its people: they put that right.
+    pub fn admin(&self, project: &Project, user: &AdminUser) -> Option<Obstacle> {
+        let allowed = project.user_quota();
+        let over = self.world.admin_ranks.is_over(&Name::of(user), allowed);
+        over.then(|| {
+            let message = format!("this AdminUser {}", Quota::Users.refusal(allowed));
+            Obstacle::stalls(Reason::QuotaExceeded, message)
+        })
+    }
+
     /// What a project says when it has more sites than it may.
     pub fn exceeded_sites(&self, project: &Project) -> Option<String> {
         let allowed = project.site_quota();
         exceeded(Quota::Sites, allowed, &self.world.site_ranks.over(&Name::of(project), allowed))
     }
 
-    /// What a site says when it has more gateways or assets than it may.
+    /// What a site says when it has more gateways, assets or people than it may.
     pub fn exceeded_at(&self, project: &Project, site: &Name) -> Option<String> {
         let of = |quota, ranks: &Ranks, allowed| exceeded(quota, allowed, &ranks.over(site, allowed));
         let gateways = of(Quota::Gateways, &self.world.gateway_ranks, project.gateway_quota());
         let assets = of(Quota::Assets, &self.world.machines.assets, project.asset_quota());
-        gateways.into_iter().chain(assets).reduce(|gateways, assets| format!("{gateways}. And {assets}"))
+        let users = of(Quota::Users, &self.world.admin_ranks, project.user_quota());
+        [gateways, assets, users].into_iter().flatten().reduce(|said, more| format!("{said}. And {more}"))
     }
 
     /// Sites whose status does not say what is so: room was made, or was taken by an older one.

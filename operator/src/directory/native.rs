@@ -68,6 +68,16 @@ pub fn find_person(people: &[Arc<AccountMeta>], person: &Person) -> Lookup {
             "spec.person: {user_name} has another email address in the directory: correct spec.person.email, or leave it out"
         ));
     }
+    if let (Some(user_name), Some(_)) = (&person.user_name, &person.email)
+        && !people.iter().any(|account| by_name(&account))
+        && let Some(other) = people.iter().find(by_email)
+    {
+        // Or who may create people could make somebody's address stand for two, and with that for nobody.
+        return Lookup::Impossible(format!(
+            "spec.person: the address is that of {} in the directory, and not of {user_name}: correct spec.person.userName, or leave it out",
+            name(other)
+        ));
+    }
     let mut found = people.iter().filter(by_name).filter(by_email);
     match (found.next(), found.count()) {
         (None, _) => Lookup::Absent,
@@ -206,6 +216,10 @@ mod tests {
         assert_eq!(find(json!({ "email": "nobody@example.com" })), Lookup::Absent);
         let other = find(json!({ "userName": "john", "email": "mary.major@example.com" }));
         assert!(found(&other)[0].contains("another email address"), "{other:?}");
+        let taken = find(
+            json!({ "userName": "mallory", "email": "mary.major@example.com", "firstName": "M", "lastName": "M", "create": true }),
+        );
+        assert!(found(&taken)[0].contains("is that of mary-major"), "{taken:?}");
         let twins = find(json!({ "email": "twin@example.com" }));
         assert!(found(&twins)[0].contains("2 people"), "{twins:?}");
     }

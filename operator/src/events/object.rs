@@ -66,7 +66,7 @@ impl Object {
             | Change::Asset { .. }
             | Change::EnrolledUser { .. }
             | Change::AdminUser { .. }
-            | Change::RoleBinding { .. }
+            | Change::Grant { .. }
             | Change::Person { .. }
             | Change::Secret { .. }
             | Change::Referenced { .. } => None,

@@ -53,7 +53,7 @@ impl Caller {
 pub(super) struct Right {
     /// `get` or `create`.
     pub(super) verb: &'static str,
-    /// `sites`, `deviceinstances` or `enrolledusers`.
+    /// `sites`, `deviceinstances`, `assets` or `enrolledusers`.
     pub(super) resource: &'static str,
     /// Such as `activationqrcode`.
     pub(super) subresource: &'static str,
@@ -68,6 +68,24 @@ impl Right {
     pub(super) fn to(verb: &'static str, resource: &'static str, subresource: &'static str, object: &Name) -> Self {
         let (namespace, name) = (Some(object.namespace.clone()), Some(object.name.clone()));
         Self { verb, resource, subresource, namespace, name }
+    }
+}
+
+/// A right to one object, which the right to all such at its site gives too.
+#[derive(Clone, Debug)]
+pub(super) struct AtSite {
+    /// The right to the site, if it is known where the object is.
+    pub(super) site: Option<Right>,
+    /// The right to the object.
+    pub(super) own: Right,
+}
+
+impl AtSite {
+    /// The right to this object that is at a site of this name, by its own resource, or by the same subresource of `sites`.
+    pub(super) fn to(verb: &'static str, own: [&'static str; 2], object: &Name, site: Option<&str>) -> Self {
+        let [resource, subresource] = own;
+        let site = site.map(|site| Right::to(verb, "sites", subresource, &Name::new(&object.namespace, site)));
+        Self { site, own: Right::to(verb, resource, subresource, object) }
     }
 }
 
@@ -177,6 +195,16 @@ impl Access {
         let allowed = status.allowed && status.denied != Some(true);
         self.rights.put(key, allowed, allowed, self.clock.now());
         Ok(allowed)
+    }
+
+    /// Whether `caller` has one of these rights. The site comes first: one answer counts for all that is there.
+    pub(super) async fn allows_at(&self, caller: &Caller, right: AtSite) -> Result<bool, Refusal> {
+        if let Some(site) = right.site
+            && self.allows(caller, site).await?
+        {
+            return Ok(true);
+        }
+        self.allows(caller, right.own).await
     }
 
     async fn bounded<T>(&self, review: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {

@@ -13,7 +13,7 @@ use fleetform_domain::activation::Phase;
 use fleetform_domain::problem::ProblemCode;
 
 use super::Portal;
-use super::access::{Caller, Right, not_found};
+use super::access::{AtSite, Caller, Right, not_found};
 use super::media::{Form, wanted};
 use crate::activation::picture;
 use crate::cache::Name;
@@ -88,8 +88,9 @@ fn not_made_yet() -> Refusal {
 impl Portal {
     async fn hand_out(&self, caller: &Caller, name: &Name, form: Form) -> Result<Code, Refusal> {
         let device = self.context.world.devices.get(name);
-        let site = device.as_ref().map(|device| device.spec.site_ref.name.clone());
-        if !self.may(caller, name, site).await? {
+        let site = device.as_ref().map(|device| device.spec.site_ref.name.as_str());
+        let right = AtSite::to("create", ["deviceinstances", "activationqrcode"], name, site);
+        if !self.access.allows_at(caller, right).await? {
             return Err(not_found());
         }
         let device = device.ok_or_else(not_found)?;
@@ -106,16 +107,6 @@ impl Portal {
             }
         }
         self.current_code(&device, form).await
-    }
-
-    /// The site comes first: one answer counts for all of its instances.
-    async fn may(&self, caller: &Caller, name: &Name, site: Option<String>) -> Result<bool, Refusal> {
-        if let Some(site) = site
-            && self.access.allows(caller, right("sites", &Name::new(&name.namespace, site))).await?
-        {
-            return Ok(true);
-        }
-        self.access.allows(caller, right("deviceinstances", name)).await
     }
 
     /// The code as it is stored, replaced first when it would not live long enough to be carried to the device.

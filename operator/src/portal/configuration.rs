@@ -16,7 +16,7 @@ use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{ConfigurationOrigin, StoredConfiguration};
 
 use super::Portal;
-use super::access::{Caller, Right, not_found};
+use super::access::{AtSite, Caller, not_found};
 use super::code::{not_served, object_name};
 use crate::cache::Name;
 use crate::server::{Peer, Refusal};
@@ -47,11 +47,13 @@ pub(super) async fn configuration(
 
 impl Portal {
     async fn configuration(&self, caller: &Caller, name: &Name, version: &str) -> Result<StoredConfiguration, Refusal> {
-        let right = Right::to("get", "deviceinstances", "configuration", name);
-        if !self.access.allows(caller, right).await? {
+        let device = self.context.world.devices.get(name);
+        let site = device.as_ref().map(|device| device.spec.site_ref.name.as_str());
+        let right = AtSite::to("get", ["deviceinstances", "configuration"], name, site);
+        if !self.access.allows_at(caller, right).await? {
             return Err(not_found());
         }
-        let device = self.context.world.devices.get(name).ok_or_else(not_found)?;
+        let device = device.ok_or_else(not_found)?;
         let status = device.status.as_ref().and_then(|status| status.configuration.as_ref());
         let (status, found) = find(status, version)?;
         let keys = self.context.keys(&name.namespace).map_err(|error| not_served(&error))?;

@@ -98,7 +98,7 @@ impl Follower {
             | Change::Alert { .. }
             | Change::EnrolledUser { .. }
             | Change::AdminUser { .. }
-            | Change::RoleBinding { .. }
+            | Change::Grant { .. }
             | Change::Person { .. }
             | Change::Secret { .. }
             | Change::Referenced { .. } => false,

@@ -15,7 +15,7 @@ use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{MeasurementSeries, MeasurementSeriesQuery};
 
 use super::Portal;
-use super::access::{Caller, Right, not_found};
+use super::access::{AtSite, Caller, not_found};
 use super::code::object_name;
 use crate::cache::Name;
 use crate::measurements::{Cursor, Place};
@@ -38,14 +38,15 @@ pub(super) async fn measurements(
 
 impl Portal {
     async fn measurements(&self, caller: &Caller, name: &Name, uri: &Uri) -> Result<MeasurementSeries, Refusal> {
-        let right = Right::to("get", "assets", "measurements", name);
-        if !self.access.allows(caller, right).await? {
+        let world = &self.context.world;
+        let asset = world.assets.get(name);
+        let site = asset.as_ref().map(|asset| asset.spec.site_ref.name.as_str());
+        if !self.access.allows_at(caller, AtSite::to("get", ["assets", "measurements"], name, site)).await? {
             return Err(not_found());
         }
         let query: MeasurementSeriesQuery = query(uri)?;
         let (limit, after) = (limit(&query)?, after(&query)?);
-        let world = &self.context.world;
-        let asset = world.assets.get(name).ok_or_else(not_found)?;
+        let asset = asset.ok_or_else(not_found)?;
         let position = asset.spec.positions.iter().find(|position| position.name == query.position);
         let position = position.ok_or_else(|| no_position(&asset))?;
         let sensor = asset.position(&position.name).and_then(|position| position.sensor.as_ref());

@@ -1,5 +1,5 @@
 //! The portal: activation codes and lists of them, configurations by version, the list of devices, addresses of sites, profiles of
-//! enrolled users and recent measurements, for people and who plays them. They come with a Kubernetes token, and Kubernetes decides
+//! enrolled users, recent measurements and what is declared at a site, for people and who plays them. They come with a Kubernetes token, and Kubernetes decides
 //! what they may.
 //!
 //! # Guarantees
@@ -16,6 +16,7 @@ mod follow;
 mod list;
 mod measurements;
 mod media;
+mod objects;
 mod profile;
 mod reviews;
 
@@ -27,6 +28,7 @@ use axum::routing::{get, post};
 use fleetform_domain::wire::{
     DEVICE_LIST_PATH, activation_code_list_path, activation_code_path, asset_measurements_path,
     configuration_version_path, enrolled_user_profile_path, project_device_list_path, site_address_path,
+    site_objects_path,
 };
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -78,6 +80,7 @@ fn router(portal: Arc<Portal>) -> Router {
         .route(&configuration_version_path("{project}", "{name}", "{version}"), get(configuration::configuration))
         .route(&site_address_path("{project}", "{name}"), get(address::address))
         .route(&asset_measurements_path("{project}", "{name}"), get(measurements::measurements))
+        .route(&site_objects_path("{project}", "{name}"), get(objects::objects))
         .route(&enrolled_user_profile_path("{project}", "{name}"), get(profile::profile))
         .fallback(path_not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -97,6 +100,8 @@ fn route(path: &str) -> &'static str {
         "site-address"
     } else if path.ends_with("/measurements") {
         "asset-measurements"
+    } else if path.ends_with("/objects") {
+        "site-objects"
     } else if path.ends_with("/profile") {
         "enrolled-user-profile"
     } else {

@@ -5,13 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use fleetform_crds::reference::LocalReference;
 use fleetform_crds::{AdminUser, Alert, AlertSpec, Asset, DeviceInstance, Project};
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::Resource;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::names;
-use super::plan::{AlertDraft, BindingDraft, CodeSecret, RevisionSecret};
+use super::plan::{AlertDraft, BindingDraft, CodeSecret, RevisionSecret, RoleDraft};
 use crate::activation::picture;
 use crate::crypto::KeyId;
 use crate::directory::{NewPerson, native};
@@ -79,6 +79,7 @@ pub fn alert(asset: &Asset, draft: &AlertDraft) -> Alert {
         &draft.name,
         AlertSpec {
             asset_ref: LocalReference { name },
+            site_ref: Some(asset.spec.site_ref.clone()),
             position: draft.position.clone(),
             sensor: draft.sensor.clone(),
             level: draft.level,
@@ -98,23 +99,33 @@ pub fn alert(asset: &Asset, draft: &AlertDraft) -> Alert {
 }
 
 /// The RoleBinding that gives an admin user a role, owned by it.
-pub fn role_binding(user: &AdminUser, draft: &BindingDraft, prefix: &str) -> RoleBinding {
+pub fn role_binding(user: &AdminUser, draft: &BindingDraft) -> RoleBinding {
     sendable(json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
-        "metadata": {
-            "name": draft.name,
-            "namespace": user.metadata.namespace,
-            "labels": { names::ADMIN_LABEL: "true", "app.kubernetes.io/managed-by": "fleetform" },
-            "ownerReferences": owned_by(user),
-        },
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "ClusterRole",
-            "name": names::cluster_role(prefix, draft.role),
-        },
+        "metadata": of_admin(user, &draft.name),
+        "roleRef": draft.role_ref,
         "subjects": draft.subjects,
     }))
+}
+
+/// The Role that an admin user has of their own, owned by it.
+pub fn role(user: &AdminUser, draft: &RoleDraft) -> Role {
+    sendable(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": of_admin(user, &draft.name),
+        "rules": draft.rules,
+    }))
+}
+
+fn of_admin(user: &AdminUser, name: &str) -> Value {
+    json!({
+        "name": name,
+        "namespace": user.metadata.namespace,
+        "labels": { names::ADMIN_LABEL: "true", "app.kubernetes.io/managed-by": "fleetform" },
+        "ownerReferences": owned_by(user),
+    })
 }
 
 /// The ServiceAccount that is a person of the built-in directory.

@@ -36,6 +36,7 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 for asset in world.machines.assets.members(name) {
                     queue.add(Key::new(Kind::Asset, asset));
                 }
+                people_of_site(world, queue, name);
             }
         }
         Change::ConfigTemplate { name, matters } => {
@@ -81,13 +82,19 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 queue.add(Key::new(Kind::Asset, Name::new(&name.namespace, asset)));
             }
         }
-        Change::AdminUser { name, matters: true } => {
+        Change::AdminUser { name, site: None, matters: true } => {
             // Whoever waits for another Admin.
             add_all(queue, Kind::AdminUser, &world.admins.in_namespace(&name.namespace));
             queue.add(Key::new(Kind::AdminUser, name.clone()));
             sum_up(queue, debounce, project(name));
         }
-        Change::AdminUser { name, .. } | Change::RoleBinding { of: name } => {
+        Change::AdminUser { name, site: Some(site), matters: true } => {
+            let site = Name::new(&name.namespace, site);
+            queue.add(Key::new(Kind::AdminUser, name.clone()));
+            people_of_site(world, queue, &site);
+            sum_up(queue, debounce, Key::new(Kind::Site, site));
+        }
+        Change::AdminUser { name, .. } | Change::Grant { of: name } => {
             queue.add(Key::new(Kind::AdminUser, name.clone()));
         }
         Change::Person { namespace } => add_all(queue, Kind::AdminUser, &world.admins.in_namespace(namespace)),
@@ -95,17 +102,8 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
             queue.add(Key::new(Kind::EnrolledUser, name.clone()));
             count_people(world, queue, debounce, name);
         }
-        Change::Secret { name, of } => match of {
-            Some(SecretOf::Device(owner)) => {
-                queue.add(Key::new(Kind::DeviceInstance, Name::new(&name.namespace, owner)));
-            }
-            Some(SecretOf::Template(uid)) => {
-                let templates = world.templates.in_namespace(&name.namespace);
-                let found = templates.iter().filter(|template| template.metadata.uid.as_ref() == Some(uid));
-                found.for_each(|template| queue.add(Key::new(Kind::ConfigTemplate, Name::of(&**template))));
-            }
-            None => {}
-        },
+        Change::Secret { name, of: Some(of) } => secret(world, queue, name, of),
+        Change::Secret { of: None, .. } => {}
         Change::Referenced { name, what: Reference::Wifi } => wifi(world, queue, name),
         Change::Referenced { name, what: Reference::Address } => {
             let sites = world.sites.in_namespace(&name.namespace);
@@ -126,6 +124,27 @@ fn whole_project(world: &World, queue: &Queue, debounce: &Debounce, name: &Name)
     add_all(queue, Kind::DeviceInstance, &world.devices.in_namespace(namespace));
     add_all(queue, Kind::Asset, &world.assets.in_namespace(namespace));
     add_all(queue, Kind::AdminUser, &world.admins.in_namespace(namespace));
+}
+
+/// Those who have a role at this site alone: it is there or not, or one of them took or left a place.
+fn people_of_site(world: &World, queue: &Queue, site: &Name) {
+    for user in world.admin_ranks.members(site) {
+        queue.add(Key::new(Kind::AdminUser, user));
+    }
+}
+
+/// Whose Secret it is.
+fn secret(world: &World, queue: &Queue, name: &Name, of: &SecretOf) {
+    match of {
+        SecretOf::Device(owner) => {
+            queue.add(Key::new(Kind::DeviceInstance, Name::new(&name.namespace, owner)));
+        }
+        SecretOf::Template(uid) => {
+            let templates = world.templates.in_namespace(&name.namespace);
+            let found = templates.iter().filter(|template| template.metadata.uid.as_ref() == Some(uid));
+            found.for_each(|template| queue.add(Key::new(Kind::ConfigTemplate, Name::of(&**template))));
+        }
+    }
 }
 
 /// Devices that connect with the credentials in this Secret.

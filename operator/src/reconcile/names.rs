@@ -71,7 +71,7 @@ pub const SEALING_KEY_LABEL: &str = "fleetform.dev/data-key";
 /// In the Secret of a revision: the configuration, sealed.
 pub const SEALED_CONFIGURATION: &str = "configuration.sealed";
 
-/// On a RoleBinding: that it was made for an `AdminUser`.
+/// On a Role or RoleBinding: that it was made for an `AdminUser`.
 pub const ADMIN_LABEL: &str = "fleetform.dev/admin-user";
 
 /// Longest value of a label.
@@ -97,14 +97,20 @@ pub fn alert(asset: &str, position: &str, number: i64) -> String {
     child(asset, &format!(".{position}.{number}"))
 }
 
-/// Name of the `ClusterRole` of a role.
-pub fn cluster_role(prefix: &str, role: Role) -> String {
-    format!("{prefix}-{}", role.cluster_role())
-}
-
 /// Name of the RoleBinding that gives an `AdminUser` a role. A RoleBinding's role is fixed, so it is part of the name.
 pub fn role_binding(admin: &str, role: Role) -> String {
     child(admin, &format!("-{}", role.cluster_role()))
+}
+
+/// Name of the Role that somebody has of their own who has this role at a site, and of the RoleBinding to it. No name of
+/// [`role_binding`] ends like this.
+pub fn site_role(admin: &str, role: Role) -> String {
+    child(admin, &format!("-{}-at-site", role.as_str().to_ascii_lowercase()))
+}
+
+/// Name of the RoleBinding that lets somebody write who has this role at a site.
+pub fn site_writes(admin: &str, role: Role) -> String {
+    child(admin, &format!("-{}-writes-at-site", role.as_str().to_ascii_lowercase()))
 }
 
 /// The number in the name of an alert.

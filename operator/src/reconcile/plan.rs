@@ -5,11 +5,10 @@ use std::time::Duration;
 use fleetform_crds::alert::AlertSensor;
 use fleetform_crds::condition::{Reason, Statement};
 use fleetform_domain::activation::TokenHash;
-use fleetform_domain::admin::Role;
 use fleetform_domain::configuration::Configuration;
 use fleetform_domain::machines::MachineState;
 use jiff::Timestamp;
-use k8s_openapi::api::rbac::v1::Subject;
+use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 use serde_json::Value;
@@ -74,7 +73,16 @@ pub enum Action {
     Reseal(Stale),
     /// Create a person in the built-in directory.
     CreatePerson(NewPerson),
-    /// Create the RoleBinding of an `AdminUser`.
+    /// Create the Role of an `AdminUser`.
+    CreateRole(RoleDraft),
+    /// Delete a Role, if it still has this UID.
+    DeleteRole {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
+    /// Create a RoleBinding of an `AdminUser`.
     Bind(BindingDraft),
     /// Bind others by a RoleBinding, if it still has this UID.
     BindTo {
@@ -125,10 +133,20 @@ pub struct AlertDraft {
 pub struct BindingDraft {
     /// Its name.
     pub name: String,
-    /// The role.
-    pub role: Role,
+    /// What they are bound to.
+    pub role_ref: RoleRef,
     /// Who is bound.
     pub subjects: Vec<Subject>,
+}
+
+/// A Role of somebody's own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleDraft {
+    /// Its name.
+    pub name: String,
+    /// What it lets them do.
+    pub rules: Vec<PolicyRule>,
 }
 
 /// What people are told by a Kubernetes Event.

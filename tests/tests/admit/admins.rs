@@ -1,14 +1,15 @@
 //! The policies about who may do what: roles are given by who may bind them, an Admin stays, and the operator gives no others.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use fleetform_e2e::wait::{self, Look};
 use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::cases::example;
 use super::refusals::Refusals;
-use super::{Cluster, Kind, dynamic, let_through, refusal, refused};
+use super::{Cluster, Kind, LIMIT, dynamic, let_through, refusal, refused};
 
 /// Who may write `AdminUsers` and not `bind` gives nobody a role, takes none, and becomes nothing.
 pub(crate) async fn roles_are_given_by_who_may_bind_them(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
@@ -39,9 +40,7 @@ pub(crate) async fn roles_are_given_by_who_may_bind_them(cluster: &Cluster, refu
     let bind = json!({ "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"],
         "resourceNames": ["fleetform-technician"], "verbs": ["bind"] });
     let rule = Patch::Json::<()>(serde_json::from_value(json!([{ "op": "add", "path": "/rules/-", "value": bind }]))?);
-    Api::<k8s_openapi::api::rbac::v1::Role>::namespaced(cluster.client.clone(), &ns)
-        .patch("editor", &PatchParams::default(), &rule)
-        .await?;
+    Api::<Role>::namespaced(cluster.client.clone(), &ns).patch("editor", &PatchParams::default(), &rule).await?;
     let change = Patch::Merge(json!({ "spec": { "role": "Technician" } }));
     let mut status = refused("a role taken without the right to", async |dry_run| {
         match api.patch("example", &PatchParams { dry_run, ..PatchParams::default() }, &change).await {
@@ -80,6 +79,14 @@ pub(crate) async fn an_admin_stays(cluster: &Cluster, refusals: &Refusals) -> Re
     let delete =
         async |dry_run| api.delete("example", &DeleteParams { dry_run, ..DeleteParams::default() }).await.map(drop);
     refusals.by_policy("delete the last Admin", &refused("deletion of the last Admin", delete).await?);
+    // An Admin of a site is not held, nor counted.
+    let mut of_site = admin.clone();
+    json_patch::merge(
+        &mut of_site,
+        &json!({ "metadata": { "name": "of-site", "finalizers": null }, "spec": { "siteRef": { "name": "central" } } }),
+    );
+    cluster.store(kind, &ns, &of_site).await?;
+    api.delete("of-site", &DeleteParams::default()).await?;
     let merge = async |change: Value| api.patch("example", &PatchParams::default(), &Patch::Merge(&change)).await;
     refusal("another role for the last Admin", merge(json!({ "spec": { "role": "Viewer" } })).await)?;
     let outcome = merge(json!({ "metadata": { "finalizers": null } })).await;
@@ -134,9 +141,7 @@ pub(crate) async fn the_operator_gives_no_other_roles(cluster: &Cluster, refusal
         "subjects": [{ "kind": "ServiceAccount", "name": "fleetform-operator", "namespace": crate::render::NAMESPACE }],
     });
     let mine = cluster.client.clone();
-    Api::<k8s_openapi::api::rbac::v1::Role>::namespaced(mine.clone(), &ns)
-        .create(&PostParams::default(), &serde_json::from_value(may)?)
-        .await?;
+    Api::<Role>::namespaced(mine.clone(), &ns).create(&PostParams::default(), &serde_json::from_value(may)?).await?;
     Api::<RoleBinding>::namespaced(mine.clone(), &ns)
         .create(&PostParams::default(), &serde_json::from_value(grant)?)
         .await?;
@@ -158,4 +163,85 @@ pub(crate) async fn the_operator_gives_no_other_roles(cluster: &Cluster, refusal
     refusals.by_policy("create a ServiceAccount that is no person, as the operator", &status);
     accounts.create(&PostParams::default(), &account(json!({ "fleetform.dev/person": "true" }))?).await?;
     Ok(())
+}
+
+/// The operator makes Roles. It makes none of anything but rights to one site, and binds no others.
+pub(crate) async fn the_operator_makes_no_other_roles(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
+    let ns = cluster.namespace("made", json!({})).await?;
+    let operator = cluster.operator().await?;
+    let roles: Api<Role> = Api::namespaced(operator.clone(), &ns);
+    let role = |change: Value| {
+        let rule = json!({
+            "apiGroups": ["fleetform.dev"], "resources": ["sites/devices"], "resourceNames": ["central"], "verbs": ["get"],
+        });
+        let mut body = json!({
+            "metadata": { "name": "mary-viewer-at-site", "labels": { "fleetform.dev/admin-user": "true" } },
+            "rules": [rule],
+        });
+        json_patch::merge(&mut body, &change);
+        serde_json::from_value::<Role>(body)
+    };
+    let of = |group: &str, resource: &str, names: &[&str], verb: &str| json!({ "rules": [{ "apiGroups": [group], "resources": [resource], "resourceNames": names, "verbs": [verb] }] });
+    let ours = "fleetform.dev";
+    for (what, change) in [
+        ("make a Role without the label, as the operator", json!({ "metadata": { "labels": null } })),
+        ("make a Role of another name, as the operator", json!({ "metadata": { "name": "mary" } })),
+        ("make a Role for all sites, as the operator", of(ours, "sites/devices", &[], "get")),
+        ("make a Role for two sites, as the operator", of(ours, "sites/devices", &["central", "annex"], "get")),
+        ("make a Role that reads Sites, as the operator", of(ours, "sites", &["central"], "get")),
+        ("make a Role that reads Secrets, as the operator", of("", "secrets", &["central"], "get")),
+        ("make a Role that makes accounts, as the operator", of("", "serviceaccounts", &["central"], "create")),
+    ] {
+        let role = role(change)?;
+        let status =
+            refused(what, async |dry_run| roles.create(&PostParams { dry_run, ..PostParams::default() }, &role).await)
+                .await?;
+        ensure!(status.message.contains("ValidatingAdmissionPolicy"), "{what}: {}", status.message);
+        refusals.by_policy(what, &status);
+    }
+    // What the operator may not do itself it cannot give: that is RBAC's.
+    for (resource, verb) in
+        [("sites", "delete"), ("deviceinstances", "update"), ("enrolledusers/profile", "get"), ("sites", "*")]
+    {
+        let outcome = roles.create(&PostParams::default(), &role(of(ours, resource, &["central"], verb))?).await;
+        let status = refusal(resource, outcome)?;
+        ensure!(status.message.contains("attempting to grant"), "{}", status.message);
+    }
+    roles.create(&PostParams::default(), &role(json!({}))?).await?;
+    // Nor does it change what it made.
+    let widen = Patch::Merge(of(ours, "sites/devices", &["annex"], "get"));
+    refusal(
+        "a Role changed by the operator",
+        roles.patch("mary-viewer-at-site", &PatchParams::default(), &widen).await,
+    )?;
+
+    // A Role of somebody else, though all that is in it is the operator's to do.
+    let reads = json!({ "metadata": { "name": "reader" }, "rules": of(ours, "sites", &["central"], "get")["rules"] });
+    let mine: Api<Role> = Api::namespaced(cluster.client.clone(), &ns);
+    mine.create(&PostParams::default(), &serde_json::from_value(reads)?).await?;
+    let bindings: Api<RoleBinding> = Api::namespaced(operator.clone(), &ns);
+    let binding = |name: &str, role: &str| {
+        serde_json::from_value::<RoleBinding>(json!({
+            "metadata": { "name": name, "labels": { "fleetform.dev/admin-user": "true" } },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role },
+            "subjects": [{ "kind": "ServiceAccount", "name": "mary", "namespace": ns }],
+        }))
+    };
+    let what = "bind a Role that is not its own, as the operator";
+    let other = binding("reader", "reader")?;
+    let status = wait::until("the Role to be known", LIMIT, async || {
+        let status = refusal(what, bindings.create(&PostParams::default(), &other).await)?;
+        let by_policy = status.message.contains("ValidatingAdmissionPolicy");
+        Ok(if by_policy { Look::Done(status) } else { Look::NotYet(status.message) })
+    })
+    .await?;
+    refusals.by_policy(what, &status);
+    wait::until("the operator's own Role to be bound", LIMIT, async || {
+        let own = binding("mary-viewer-at-site", "mary-viewer-at-site")?;
+        Ok(match bindings.create(&PostParams::default(), &own).await {
+            Ok(_) => Look::Done(()),
+            Err(error) => Look::NotYet(error.to_string()),
+        })
+    })
+    .await
 }

@@ -5,10 +5,12 @@ pub(crate) mod cases;
 pub(crate) mod coverage;
 pub(crate) mod departure;
 pub(crate) mod examples;
+pub(crate) mod matrix;
 pub(crate) mod policies;
 pub(crate) mod refusals;
 pub(crate) mod release;
 pub(crate) mod rights;
+pub(crate) mod sites;
 pub(crate) mod workloads;
 
 use std::ffi::OsStr;
@@ -140,31 +142,33 @@ impl Cluster {
         kind.api(&self.client, namespace)
     }
 
-    /// Somebody who may write the objects of a namespace, and has none of the rights beside that.
+    /// Somebody who may write the objects of a namespace, at every site, and has none of the rights beside that.
     pub(crate) async fn editor(&self, namespace: &str) -> Result<Client> {
+        self.who_may(namespace, "editor", &["get", "update", "patch", "use"]).await
+    }
+
+    /// Somebody of this name who may do this to all that is Fleetform's in a namespace, with these rights in force.
+    pub(crate) async fn who_may(&self, namespace: &str, name: &str, verbs: &[&str]) -> Result<Client> {
         let rbac = "rbac.authorization.k8s.io";
-        let may = json!({ "apiGroups": ["fleetform.dev"], "resources": ["*"], "verbs": ["get", "update", "patch"] });
-        let role = serde_json::from_value(json!({ "metadata": { "name": "editor" }, "rules": [may] }))?;
+        let may = json!({ "apiGroups": ["fleetform.dev"], "resources": ["*"], "verbs": verbs });
+        let role = serde_json::from_value(json!({ "metadata": { "name": name }, "rules": [may] }))?;
         let binding = serde_json::from_value(json!({
-            "metadata": { "name": "editor" },
-            "roleRef": { "apiGroup": rbac, "kind": "Role", "name": "editor" },
-            "subjects": [{ "kind": "ServiceAccount", "name": "editor", "namespace": namespace }],
+            "metadata": { "name": name },
+            "roleRef": { "apiGroup": rbac, "kind": "Role", "name": name },
+            "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": namespace }],
         }))?;
-        let account = serde_json::from_value(json!({ "metadata": { "name": "editor" } }))?;
+        let account = serde_json::from_value(json!({ "metadata": { "name": name } }))?;
         let post = PostParams::default();
         Api::<ServiceAccount>::namespaced(self.client.clone(), namespace).create(&post, &account).await?;
         Api::<Role>::namespaced(self.client.clone(), namespace).create(&post, &role).await?;
         Api::<RoleBinding>::namespaced(self.client.clone(), namespace).create(&post, &binding).await?;
-        let editor = self.plane.client_for_service_account(namespace, "editor").await?;
-        let api = Kind::Site.api(&editor, namespace);
-        wait::until("the editor's rights to be in force", LIMIT, async || {
-            Ok(match api.get_opt("nothing").await {
-                Ok(_) => Look::Done(()),
-                Err(error) => Look::NotYet(error.to_string()),
-            })
+        let user = format!("system:serviceaccount:{namespace}:{name}");
+        wait::until(&format!("the rights of {user} to be in force"), LIMIT, async || {
+            let in_force = sites::may(self, &user, sites::right(verbs[0], "sites", namespace, "")).await?;
+            Ok(if in_force { Look::Done(()) } else { Look::NotYet("they are not".to_owned()) })
         })
         .await?;
-        Ok(editor)
+        self.plane.client_for_service_account(namespace, name).await
     }
 
     /// Lets the editor of the namespace create these resources too. When that is in force is for the caller to find out.

@@ -18,14 +18,14 @@ use super::project::{LIMIT, Project};
 use super::stage::Stage;
 
 /// Somebody who is created in the directory.
-fn person(name: &str, role: Role) -> Value {
+pub(crate) fn person(name: &str, role: Role) -> Value {
     let person = json!({
         "userName": name, "email": format!("{name}@example.com"), "firstName": name, "lastName": "Major", "create": true,
     });
     json!({ "metadata": { "name": name }, "spec": { "role": role, "person": person } })
 }
 
-async fn until_has(project: &Project, name: &str, role: Role) -> Result<AdminUser> {
+pub(crate) async fn until_has(project: &Project, name: &str, role: Role) -> Result<AdminUser> {
     project
         .until_any(name, &format!("to be {}", role.as_str()), |user: &AdminUser| {
             user.status
@@ -36,11 +36,11 @@ async fn until_has(project: &Project, name: &str, role: Role) -> Result<AdminUse
 }
 
 /// The API server as this person sees it.
-async fn as_person(project: &Project, name: &str) -> Result<Client> {
+pub(crate) async fn as_person(project: &Project, name: &str) -> Result<Client> {
     project.stage.plane.client_for_service_account(&project.namespace, name).await
 }
 
-async fn until_gone(project: &Project, name: &str) -> Result<()> {
+pub(crate) async fn until_gone(project: &Project, name: &str) -> Result<()> {
     wait::until(&format!("{name} to be gone"), LIMIT, async || {
         Ok(match project.api::<AdminUser>().get_opt(name).await? {
             None => Look::Done(()),
@@ -59,7 +59,7 @@ async fn until_last_admin(project: &Project, name: &str) -> Result<AdminUser> {
         .await
 }
 
-async fn bindings(project: &Project) -> Result<Vec<String>> {
+pub(crate) async fn bindings(project: &Project) -> Result<Vec<String>> {
     let ours = ListParams::default().labels("fleetform.dev/admin-user");
     let mut names: Vec<_> = project.api::<RoleBinding>().list(&ours).await?.iter().map(RoleBinding::name_any).collect();
     names.sort();

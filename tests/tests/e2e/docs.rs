@@ -245,12 +245,16 @@ pub(crate) async fn the_page_on_people_works_as_it_stands(stage: Arc<Stage>) -> 
 pub(crate) async fn the_page_on_admins_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
     let project = Project::new(&stage, "admin-page").await?;
     let commands = page("admins.md", &project)?;
-    ensure!(commands.len() > 7, "the page has commands: {commands:?}");
+    ensure!(commands.len() > 16, "the page has commands: {commands:?}");
     let said = session(&stage, commands, &mut []).await?;
     for line in [
         "adminuser.fleetform.dev/mary-major condition met",
         "\nyes\n",
         "adminuser.fleetform.dev/night-shift condition met",
+        "adminuser.fleetform.dev/doors-and-more condition met",
+        "\"siteName\":\"Central Library\",\"items\":[]",
+        "deviceinstance.fleetform.dev/back-gate created",
+        "deviceinstance.fleetform.dev/back-gate replaced",
     ] {
         ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
     }

@@ -33,9 +33,11 @@ mod project;
 mod quota;
 mod race;
 mod raw;
+mod reading;
 mod releases;
 mod rollout;
 mod scenario;
+mod scope;
 mod software;
 mod stage;
 mod upgrade;
@@ -198,6 +200,14 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             nobody_makes_themselves_more_than_they_are,
             a_project_that_has_an_admin_keeps_one,
         }
+        scope {
+            a_role_at_a_site_comes_and_goes_with_the_site,
+            so_many_have_a_role_at_a_site_and_no_more,
+            an_admin_of_a_site_works_there_and_becomes_no_more,
+        }
+        reading {
+            each_role_reads_what_it_may_and_nothing_else,
+        }
         hostile {
             bad_requests_get_problem_bodies,
             slow_and_many_clients_do_not_hurt_others,
@@ -213,6 +223,9 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
         }
         deletion {
             the_device_of_a_deleted_instance_is_told_and_wipes_itself,
+        }
+        scope {
+            no_role_is_given_at_a_site_without_the_policy_that_narrows_it,
         }
         leaving {
             an_instance_that_does_not_read_is_waited_for,

@@ -169,6 +169,50 @@ pub struct MeasurementSeries {
     pub temperature_celsius: Vec<f32>,
 }
 
+/// Portal: `GET` → [`SiteObjects`]: what is declared at a site, for those who have a role there; see [`SiteObjectsQuery`].
+pub fn site_objects_path(project: &str, site: &str) -> String {
+    format!("/v1/projects/{project}/sites/{site}/objects")
+}
+
+/// Which objects of a site are asked for, in the query string.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SiteObjectsQuery {
+    /// Only objects of this kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<SiteObjectKind>,
+    /// Only objects of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// A kind of which there are objects at a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SiteObjectKind {
+    /// The site itself.
+    Site,
+    /// Its device instances.
+    DeviceInstance,
+    /// Its assets.
+    Asset,
+    /// The alerts about its assets.
+    Alert,
+    /// Those who have a role there alone.
+    AdminUser,
+}
+
+/// Objects as Kubernetes has them: what `kubectl get --output json` shows of a list, so that `kubectl replace` takes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SiteObjects {
+    /// `v1`.
+    pub api_version: String,
+    /// `List`.
+    pub kind: String,
+    /// By kind, the site first, and then by name.
+    pub items: Vec<serde_json::Value>,
+}
+
 /// Portal: `GET` → [`EnrolledUserProfile`] of one person.
 pub fn enrolled_user_profile_path(project: &str, name: &str) -> String {
     format!("/v1/projects/{project}/enrolled-users/{name}/profile")

@@ -1,24 +1,26 @@
-//! People and groups that have roles in a project: who they are, by its directory, and the `RoleBindings` that give them the roles.
+//! People and groups that have roles in a project or at a site: who they are, by its directory, and the Roles and `RoleBindings` that let
+//! them do what they may.
 
+pub mod grant;
 pub mod plan;
 
 use std::time::Duration;
 
-use fleetform_crds::AdminUser;
 use fleetform_crds::condition::Reason;
-use fleetform_domain::admin::Role;
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use fleetform_crds::{AdminUser, Project};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::{Resource, ResourceExt as _};
 
-use super::{Obstacle, no_project};
+use super::quota::Quotas;
+use super::{Obstacle, Unmet, no_project, stands};
 use crate::cache::{Found, Name};
 use crate::context::Context;
 use crate::directory::{Lookup, native};
 use crate::error::{Error, Result};
-use crate::guard;
+use crate::guard::Policy;
 use crate::reconcile::execute::Released;
-use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
-use plan::{Bound, Facts};
+use plan::{Bound, Facts, OwnRole};
 
 /// How long until it is looked again whether the policy is there, or a name is free: neither is watched.
 const BLOCKED: Duration = Duration::from_secs(10);
@@ -37,7 +39,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         execute(context, &user, name, &plan).await?;
     }
     let is_looked_at = |reason| matches!(reason, Reason::PolicyMissing | Reason::NameTaken);
-    let blocked = facts.obstacle.is_some_and(|obstacle| is_looked_at(obstacle.reason));
+    let blocked = facts.obstacle.iter().chain(&facts.barred).any(|obstacle| is_looked_at(obstacle.reason));
     Ok(plan.look_again.or(blocked.then_some(BLOCKED)))
 }
 
@@ -47,9 +49,14 @@ async fn execute(context: &Context, user: &AdminUser, name: &Name, plan: &Plan) 
         match action {
             Action::CreatePerson(person) => executor.create_person(&name.namespace, person).await?,
             Action::Hold { finalizer } => world.own_admin(executor.hold(user, finalizer).await?),
+            Action::CreateRole(draft) => executor.create_role(user, draft).await?,
+            Action::DeleteRole { name: role, uid } => {
+                executor.delete_role(&Name::new(&name.namespace, role), uid).await?;
+            }
             Action::Bind(draft) => {
-                executor.bind(user, draft, &context.settings.role_prefix).await?;
-                tracing::info!(admin = %name, role = draft.role.as_str(), "a role is given");
+                executor.bind(user, draft).await?;
+                let role = draft.role_ref.name.as_str();
+                tracing::info!(admin = %name, role, site = user.site(), "a role is given");
             }
             Action::BindTo { name: binding, uid, subjects } => {
                 executor.bind_to(&Name::new(&name.namespace, binding), uid, subjects).await?;
@@ -80,22 +87,16 @@ async fn facts(context: &Context, user: &AdminUser, name: &Name) -> Result<Facts
         // A project that is gone has no Admins.
         Found::Absent => true,
     };
-    let obstacle = match project {
-        Found::Absent => Some(no_project(&name.namespace)),
-        Found::Unreadable(why) => {
-            let message = format!("the Project of this namespace cannot be read: {why}");
-            Some(Obstacle::waits(Reason::ProjectUnreadable, message))
+    let (mut obstacle, mut barred) = in_the_way(context, user, name, &project);
+    if obstacle.is_none() {
+        let needed = Policy::of(user.site().is_some());
+        match context.guard.missing(&context.client, prefix, needed, now).await? {
+            None => {}
+            Some(policy @ Policy::AdminUsers) => obstacle = Some(not_guarded(&policy.name(prefix))),
+            // What they may write is narrowed by nothing else: it is taken, too.
+            Some(policy @ Policy::SiteScope) => barred = Some(not_guarded(&policy.name(prefix))),
         }
-        Found::Here(_) if context.guard.is_in_place(&context.client, prefix, now).await? => None,
-        Found::Here(_) => {
-            let message = format!(
-                "no roles are given without the ValidatingAdmissionPolicy {} and a binding of its name that denies: install the \
-                 chart with policies.install",
-                guard::policy_name(prefix)
-            );
-            Some(Obstacle::waits(Reason::PolicyMissing, message))
-        }
-    };
+    }
     let people = world.people.in_namespace(&name.namespace);
     let lookup = match (&user.spec.person, &user.spec.group) {
         (Some(person), _) => native::find_person(&people, person),
@@ -105,21 +106,64 @@ async fn facts(context: &Context, user: &AdminUser, name: &Name) -> Result<Facts
     let admins = world.admins.in_namespace(&name.namespace);
     let another_admin = admins.iter().any(|other| other.metadata.uid != user.metadata.uid && other.is_lasting_admin());
     let bindings = world.bindings.in_namespace(&name.namespace);
-    let bound = bindings.iter().filter(|binding| is_of(binding, user)).map(|binding| bound(binding, prefix)).collect();
-    Ok(Facts { obstacle, ends, lookup, bound, another_admin, now })
+    let bound = bindings.iter().filter(|binding| is_of(&***binding, user)).map(|binding| bound(binding)).collect();
+    let roles = world.roles.in_namespace(&name.namespace);
+    let roles = roles.iter().filter(|role| is_of(&***role, user)).map(|role| own(role)).collect();
+    Ok(Facts { prefix: prefix.clone(), obstacle, barred, ends, lookup, bound, roles, another_admin, now })
 }
 
-fn is_of(binding: &RoleBinding, user: &AdminUser) -> bool {
-    binding.metadata.owner_references.iter().flatten().any(|owner| Some(&owner.uid) == user.metadata.uid.as_ref())
+/// What keeps their role as it is, and what takes it.
+fn in_the_way(
+    context: &Context,
+    user: &AdminUser,
+    name: &Name,
+    project: &Found<Project>,
+) -> (Option<Obstacle>, Option<Obstacle>) {
+    let Found::Here(here) = project else {
+        let obstacle = match project {
+            Found::Unreadable(why) => {
+                let message = format!("the Project of this namespace cannot be read: {why}");
+                Obstacle::waits(Reason::ProjectUnreadable, message)
+            }
+            _ => no_project(&name.namespace),
+        };
+        return (Some(obstacle), None);
+    };
+    let Some(site) = user.site() else { return (None, None) };
+    let found = context.world.sites.find(&Name::new(&name.namespace, site));
+    match stands(Some(&name.namespace), project, site, &found, "delete this AdminUser") {
+        Err(Unmet::Unreadable(obstacle)) => (Some(obstacle), None),
+        Err(Unmet::Absent(obstacle)) => (None, Some(obstacle)),
+        Ok(()) => (None, Quotas::of(context).admin(here, user)),
+    }
 }
 
-fn bound(binding: &RoleBinding, prefix: &str) -> Bound {
-    let role_of = |role: &Role| binding.role_ref.name == names::cluster_role(prefix, *role);
+fn not_guarded(policy: &str) -> Obstacle {
+    let message = format!(
+        "no roles are given without the ValidatingAdmissionPolicy {policy} and a binding of its name that denies: install the chart with \
+         policies.install"
+    );
+    Obstacle::waits(Reason::PolicyMissing, message)
+}
+
+fn is_of<K: Resource>(grant: &K, user: &AdminUser) -> bool {
+    grant.meta().owner_references.iter().flatten().any(|owner| Some(&owner.uid) == user.metadata.uid.as_ref())
+}
+
+fn bound(binding: &RoleBinding) -> Bound {
     Bound {
-        name: binding.metadata.name.clone().unwrap_or_default(),
-        uid: binding.metadata.uid.clone().unwrap_or_default(),
-        role: Role::ALL.into_iter().find(role_of).filter(|_| binding.role_ref.kind == "ClusterRole"),
+        name: binding.name_any(),
+        uid: binding.uid().unwrap_or_default(),
+        role_ref: binding.role_ref.clone(),
         subjects: binding.subjects.clone().unwrap_or_default(),
+    }
+}
+
+fn own(role: &Role) -> OwnRole {
+    OwnRole {
+        name: role.name_any(),
+        uid: role.uid().unwrap_or_default(),
+        rules: role.rules.clone().unwrap_or_default(),
     }
 }
 

@@ -5,12 +5,12 @@ use fleetform_crds::admin_user::LAST_ADMIN_FINALIZER;
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
 use fleetform_domain::admin::Role;
 use jiff::Timestamp;
-use k8s_openapi::api::rbac::v1::Subject;
+use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 
-use crate::controllers::Obstacle;
+use super::grant::{Grant, grant, project_admin};
+use crate::controllers::{Obstacle, grace_left};
 use crate::directory::{Lookup, NewPerson, Principal, native};
-use crate::reconcile::names;
-use crate::reconcile::plan::{Action, BindingDraft, Plan};
+use crate::reconcile::plan::{Action, Plan};
 use crate::reconcile::status;
 
 /// A RoleBinding that somebody has.
@@ -20,23 +20,40 @@ pub struct Bound {
     pub name: String,
     /// Its UID.
     pub uid: String,
-    /// The role; none when it refers to something else than a role of ours.
-    pub role: Option<Role>,
+    /// What they are bound to.
+    pub role_ref: RoleRef,
     /// Who is bound.
     pub subjects: Vec<Subject>,
+}
+
+/// A Role that somebody has of their own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnRole {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// What it lets them do.
+    pub rules: Vec<PolicyRule>,
 }
 
 /// What the plan depends on.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// What is in the way of giving anybody any role here: there is no Project, or the policy that guards roles is not in place.
+    /// What the names of the installation's `ClusterRoles` begin with.
+    pub prefix: String,
+    /// What is in the way of giving or taking any role here: there is no Project, or a policy that guards roles is not in place.
     pub obstacle: Option<Obstacle>,
+    /// Why they have no role, whoever they are: the site is not there, enough others have one there, or nothing narrows what they write to it.
+    pub barred: Option<Obstacle>,
     /// Whether the namespace or its Project is going, so that no Admin has to stay.
     pub ends: bool,
     /// What the directory says.
     pub lookup: Lookup,
     /// The `RoleBindings` that it has.
     pub bound: Vec<Bound>,
+    /// The Roles that it has.
+    pub roles: Vec<OwnRole>,
     /// Whether somebody else is an Admin, and stays one.
     pub another_admin: bool,
     /// Now.
@@ -47,19 +64,29 @@ pub struct Facts {
 pub fn plan(user: &AdminUser, facts: &Facts) -> Plan {
     let mut plan = Plan::default();
     let held = user.metadata.finalizers.iter().flatten().any(|found| found == LAST_ADMIN_FINALIZER);
-    let was_admin = facts.bound.iter().any(|bound| bound.role == Some(Role::Admin));
+    let was_admin = facts.bound.iter().any(|bound| bound.role_ref == project_admin(&facts.prefix));
     let is_needed = was_admin && !facts.another_admin && !facts.ends;
     if user.metadata.deletion_timestamp.is_some() {
         if held && is_needed {
             say(&mut plan, user, facts, None, &last_admin("is deleted").statements());
         } else if held {
-            plan.actions.extend(facts.bound.iter().map(unbind));
+            take_all(&mut plan, facts);
             plan.actions.push(Action::Release { finalizer: LAST_ADMIN_FINALIZER });
         }
         return plan;
     }
     if let Some(obstacle) = &facts.obstacle {
         say(&mut plan, user, facts, None, &obstacle.statements());
+        return plan;
+    }
+    if let Some(obstacle) = &facts.barred {
+        let was_seen = user.status.as_ref().is_some_and(|status| status.observed_generation.is_some());
+        if let Some(left) = grace_left(user, facts.now).filter(|_| obstacle.waits && !was_seen) {
+            plan.look_again_in(left);
+            return plan;
+        }
+        take_all(&mut plan, facts);
+        say(&mut plan, user, facts, Some(&Standing::default()), &obstacle.statements());
         return plan;
     }
     let principal = match find(user, facts) {
@@ -71,41 +98,27 @@ pub fn plan(user: &AdminUser, facts: &Facts) -> Plan {
         }
         Err(obstacle) => {
             // Whoever takes the name next must not find a role waiting for them.
-            plan.actions.extend(facts.bound.iter().map(unbind));
+            take_all(&mut plan, facts);
             say(&mut plan, user, facts, Some(&Standing::default()), &obstacle.statements());
             return plan;
         }
     };
     let role = user.spec.role;
-    if role == Role::Admin && !held {
+    if user.is_project_admin() && !held {
         // Before the role, so that no Admin goes unseen; the change brings us back.
         plan.actions.push(Action::Hold { finalizer: LAST_ADMIN_FINALIZER });
         return plan;
     }
-    let wanted = BindingDraft {
-        name: names::role_binding(user.metadata.name.as_deref().unwrap_or_default(), role),
-        role,
-        subjects: principal.subjects.clone(),
-    };
     let demotes = role != Role::Admin && is_needed;
     if demotes {
         let standing = Standing { principal: Some(&principal), role: Some(Role::Admin) };
         say(&mut plan, user, facts, Some(&standing), &last_admin("is to get another role").statements());
         return plan;
     }
-    let (kept, others): (Vec<&Bound>, Vec<&Bound>) =
-        facts.bound.iter().partition(|bound| bound.name == wanted.name && bound.role == Some(role));
-    plan.actions.extend(others.into_iter().map(unbind));
-    match kept.first() {
-        None => plan.actions.push(Action::Bind(wanted)),
-        Some(bound) if bound.subjects != wanted.subjects => {
-            let (name, uid) = (bound.name.clone(), bound.uid.clone());
-            plan.actions.push(Action::BindTo { name, uid, subjects: wanted.subjects });
-        }
-        Some(_) => {}
-    }
+    give(&mut plan, facts, grant(user, &facts.prefix, &principal.subjects));
     let who = if user.spec.group.is_some() { "the group" } else { "the person" };
-    let message = format!("{who} has the role {}", role.as_str());
+    let place = user.site().map(|site| format!(" at Site {site}")).unwrap_or_default();
+    let message = format!("{who} has the role {}{place}", role.as_str());
     let ready = Statement::new(ConditionType::Ready, Status::True, Reason::RoleGiven, message);
     say(&mut plan, user, facts, Some(&Standing { principal: Some(&principal), role: Some(role) }), &[ready]);
     if held && role != Role::Admin {
@@ -114,8 +127,41 @@ pub fn plan(user: &AdminUser, facts: &Facts) -> Plan {
     plan
 }
 
+/// Makes what they have what they are to have: nothing more at any time than before and after.
+fn give(plan: &mut Plan, facts: &Facts, grant: Grant) {
+    let is_wanted =
+        |bound: &&Bound| grant.bindings.iter().any(|one| one.name == bound.name && one.role_ref == bound.role_ref);
+    plan.actions.extend(facts.bound.iter().filter(|bound| !is_wanted(bound)).map(unbind));
+    let is_own =
+        |own: &&OwnRole| grant.role.as_ref().is_some_and(|role| role.name == own.name && role.rules == own.rules);
+    plan.actions.extend(facts.roles.iter().filter(|own| !is_own(own)).map(delete));
+    if let Some(role) = grant.role.clone().filter(|_| !facts.roles.iter().any(|own| is_own(&own))) {
+        plan.actions.push(Action::CreateRole(role));
+    }
+    for wanted in grant.bindings {
+        match facts.bound.iter().find(|bound| bound.name == wanted.name && bound.role_ref == wanted.role_ref) {
+            None => plan.actions.push(Action::Bind(wanted)),
+            Some(bound) if bound.subjects != wanted.subjects => {
+                let (name, uid) = (bound.name.clone(), bound.uid.clone());
+                plan.actions.push(Action::BindTo { name, uid, subjects: wanted.subjects });
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Takes all that they have.
+fn take_all(plan: &mut Plan, facts: &Facts) {
+    plan.actions.extend(facts.bound.iter().map(unbind));
+    plan.actions.extend(facts.roles.iter().map(delete));
+}
+
 fn unbind(bound: &Bound) -> Action {
     Action::DeleteBinding { name: bound.name.clone(), uid: bound.uid.clone() }
+}
+
+fn delete(role: &OwnRole) -> Action {
+    Action::DeleteRole { name: role.name.clone(), uid: role.uid.clone() }
 }
 
 enum Sought {

@@ -1,18 +1,21 @@
 //! Roles given and taken, and an Admin who always stays.
 
-use std::collections::BTreeMap;
+mod property;
 
 use fleetform_crds::admin_user::LAST_ADMIN_FINALIZER;
+use fleetform_domain::admin::Role;
 use k8s_openapi::api::rbac::v1::Subject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::plan::plan;
+use super::grant::grant;
+use super::plan::{OwnRole, plan};
 use super::*;
 use crate::controllers::fixtures;
 use crate::directory::Principal;
-use crate::reconcile::plan::Plan;
+
+/// What the names of the installation's `ClusterRoles` begin with.
+const PREFIX: &str = "fleetform";
 
 fn user(spec: &Value) -> AdminUser {
     serde_json::from_value(json!({
@@ -43,18 +46,37 @@ fn principal(name: &str) -> Principal {
 
 fn given() -> Facts {
     Facts {
+        prefix: PREFIX.to_owned(),
         obstacle: None,
+        barred: None,
         ends: false,
         lookup: Lookup::Here(principal("mary")),
         bound: Vec::new(),
+        roles: Vec::new(),
         another_admin: false,
         now: fixtures::noon(),
     }
 }
 
-fn bound(role: Role) -> Bound {
-    let name = names::role_binding("mary", role);
-    Bound { uid: format!("uid-{name}"), name, role: Some(role), subjects: principal("mary").subjects }
+/// The facts about somebody who has what they were to have.
+fn given_to(user: &AdminUser) -> Facts {
+    let grant = grant(user, PREFIX, &principal("mary").subjects);
+    let bound = grant.bindings.into_iter().map(|one| Bound {
+        uid: format!("uid-{}", one.name),
+        name: one.name,
+        role_ref: one.role_ref,
+        subjects: one.subjects,
+    });
+    let roles = grant.role.into_iter().map(|own| OwnRole {
+        uid: format!("uid-{}", own.name),
+        name: own.name,
+        rules: own.rules,
+    });
+    Facts { bound: bound.collect(), roles: roles.collect(), ..given() }
+}
+
+fn at_central(role: Role) -> AdminUser {
+    user(&json!({ "role": role, "siteRef": { "name": "central" }, "person": { "userName": "mary" } }))
 }
 
 fn held(mut user: AdminUser) -> AdminUser {
@@ -66,13 +88,12 @@ fn held(mut user: AdminUser) -> AdminUser {
 fn a_role_is_given_and_said() {
     insta::assert_json_snapshot!("viewer", plan(&mary(Role::Viewer), &given()));
     insta::assert_json_snapshot!("an_admin_is_held_first", plan(&mary(Role::Admin), &given()));
-    let changed = Facts { bound: vec![bound(Role::Installer)], ..given() };
-    insta::assert_json_snapshot!("another_role", plan(&mary(Role::Technician), &changed));
+    insta::assert_json_snapshot!("another_role", plan(&mary(Role::Technician), &given_to(&mary(Role::Installer))));
 }
 
 #[test]
 fn who_is_not_there_has_no_role_and_hears_why() {
-    let had = Facts { lookup: Lookup::Absent, bound: vec![bound(Role::Viewer)], ..given() };
+    let had = Facts { lookup: Lookup::Absent, ..given_to(&mary(Role::Viewer)) };
     insta::assert_json_snapshot!("nobody", plan(&mary(Role::Viewer), &had));
     let group = user(&json!({ "role": "Installer", "group": { "name": "night-shift" } }));
     insta::assert_json_snapshot!("no_group", plan(&group, &Facts { lookup: Lookup::Absent, ..given() }));
@@ -83,7 +104,7 @@ fn who_is_not_there_has_no_role_and_hears_why() {
 
 #[test]
 fn the_last_admin_stays() {
-    let last = Facts { bound: vec![bound(Role::Admin)], ..given() };
+    let last = given_to(&mary(Role::Admin));
     let mut removed = held(mary(Role::Admin));
     removed.metadata.deletion_timestamp = Some(Time(fixtures::noon()));
     insta::assert_json_snapshot!("removed", plan(&removed, &last));
@@ -95,132 +116,50 @@ fn the_last_admin_stays() {
     assert!(matches!(plan(&removed, &ends).actions.last(), Some(Action::Release { .. })));
 }
 
-/// What happens to the people of a project.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Add(usize, Role),
-    Edit(usize, Role),
-    Remove(usize),
-    /// The operator looks at one of them.
-    Look(usize),
+#[test]
+fn a_role_at_a_site_is_rights_to_that_site() {
+    insta::assert_json_snapshot!("viewer_at_site", plan(&at_central(Role::Viewer), &given()));
+    insta::assert_json_snapshot!("admin_at_site", plan(&at_central(Role::Admin), &given()));
+    insta::assert_json_snapshot!(
+        "another_role_at_site",
+        plan(&at_central(Role::Installer), &given_to(&at_central(Role::Technician)))
+    );
+    // A Role that somebody bent is made anew.
+    let mut bent = given_to(&at_central(Role::Viewer));
+    bent.roles[0].rules[0].resource_names = None;
+    insta::assert_json_snapshot!("bent_at_site", plan(&at_central(Role::Viewer), &bent));
 }
 
-#[derive(Clone, Debug, Default)]
-struct Project {
-    users: BTreeMap<usize, AdminUser>,
-    bound: BTreeMap<usize, Vec<Bound>>,
+#[test]
+fn who_has_a_role_at_a_site_loses_it_with_the_site_or_to_those_before() {
+    let absent = Obstacle::waits(Reason::SiteNotFound, "spec.siteRef: there is no Site central in this namespace");
+    let gone = Facts { barred: Some(absent.clone()), ..given_to(&at_central(Role::Admin)) };
+    insta::assert_json_snapshot!("site_gone", plan(&at_central(Role::Admin), &gone));
+    let over = Obstacle::stalls(Reason::QuotaExceeded, "this AdminUser is over the quota of 20 users at a site");
+    let over = Facts { barred: Some(over), ..given_to(&at_central(Role::Viewer)) };
+    insta::assert_json_snapshot!("over_quota_at_site", plan(&at_central(Role::Viewer), &over));
+    // What is applied together arrives within moments: nothing is said of a site that is yet to come.
+    let mut new = at_central(Role::Viewer);
+    new.metadata.creation_timestamp = Some(Time(fixtures::noon()));
+    let early = plan(&new, &Facts { barred: Some(absent), ..given() });
+    assert!(early.actions.is_empty() && early.look_again.is_some(), "{early:?}");
 }
 
-impl Project {
-    fn admins(&self) -> usize {
-        self.bound.values().flatten().filter(|bound| bound.role == Some(Role::Admin)).count()
-    }
-
-    fn take(&mut self, step: Step) {
-        match step {
-            Step::Add(who, role) => {
-                self.users.entry(who).or_insert_with(|| {
-                    let mut user = mary(role);
-                    user.metadata.name = Some(format!("mary-{who}"));
-                    user.metadata.uid = Some(who.to_string());
-                    user
-                });
-            }
-            Step::Edit(who, role) => {
-                if let Some(user) = self.users.get_mut(&who) {
-                    user.spec.role = role;
-                }
-            }
-            Step::Remove(who) => {
-                if let Some(user) = self.users.get_mut(&who) {
-                    user.metadata.deletion_timestamp.get_or_insert(Time(fixtures::noon()));
-                }
-                self.collect(who);
-            }
-            Step::Look(who) => self.look(who),
-        }
-    }
-
-    /// Who was deleted and is held by nothing is gone, with what they own.
-    fn collect(&mut self, who: usize) {
-        let goes = |user: &AdminUser| {
-            user.metadata.deletion_timestamp.is_some() && user.metadata.finalizers.iter().flatten().count() == 0
-        };
-        if self.users.get(&who).is_some_and(goes) {
-            self.users.remove(&who);
-            self.bound.remove(&who);
-        }
-    }
-
-    fn look(&mut self, who: usize) {
-        let Some(user) = self.users.get(&who).cloned() else { return };
-        let another_admin = self.users.iter().any(|(other, user)| *other != who && user.is_lasting_admin());
-        let bound = self.bound.get(&who).cloned().unwrap_or_default();
-        let plan = plan(&user, &Facts { bound, another_admin, ..given() });
-        self.execute(who, &plan);
-        self.collect(who);
-    }
-
-    fn execute(&mut self, who: usize, plan: &Plan) {
-        for action in &plan.actions {
-            let user = self.users.get_mut(&who).unwrap();
-            let bound = self.bound.entry(who).or_default();
-            match action {
-                Action::Hold { finalizer } => user.metadata.finalizers = Some(vec![(*finalizer).to_owned()]),
-                Action::Release { .. } => user.metadata.finalizers = None,
-                Action::Bind(draft) => bound.push(Bound {
-                    name: draft.name.clone(),
-                    uid: draft.name.clone(),
-                    role: Some(draft.role),
-                    subjects: draft.subjects.clone(),
-                }),
-                Action::DeleteBinding { name, .. } => bound.retain(|one| one.name != *name),
-                Action::PatchStatus(patch) => {
-                    let mut status = serde_json::to_value(user.status.clone().unwrap_or_default()).unwrap();
-                    json_patch::merge(&mut status, patch);
-                    user.status = Some(serde_json::from_value(status).unwrap());
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-    }
+#[test]
+fn an_admin_of_a_site_is_no_admin_of_the_project() {
+    let mut site_admin = at_central(Role::Admin);
+    site_admin.status = Some(serde_json::from_value(json!({ "role": "Admin", "conditions": [] })).unwrap());
+    assert!(!site_admin.is_lasting_admin());
+    let plan = plan(&at_central(Role::Admin), &given());
+    assert!(!plan.actions.iter().any(|action| matches!(action, Action::Hold { .. })), "{plan:?}");
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let who = 0..3_usize;
-    let role = prop::sample::select(Role::ALL.to_vec());
-    prop_oneof![
-        (who.clone(), role.clone()).prop_map(|(who, role)| Step::Add(who, role)),
-        (who.clone(), role).prop_map(|(who, role)| Step::Edit(who, role)),
-        who.clone().prop_map(Step::Remove),
-        who.prop_map(Step::Look),
-    ]
-}
-
-proptest! {
-    /// However people are added, changed and removed, and in whatever order the operator looks at them: who has an Admin keeps one, and in
-    /// the end everybody has the role that they should, but for the last Admin.
-    #[test]
-    fn a_project_that_has_an_admin_keeps_one(steps in prop::collection::vec(step(), 1..60)) {
-        let mut project = Project::default();
-        let mut had = false;
-        for step in steps {
-            project.take(step);
-            had |= project.admins() > 0;
-            prop_assert!(!had || project.admins() > 0, "after {step:?}: {project:#?}");
-        }
-        for _ in 0..4 {
-            for who in 0..3 {
-                project.look(who);
-            }
-        }
-        let lasting = project.users.values().filter(|user| user.is_lasting_admin()).count();
-        for (who, user) in &project.users {
-            let bound: Vec<_> = project.bound[who].iter().filter_map(|bound| bound.role).collect();
-            prop_assert_eq!(&bound, &[user.status.as_ref().unwrap().role.unwrap()]);
-            let is_kept = lasting == 0 && bound == [Role::Admin];
-            let is_gone = user.metadata.deletion_timestamp.is_some();
-            prop_assert!(is_kept || (!is_gone && bound == [user.spec.role]), "{user:#?}");
-        }
+#[test]
+fn what_is_given_leaves_nothing_to_do() {
+    for user in Role::ALL.into_iter().flat_map(|role| [held(mary(role)), at_central(role)]) {
+        let facts = Facts { another_admin: true, ..given_to(&user) };
+        let actions = plan(&user, &facts).actions;
+        let is_said = |action: &Action| matches!(action, Action::PatchStatus(_) | Action::Release { .. });
+        assert!(actions.iter().all(is_said), "{actions:?}");
     }
 }

@@ -1,41 +1,58 @@
-//! What the executor writes for people who have roles: `RoleBindings`, and people of the built-in directory.
+//! What the executor writes for people who have roles: Roles and `RoleBindings`, and people of the built-in directory.
+
+use std::fmt::Debug;
 
 use fleetform_crds::AdminUser;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::{RoleBinding, Subject};
-use kube::Api;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding, Subject};
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
+use kube::{Api, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::super::body;
-use super::super::plan::BindingDraft;
+use super::super::plan::{BindingDraft, RoleDraft};
 use super::{Executor, POST, of_uid, or_gone};
 use crate::cache::Name;
 use crate::directory::NewPerson;
 use crate::error::{Class, Error, Result};
 
 impl Executor {
-    /// Creates the RoleBinding of an admin user. One of the name that is theirs and says the same is kept: a crash left it, or the cache is
+    /// Creates a RoleBinding of an admin user. One of the name that is theirs and says the same is kept: a crash left it, or the cache is
     /// late. One that is somebody else's is [`Error::NameTaken`].
-    pub async fn bind(&self, user: &AdminUser, draft: &BindingDraft, prefix: &str) -> Result<()> {
-        let name = Name::new(Name::of(user).namespace, &draft.name);
-        let binding = body::role_binding(user, draft, prefix);
-        let api: Api<RoleBinding> = Api::namespaced(self.client.clone(), &name.namespace);
-        let what = || format!("create the RoleBinding {name}");
-        let stored = match self.write("create", "rolebindings", what(), api.create(&POST, &binding)).await {
+    pub async fn bind(&self, user: &AdminUser, draft: &BindingDraft) -> Result<()> {
+        let binding = body::role_binding(user, draft);
+        let says_the_same = |found: &RoleBinding| found.role_ref == binding.role_ref;
+        self.world.own_binding(self.create_or_keep("rolebindings", &binding, says_the_same).await?);
+        Ok(())
+    }
+
+    /// Creates the Role of an admin user; like [`Executor::bind`].
+    pub async fn create_role(&self, user: &AdminUser, draft: &RoleDraft) -> Result<()> {
+        let role = body::role(user, draft);
+        let says_the_same = |found: &Role| found.rules == role.rules;
+        self.world.own_role(self.create_or_keep("roles", &role, says_the_same).await?);
+        Ok(())
+    }
+
+    async fn create_or_keep<K>(&self, plural: &str, wanted: &K, says_the_same: impl Fn(&K) -> bool) -> Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let name = Name::of(wanted);
+        let api: Api<K> = Api::namespaced(self.client.clone(), &name.namespace);
+        let what = || format!("create the {} {name}", K::kind(&()));
+        match self.write("create", plural, what(), api.create(&POST, wanted)).await {
             Err(error) if error.class() == Class::Conflict => {
                 let found = api.get(&name.name).await.map_err(|error| Error::kube(what(), error))?;
-                let owners = |binding: &RoleBinding| binding.metadata.owner_references.clone();
-                if owners(&found) != owners(&binding) || found.role_ref != binding.role_ref {
-                    return Err(Error::NameTaken { what: what() });
-                }
-                found
+                let is_theirs = found.meta().owner_references == wanted.meta().owner_references;
+                if is_theirs && says_the_same(&found) { Ok(found) } else { Err(Error::NameTaken { what: what() }) }
             }
-            created => created?,
-        };
-        self.world.own_binding(stored);
-        Ok(())
+            created => created,
+        }
     }
 
     /// Binds these by a RoleBinding of ours, if it still has this UID.
@@ -55,6 +72,15 @@ impl Executor {
         let what = format!("delete the RoleBinding {name}");
         or_gone(self.write("delete", "rolebindings", what, api.delete(&name.name, &of_uid(uid))).await)?;
         self.world.forget_binding(name);
+        Ok(())
+    }
+
+    /// Deletes a Role of ours, if it still has this UID. One that is gone is no error.
+    pub async fn delete_role(&self, name: &Name, uid: &str) -> Result<()> {
+        let api: Api<Role> = Api::namespaced(self.client.clone(), &name.namespace);
+        let what = format!("delete the Role {name}");
+        or_gone(self.write("delete", "roles", what, api.delete(&name.name, &of_uid(uid))).await)?;
+        self.world.forget_role(name);
         Ok(())
     }
 

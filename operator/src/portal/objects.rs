@@ -1,0 +1,137 @@
+//! What is declared at a site, as it is stored: for those who have a role there alone, as Kubernetes lists no objects by their site.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json as Answer};
+use fleetform_domain::wire::{SiteObjectKind, SiteObjects, SiteObjectsQuery};
+use kube::ResourceExt;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Portal;
+use super::access::{Caller, Right, not_found};
+use super::code::object_name;
+use crate::cache::{Name, World};
+use crate::server::{Peer, Refusal, query};
+
+/// `GET /v1/projects/{project}/sites/{site}/objects`.
+pub(super) async fn objects(
+    State(portal): State<Arc<Portal>>,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    let caller = portal.access.authenticate(&headers, &peer).await?;
+    let Path((project, name)) = path.map_err(|_| not_found())?;
+    let site = object_name(project, name).ok_or_else(not_found)?;
+    let outcome = portal.objects(&caller, &site, &uri).await;
+    tracing::info!(
+        target: "audit",
+        action = "ListSiteObjects",
+        user = caller.name(),
+        site = %site,
+        source = %peer.address.ip(),
+        refused = outcome.as_ref().err().map(|refusal| refusal.code.as_str()),
+        "the objects of a site were asked for"
+    );
+    Ok(([(CACHE_CONTROL, "no-store")], Answer(outcome?)).into_response())
+}
+
+impl Portal {
+    async fn objects(&self, caller: &Caller, site: &Name, uri: &Uri) -> Result<SiteObjects, Refusal> {
+        if !self.access.allows(caller, Right::to("get", "sites", "objects", site)).await? {
+            return Err(not_found());
+        }
+        let query: SiteObjectsQuery = query(uri)?;
+        let world = &self.context.world;
+        if !world.is_synced() {
+            return Err(Refusal::unavailable("the API server has not been read yet; ask again"));
+        }
+        if world.sites.get(site).is_none() {
+            return Err(not_found());
+        }
+        Ok(SiteObjects { api_version: "v1".to_owned(), kind: "List".to_owned(), items: at(world, site, &query) })
+    }
+}
+
+/// The objects of a site, by kind and name. What does not read is left out.
+fn at(world: &World, site: &Name, query: &SiteObjectsQuery) -> Vec<Value> {
+    use SiteObjectKind as K;
+    let namespace = site.namespace.as_str();
+    let wanted = |kind: K| query.kind.is_none_or(|wanted| wanted == kind);
+    let mut items = Vec::new();
+    if wanted(K::Site) {
+        take(&mut items, world.sites.get(site).into_iter().collect(), query);
+    }
+    if wanted(K::DeviceInstance) {
+        let mut found = world.devices.in_namespace(namespace);
+        found.retain(|device| device.spec.site_ref.name == site.name);
+        take(&mut items, found, query);
+    }
+    if wanted(K::Asset) {
+        let mut found = world.assets.in_namespace(namespace);
+        found.retain(|asset| asset.spec.site_ref.name == site.name);
+        take(&mut items, found, query);
+    }
+    if wanted(K::Alert) {
+        let mut found = world.alerts.in_namespace(namespace);
+        found.retain(|alert| alert.spec.site_ref.as_ref().is_some_and(|at| at.name == site.name));
+        take(&mut items, found, query);
+    }
+    if wanted(K::AdminUser) {
+        let mut found = world.admins.in_namespace(namespace);
+        found.retain(|user| user.site() == Some(site.name.as_str()));
+        take(&mut items, found, query);
+    }
+    items
+}
+
+fn take<K: ResourceExt + Serialize>(items: &mut Vec<Value>, mut found: Vec<Arc<K>>, query: &SiteObjectsQuery) {
+    found.retain(|object| query.name.as_deref().is_none_or(|name| object.meta().name.as_deref() == Some(name)));
+    found.sort_by_key(|object| object.name_any());
+    items.extend(found.iter().map(|object| serde_json::to_value(&**object).expect("an object is plain data")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Scope;
+    use crate::controllers::fixtures;
+    use serde_json::json;
+
+    #[test]
+    fn the_objects_of_a_site_are_those_at_it_and_no_others() {
+        let world = World::new(vec![Scope::All]);
+        world.own_site(fixtures::site());
+        let (here, mut elsewhere) = (fixtures::device(&json!({})), fixtures::device(&json!({})));
+        elsewhere.metadata.name = Some("vault".into());
+        elsewhere.spec.site_ref.name = "annex".into();
+        let mut alerts = [fixtures::alert(1), fixtures::alert(2)];
+        alerts[0].spec.site_ref = Some(here.spec.site_ref.clone());
+        world.own_asset(fixtures::asset());
+        for alert in alerts {
+            world.own_alert(alert);
+        }
+        let name = here.name_any();
+        for device in [here, elsewhere] {
+            world.own_device(device);
+        }
+        let said = |query: Value| {
+            let query = serde_json::from_value(query).unwrap();
+            let items = at(&world, &Name::new("library", "central"), &query);
+            let of = |item: &Value| format!("{}/{}", item["kind"], item["metadata"]["name"]).replace('"', "");
+            items.iter().map(of).collect::<Vec<_>>()
+        };
+        let device = format!("DeviceInstance/{name}");
+        assert_eq!(said(json!({})), ["Site/central", device.as_str(), "Asset/pump", "Alert/pump.drive-end.1"]);
+        assert_eq!(said(json!({ "kind": "DeviceInstance" })), [device.as_str()]);
+        assert_eq!(said(json!({ "kind": "DeviceInstance", "name": "vault" })), Vec::<String>::new());
+        assert_eq!(said(json!({ "name": "pump" })), ["Asset/pump"]);
+    }
+}
