@@ -11,6 +11,7 @@ pub(crate) mod refusals;
 pub(crate) mod release;
 pub(crate) mod rights;
 pub(crate) mod sites;
+pub(crate) mod tags;
 pub(crate) mod workloads;
 
 use std::ffi::OsStr;

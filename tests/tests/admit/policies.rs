@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::cases::example;
 use super::refusals::Refusals;
-use super::{Cluster, Kind, LIMIT, admins, departure, let_through, owned_by, refusal, refused, sites};
+use super::{Cluster, Kind, LIMIT, admins, departure, let_through, owned_by, refusal, refused, sites, tags};
 use crate::render;
 
 const CODE_TYPE: &str = "fleetform.dev/activation-qr";
@@ -38,6 +38,7 @@ pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, r
         admins::roles_are_given_by_who_may_bind_them(cluster, refusals),
         admins::an_admin_stays(cluster, refusals),
         admins::the_operator_gives_no_other_roles(cluster, refusals),
+        tags::who_is_meant_touches_only_what_carries_the_tag(cluster, refusals),
         sites::who_has_a_site_writes_there_and_nowhere_else(cluster, refusals),
         sites::rights_do_not_add_up_to_more(cluster),
         sites::who_may_patch_may_read(cluster),

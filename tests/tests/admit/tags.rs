@@ -1,6 +1,6 @@
 //! Access by tags: who is meant by a binding touches only what carries its tag.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -16,7 +16,7 @@ pub(crate) async fn who_is_meant_touches_only_what_carries_the_tag(
     refusals: &Refusals,
 ) -> Result<()> {
     let ns = cluster.namespace("tags", json!({})).await?;
-    let editor = cluster.editor(&ns).await?;
+    let editor = cluster.who_may(&ns, "editor", &["get", "create", "update", "patch", "delete", "use"]).await?;
     let kind = Kind::Site;
     let api = kind.api(&editor, &ns);
     let tagged = |name: &str, tags: Value| -> Result<Value> {
@@ -58,11 +58,17 @@ pub(crate) async fn who_is_meant_touches_only_what_carries_the_tag(
     refusals.by_policy("change what has another tag, as a group that may not", &status);
     let_through("a change of what has the tag", async |dry_run| patch("north", &describe, dry_run).await).await?;
     // Neither is a tag put on to reach something, nor taken off to hide it.
-    refusal("a tag put on", patch("south", &Patch::Merge(json!({ "spec": { "tags": north } })), false).await)?;
-    refusal("a tag taken off", patch("north", &Patch::Merge(json!({ "spec": { "tags": null } })), false).await)?;
-    refusal("what has another tag deleted", api.delete("south", &DeleteParams::default()).await)?;
+    let put_on = patch("south", &Patch::Merge(json!({ "spec": { "tags": north } })), false).await;
+    let taken_off = patch("north", &Patch::Merge(json!({ "spec": { "tags": null } })), false).await;
     let new = |name: &str, tags: Value| Ok::<_, anyhow::Error>(dynamic(&tagged(name, tags)?));
-    refusal("something made without the tag", api.create(&PostParams::default(), &new("new", json!([]))?).await)?;
+    for (what, status) in [
+        ("a tag put on", refusal("a tag put on", put_on)?),
+        ("a tag taken off", refusal("a tag taken off", taken_off)?),
+        ("a deletion", refusal("a deletion", api.delete("south", &DeleteParams::default()).await)?),
+        ("a create", refusal("a create", api.create(&PostParams::default(), &new("new", json!([]))?).await)?),
+    ] {
+        ensure!(status.message.contains("may touch only what has the tag region=north"), "{what}: {}", status.message);
+    }
     api.create(&PostParams::default(), &new("new", north)?).await?;
     // Others are not meant.
     cluster.api(kind, &ns).patch("south", &PatchParams::default(), &describe).await?;

@@ -275,6 +275,14 @@ pub(crate) async fn the_page_on_keys_works_as_it_stands(stage: Arc<Stage>) -> Re
     Ok(())
 }
 
+/// The page's commands: a group is bound to a tag.
+pub(crate) async fn the_page_on_tags_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "tag-page").await?;
+    let said = session(&stage, page("tags.md", &project)?, &mut []).await?;
+    ensure!(said.contains("the group doors-north may touch only what has the tag region=north"), "{said}");
+    Ok(())
+}
+
 /// The page's commands, on a template that two devices use.
 pub(crate) async fn the_page_on_rollouts_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
     let project = Project::new(&stage, "rollouts").await?;

@@ -82,6 +82,7 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             the_page_on_people_works_as_it_stands,
             the_page_on_admins_works_as_it_stands,
             the_page_on_keys_works_as_it_stands,
+            the_page_on_tags_works_as_it_stands,
             what_the_pages_declare_is_accepted,
         }
         activation {
