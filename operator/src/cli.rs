@@ -1,15 +1,18 @@
 //! The command line: the only place that reads arguments and the environment.
 
+use std::io::{self, BufWriter};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fleetform_domain::audit::{OPERATOR_USER, Translator};
 use fleetform_domain::id::Installation;
 use fleetform_domain::quota::Quota;
 use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
+use crate::audit::translate;
 use crate::clock::{Clock as _, SystemClock};
 use crate::run::run;
 use crate::settings::{AuthoritySettings, CodeSettings, EventSink, GatewaySettings, PortalSettings, Settings};
@@ -26,6 +29,8 @@ pub struct Cli {
 enum Command {
     /// Runs the operator: controllers, device gateway and portal.
     Run(Box<RunArguments>),
+    /// Makes audit records of Kubernetes audit events: one event a line on standard input, one record a line on standard output.
+    Audit(AuditArguments),
     /// Prints the `CustomResourceDefinitions` as YAML.
     Crds,
 }
@@ -39,7 +44,7 @@ enum LogFormat {
 }
 
 #[derive(Debug, Args)]
-struct RunArguments {
+struct InstallationArguments {
     /// Account id that ARNs and events carry: 12 digits.
     #[arg(long, env = "FLEETFORM_ACCOUNT")]
     account: String,
@@ -49,6 +54,39 @@ struct RunArguments {
     /// Partition that ARNs carry: aws, aws-cn or aws-us-gov.
     #[arg(long, env = "FLEETFORM_PARTITION", default_value = "aws")]
     partition: String,
+}
+
+impl InstallationArguments {
+    fn validated(&self) -> anyhow::Result<Installation> {
+        Ok(Installation::new(&self.partition, &self.region, &self.account)?)
+    }
+}
+
+#[derive(Debug, Args)]
+struct AuditArguments {
+    #[command(flatten)]
+    installation: InstallationArguments,
+    /// The user that an operator is: what it does follows from what people asked for, and is left out. May be repeated.
+    #[arg(long = "operator", env = "FLEETFORM_OPERATORS", value_delimiter = ',', default_value = OPERATOR_USER)]
+    operators: Vec<String>,
+}
+
+impl AuditArguments {
+    fn run(self) -> anyhow::Result<()> {
+        let translator = Translator::new(self.installation.validated()?, self.operators);
+        let records = BufWriter::new(io::stdout().lock());
+        match translate(&translator, io::stdin().lock(), records, io::stderr().lock())? {
+            0 => Ok(()),
+            1 => anyhow::bail!("1 line was no audit event"),
+            unread => anyhow::bail!("{unread} lines were no audit events"),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    #[command(flatten)]
+    installation: InstallationArguments,
     /// The operator's own namespace, where its lease and its keys are.
     #[arg(long, env = "POD_NAMESPACE", default_value = "fleetform-system")]
     namespace: String,
@@ -125,7 +163,7 @@ struct RunArguments {
 
 impl RunArguments {
     fn validated(self) -> anyhow::Result<Settings> {
-        let installation = Installation::new(&self.partition, &self.region, &self.account)?;
+        let installation = self.installation.validated()?;
         let host = self
             .gateway_url
             .strip_prefix("https://")
@@ -179,19 +217,23 @@ pub async fn execute(cli: Cli) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
+        Command::Audit(arguments) => told(arguments.run()),
         Command::Run(arguments) => {
             log_to_stderr(arguments.log_format);
-            let outcome = match arguments.validated() {
+            told(match arguments.validated() {
                 Ok(settings) => Box::pin(run(settings)).await,
                 Err(error) => Err(error),
-            };
-            match outcome {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("fleetform: {error:#}");
-                    ExitCode::FAILURE
-                }
-            }
+            })
+        }
+    }
+}
+
+fn told(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fleetform: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }
@@ -227,6 +269,8 @@ mod tests {
         let mut command = Cli::command();
         let run = command.find_subcommand_mut("run").expect("there is such a command");
         insta::assert_snapshot!(run.render_long_help());
+        let audit = command.find_subcommand_mut("audit").expect("there is such a command");
+        insta::assert_snapshot!("help_of_audit", audit.render_long_help());
     }
 
     #[test]

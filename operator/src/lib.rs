@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` at the root of the repository has the map of these rooms.
 
 pub mod activation;
+pub mod audit;
 pub mod authority;
 pub mod backoff;
 pub mod cache;
