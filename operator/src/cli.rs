@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 use crate::audit::translate;
 use crate::clock::{Clock as _, SystemClock};
 use crate::run::run;
-use crate::settings::{AuthoritySettings, CodeSettings, EventSink, GatewaySettings, PortalSettings, Settings};
+use crate::settings::{AuthoritySettings, CodeSettings, GatewaySettings, LineSink, PortalSettings, Settings};
 
 /// Fleetform keeps fleets of door readers, gateways and sensors the way Kubernetes objects declare them.
 #[derive(Debug, Parser)]
@@ -150,12 +150,19 @@ struct RunArguments {
     #[arg(long, env = "FLEETFORM_MAX_PROJECTS", default_value_t = Quota::Projects.default_limit(),
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     max_projects: u32,
-    /// What the names of the `ClusterRoles` of people begin with, and of the policy that guards them: the full name of the chart.
+    /// What the names of the `ClusterRoles` of people begin with, of the policy that guards them, and of the operator's account: the
+    /// full name of the chart.
     #[arg(long, env = "FLEETFORM_ROLE_PREFIX", default_value = "fleetform")]
     role_prefix: String,
     /// Where events go: a file to append JSON lines to, or - for standard output.
     #[arg(long, env = "FLEETFORM_EVENTS", default_value = "-")]
     events: String,
+    /// Where audit records go: a file of their own to append JSON lines to, or - for standard output.
+    #[arg(long, env = "FLEETFORM_AUDIT", default_value = "-")]
+    audit: String,
+    /// User that is the operator of another installation in the cluster: what it does is not in the audit trail. May be repeated.
+    #[arg(long = "other-operator", env = "FLEETFORM_OTHER_OPERATORS", value_delimiter = ',')]
+    other_operators: Vec<String>,
     /// Form of the log on standard error.
     #[arg(long, env = "FLEETFORM_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -172,6 +179,11 @@ impl RunArguments {
                 anyhow::anyhow!("--gateway-url {}: must be https://host:port, without a path", self.gateway_url)
             })?;
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host).trim_matches(['[', ']']).to_owned();
+        anyhow::ensure!(
+            self.audit == "-" || self.audit != self.events,
+            "--audit {}: is for audit records alone",
+            self.audit
+        );
         let mut names = vec![host.clone()];
         names.extend(self.gateway_names);
         let portal_names = if self.portal_names.is_empty() { vec![host] } else { self.portal_names };
@@ -203,9 +215,15 @@ impl RunArguments {
             codes: CodeSettings { validity, fresh_for: validity / 8 },
             max_projects: self.max_projects,
             role_prefix: self.role_prefix,
-            events: if self.events == "-" { EventSink::Stdout } else { EventSink::File(self.events.into()) },
+            events: line_sink(self.events),
+            audit: line_sink(self.audit),
+            other_operators: self.other_operators,
         })
     }
+}
+
+fn line_sink(text: String) -> LineSink {
+    if text == "-" { LineSink::Stdout } else { LineSink::File(text.into()) }
 }
 
 /// Runs the command. What goes wrong is told on standard error.
@@ -242,8 +260,6 @@ fn log_to_stderr(format: LogFormat) {
     // What kube says of interrupted watches is said by the cache, once and in a sentence.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=error,kube_client=error"));
-    // Who did what is told however quiet the rest is to be.
-    let filter = filter.add_directive("audit=info".parse().expect("it is a directive"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => {
@@ -281,10 +297,12 @@ mod tests {
 
     #[test]
     fn settings_that_cannot_work_are_refused_by_name() {
+        let one_file = ["--account=123456789012", "--gateway-url=https://gw:1", "--events=lines", "--audit=lines"];
         for (arguments, named) in [
             (["--account", "1", "--gateway-url", "https://gw:1"], "account id"),
             (["--account", "123456789012", "--gateway-url", "http://gw:1"], "--gateway-url"),
             (["--account", "123456789012", "--gateway-url", "https://gw/path"], "--gateway-url"),
+            (one_file, "--audit lines"),
         ] {
             let error = check(&arguments).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");

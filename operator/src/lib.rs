@@ -18,6 +18,7 @@ pub mod error;
 pub mod events;
 pub mod gateway;
 pub mod guard;
+pub mod jsonl;
 pub mod leader;
 pub mod measurements;
 pub mod people;

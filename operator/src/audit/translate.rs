@@ -2,52 +2,51 @@
 
 use std::io::{self, BufRead, Write};
 
-use fleetform_domain::audit::{Event, Translator};
+use fleetform_domain::audit::{Event, Record, Translator};
 
 /// Translates line by line, so that a log may be larger than memory and may still be growing. A line that does not read is told to
 /// `complaints` by its number and stops nothing; how many there were is returned.
 pub fn translate(
     translator: &Translator,
     mut events: impl BufRead,
-    mut records: impl Write,
+    mut output: impl Write,
     mut complaints: impl Write,
 ) -> io::Result<u64> {
     let (mut line, mut number, mut unread) = (Vec::new(), 0_u64, 0);
     while events.read_until(b'\n', &mut line)? > 0 {
         number += 1;
-        if !line.trim_ascii().is_empty() {
-            match read(translator, &line) {
-                Ok(lines) => records.write_all(&lines)?,
-                Err(why) => {
-                    unread += 1;
-                    writeln!(complaints, "fleetform: line {number} is no audit event: {why}")?;
+        let event = line.trim_ascii();
+        let text = std::str::from_utf8(event).map_err(|_| "it is not UTF-8".to_owned());
+        match text.and_then(|text| if text.is_empty() { Ok(Vec::new()) } else { records(translator, text) }) {
+            Ok(found) => {
+                for record in found {
+                    serde_json::to_writer(&mut output, &record)?;
+                    output.write_all(b"\n")?;
                 }
+            }
+            Err(why) => {
+                unread += 1;
+                writeln!(complaints, "fleetform: line {number} is no audit event: {why}")?;
             }
         }
         line.clear();
     }
-    records.flush()?;
+    output.flush()?;
     Ok(unread)
 }
 
 /// The records of one event. What is wrong is said without a word of what was there.
-fn read(translator: &Translator, line: &[u8]) -> Result<Vec<u8>, String> {
-    let text = std::str::from_utf8(line.trim_ascii_end()).map_err(|_| "it is not UTF-8".to_owned())?;
-    let event = Event::read(text).map_err(|error| {
+pub fn records(translator: &Translator, event: &str) -> Result<Vec<Record>, String> {
+    let event = Event::read(event).map_err(|error| {
         let what = if error.is_data() { "a member is missing, or is not what it should be" } else { "it is not JSON" };
         format!("{what}, at column {}", error.column())
     })?;
-    let mut lines = Vec::new();
-    for record in translator.records(&event) {
-        serde_json::to_writer(&mut lines, &record).expect("a record is plain data");
-        lines.push(b'\n');
-    }
-    Ok(lines)
+    Ok(translator.records(&event))
 }
 
 #[cfg(test)]
 mod tests {
-    use fleetform_domain::audit::{OPERATOR_USER, Record};
+    use fleetform_domain::audit::OPERATOR_USER;
 
     use super::*;
     use crate::controllers::fixtures;
@@ -73,10 +72,10 @@ mod tests {
             event("get", "RequestReceived").into_bytes(),
             event("delete", "ResponseComplete").into_bytes(),
         ];
-        let (mut records, mut complaints) = (Vec::new(), Vec::new());
-        let unread = translate(&translator, lines.join(&b'\n').as_slice(), &mut records, &mut complaints).unwrap();
+        let (mut output, mut complaints) = (Vec::new(), Vec::new());
+        let unread = translate(&translator, lines.join(&b'\n').as_slice(), &mut output, &mut complaints).unwrap();
         assert_eq!(unread, 3);
-        let records = String::from_utf8(records).unwrap();
+        let records = String::from_utf8(output).unwrap();
         let names: Vec<_> =
             records.lines().map(|line| serde_json::from_str::<Record>(line).unwrap().event_name).collect();
         assert_eq!(names, ["GetSite", "DeleteSite"]);

@@ -15,6 +15,9 @@ mod record;
 mod resource;
 mod text;
 
+/// Where an API server sends its audit events, at the portal.
+pub const AUDIT_EVENTS_PATH: &str = "/v1/audit-events";
+
 pub use action::{Action, Service};
 pub use failure::{CONFLICTS, Conflict, Failure};
 pub use identity::{Identity, SessionAttributes, SessionContext, SessionIssuer, UserIdentity, WebIdFederationData};

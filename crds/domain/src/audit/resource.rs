@@ -90,7 +90,8 @@ impl ResourceKind {
 /// What an action was about: one object, or all of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
-    kind: ResourceKind,
+    /// None of audit events, which are no objects.
+    kind: Option<ResourceKind>,
     namespace: Option<String>,
     name: Option<String>,
     id: Option<ResourceId>,
@@ -99,7 +100,12 @@ pub struct Resource {
 impl Resource {
     /// An object by its place; all of them where something is left out. What is no name does not show.
     pub fn new(kind: ResourceKind, namespace: Option<&str>, name: Option<&str>) -> Self {
-        Self { kind, namespace: namespace.map(object_name), name: name.map(object_name), id: None }
+        Self { kind: Some(kind), namespace: namespace.map(object_name), name: name.map(object_name), id: None }
+    }
+
+    /// The audit events of the API server.
+    pub fn audit_events() -> Self {
+        Self { kind: None, namespace: None, name: None, id: None }
     }
 
     /// The same, with the UID of the object: its id follows from it.
@@ -110,7 +116,7 @@ impl Resource {
 
     /// Its ARN, when its id is known.
     pub fn arn(&self, here: &Installation) -> Option<Arn> {
-        self.kind.arn(here, self.id.as_ref()?)
+        self.kind?.arn(here, self.id.as_ref()?)
     }
 
     /// As a denial names it: by its ARN; by its place when that is not known, as policies do.
@@ -119,7 +125,8 @@ impl Resource {
         self.arn(here).map_or_else(
             || {
                 let place = [&self.namespace, &self.name].map(|part| part.clone().unwrap_or_else(all));
-                format!("{} {}", self.kind.singular(), place.join("/"))
+                self.kind
+                    .map_or_else(|| "auditevents".to_owned(), |kind| format!("{} {}", kind.singular(), place.join("/")))
             },
             |arn| arn.to_string(),
         )
@@ -128,25 +135,26 @@ impl Resource {
     /// As parameters of a request: its place, and its ARN when it is known.
     pub fn parameters(&self, here: &Installation) -> Members {
         let mut members = Members::new();
+        let Some(kind) = self.kind else { return members };
         let mut put = |key: &str, value: Option<&str>| {
             if let Some(value) = value {
                 members.insert(key.to_owned(), Value::from(value));
             }
         };
         put("project", self.namespace.as_deref());
-        if self.kind != ResourceKind::Project {
-            put(self.kind.member(), self.name.as_deref());
+        if kind != ResourceKind::Project {
+            put(kind.member(), self.name.as_deref());
         }
-        put(&format!("{}Arn", self.kind.member()), self.arn(here).as_ref().map(Arn::as_str));
+        put(&format!("{}Arn", kind.member()), self.arn(here).as_ref().map(Arn::as_str));
         members
     }
 
     /// As the answer to who made or changed it: its id and ARN, when they are known.
     pub(super) fn elements(&self, here: &Installation) -> Members {
         let mut members = Members::new();
-        if let (Some(id), Some(arn)) = (&self.id, self.arn(here)) {
-            members.insert(format!("{}Id", self.kind.member()), id.as_str().into());
-            members.insert(format!("{}Arn", self.kind.member()), arn.as_str().into());
+        if let (Some(kind), Some(id), Some(arn)) = (self.kind, &self.id, self.arn(here)) {
+            members.insert(format!("{}Id", kind.member()), id.as_str().into());
+            members.insert(format!("{}Arn", kind.member()), arn.as_str().into());
         }
         members
     }
