@@ -88,7 +88,7 @@ async fn ends_in_line(path: &Path) -> io::Result<bool> {
 
 /// Which of the documents that are `asked` about, by their `id`, the sink holds already, if it can tell. Read line by line: a file may
 /// be larger than memory.
-pub async fn held(sink: &LineSink, asked: &HashSet<Uuid>) -> io::Result<Option<HashSet<Uuid>>> {
+pub(crate) async fn held(sink: &LineSink, asked: &HashSet<Uuid>) -> io::Result<Option<HashSet<Uuid>>> {
     let LineSink::File(path) = sink else { return Ok(None) };
     let mut lines = BufReader::new(File::open(path).await?);
     let (mut held, mut line) = (HashSet::new(), Vec::new());
