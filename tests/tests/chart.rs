@@ -46,8 +46,7 @@ fn the_workloads_are_as_reviewed() -> Result<()> {
 
 #[test]
 fn the_programs_understand_what_they_are_started_with() -> Result<()> {
-    let mounted =
-        "portal.tls.secretName=portal-tls,operator.events.existingClaim=events,portal.names={fleet.example.org}";
+    let mounted = "portal.tls.secretName=portal-tls,operator.events.existingClaim=events,operator.audit.existingClaim=audit,policies.otherOperators={system:serviceaccount:b:b-operator},portal.names={fleet.example.org}";
     for values in [&[SIMULATOR][..], &[SIMULATOR, WATCH, mounted, "gateway.url=https://fleet.example.org:8443"]] {
         for deployment in objects(&template(values)?)?.iter().filter(|object| text(object, "/kind") == "Deployment") {
             let container = "/spec/template/spec/containers/0";
