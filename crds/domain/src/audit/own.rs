@@ -1,6 +1,6 @@
 //! Pure: what portal and gateway did for somebody.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use jiff::Timestamp;
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! Pure: a record, in the shape of `CloudTrail`.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
