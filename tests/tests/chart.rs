@@ -6,6 +6,7 @@ mod render;
 use anyhow::{Result, ensure};
 use clap::Parser as _;
 use fleetform_domain::admin::Role;
+use fleetform_domain::audit::CONFLICTS;
 use render::{chart, helm, objects, template, text};
 use serde_json::{Value, json};
 
@@ -34,6 +35,15 @@ fn lint_finds_nothing() -> Result<()> {
 #[test]
 fn the_rights_and_policies_are_as_reviewed() -> Result<()> {
     insta::assert_snapshot!("reviewed", documents(&template(&[])?, |kind| REVIEWED.contains(&kind)));
+    Ok(())
+}
+
+#[test]
+fn what_the_audit_trail_tells_apart_is_what_rules_and_policies_say() -> Result<()> {
+    let said = template(&[])?.split_whitespace().collect::<Vec<_>>().join(" ");
+    for conflict in CONFLICTS {
+        ensure!(said.contains(conflict.refusal), "nothing refuses with `{}`", conflict.refusal);
+    }
     Ok(())
 }
 

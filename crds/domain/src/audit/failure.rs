@@ -11,8 +11,7 @@ pub struct Conflict {
     pub message: &'static str,
 }
 
-/// Refusals of rules and policies that are about the state of things. `docs/admission.md` has them, and is checked against the API
-/// server.
+/// Refusals of rules and policies that are about the state of things. `tests/tests/chart.rs` finds each of them in what is installed.
 pub const CONFLICTS: &[Conflict] = &[
     Conflict {
         refusal: "and cannot be deleted: their profiles open in this project only",
