@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::statement::{Statement, at};
 use crate::audit::{Action, ResourceKind};
-use crate::operation::{REBOOT_ANNOTATION, REMEDIATE_ANNOTATION, UNLOCK_ANNOTATION};
+use crate::operation::{REBOOT_ANNOTATION, REMEDIATE_ANNOTATION, Remediation, UNLOCK_ANNOTATION, parse_remediation};
 
 /// Annotation on an enrolled user that gives up on devices.
 const ABANDON_ANNOTATION: &str = "fleetform.dev/abandon";
@@ -178,6 +178,10 @@ fn edits(kind: ResourceKind, statement: &Statement, known: Known<'_>) -> Vec<Act
             actions.push(action);
         }
     }
+    let is_elsewhere = remediation(&statement.object).is_some_and(|(answer, _)| answer == Remediation::DifferentSite);
+    if kind == ResourceKind::DeviceInstance && is_elsewhere && !actions.contains(&Action::DeleteAssociatedDevice) {
+        actions.push(Action::DeleteAssociatedDevice);
+    }
     if actions.is_empty() {
         actions.push(edited(kind, known));
     }
@@ -220,6 +224,11 @@ fn asked_by(annotation: &str) -> Option<Action> {
     }
 }
 
+/// The answer to a lock for a long absence. That a device is elsewhere deactivates it.
+fn remediation(object: &Value) -> Option<(Remediation, &str)> {
+    parse_remediation(at(object, &["metadata", "annotations", REMEDIATE_ANNOTATION])?.as_str()?)
+}
+
 /// What the stored instance asks that its status does not show to be done: whoever writes all of it asks that again.
 fn newly_asked(stored: Option<&Value>) -> Vec<Action> {
     let Some(stored) = stored else { return Vec::new() };
@@ -233,13 +242,12 @@ fn newly_asked(stored: Option<&Value>) -> Vec<Action> {
     let is_rebooted =
         annotation(REBOOT_ANNOTATION).is_some_and(|reboot| rebooted.is_none_or(|command| command["id"] != reboot));
     let lock = at(stored, &["status", "lock", "id"]).and_then(Value::as_str);
-    let is_remediated = lock.is_some()
-        && annotation(REMEDIATE_ANNOTATION).and_then(|answer| answer.split_once('@')).map(|(_, id)| id) == lock;
+    let remediated = remediation(stored).filter(|(_, id)| Some(*id) == lock).map(|(answer, _)| answer);
     let is_unlocked = lock.is_some() && annotation(UNLOCK_ANNOTATION) == lock;
     [
-        (is_deactivated, Action::DeleteAssociatedDevice),
+        (is_deactivated || remediated == Some(Remediation::DifferentSite), Action::DeleteAssociatedDevice),
         (is_rebooted, Action::RebootDevice),
-        (is_remediated, Action::RemediateDevice),
+        (remediated.is_some(), Action::RemediateDevice),
         (is_unlocked, Action::UnlockDevice),
     ]
     .into_iter()

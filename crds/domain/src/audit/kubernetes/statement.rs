@@ -80,10 +80,13 @@ fn said_by(operations: &[Value]) -> Value {
     object
 }
 
+/// What lies deeper in an object is said of what it lies in: no record looks as deep, and nobody is to make us dig.
+const DEEPEST: usize = 8;
+
 /// Lays a value over what was said before. What stands within a list is said of the list.
 fn put(object: &mut Value, pointer: &str, value: Value) {
     let mut place = object;
-    for segment in pointer.split('/').skip(1) {
+    for segment in pointer.split('/').skip(1).take(DEEPEST) {
         if segment == "-" || segment.bytes().all(|b| b.is_ascii_digit()) {
             // One element more or less, and not none: `null` is what tells a removal.
             *place = if value.is_null() { Value::Null } else { Value::Bool(true) };
@@ -135,6 +138,15 @@ mod tests {
                 { "op": "add" },
             ])),
             ["metadata.annotations.fleetform.dev/reboot", "-spec.a", "spec.b", "spec.positions", "-spec.tags"]
+        );
+    }
+
+    #[test]
+    fn a_path_without_end_is_followed_for_a_while() {
+        let endless = "/spec".repeat(1_000_000);
+        assert_eq!(
+            said(json!([{ "op": "add", "path": endless, "value": 1 }])),
+            ["spec.spec.spec.spec.spec.spec.spec.spec"]
         );
     }
 

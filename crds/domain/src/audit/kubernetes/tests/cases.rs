@@ -171,6 +171,16 @@ pub(super) fn cases() -> Vec<(&'static str, Value)> {
         ("a reader is edited, and no more is known", event("update", "deviceinstances", &none)),
         ("a reader is to reboot", annotated("deviceinstances", "fleetform.dev/reboot")),
         ("a lock of a reader is answered", annotated("deviceinstances", "fleetform.dev/remediate")),
+        ("a reader is said to be elsewhere", {
+            let answer =
+                json!({ "metadata": { "annotations": { "fleetform.dev/remediate": "DifferentSite@private" } } });
+            patched("deviceinstances", &answer, &json!({}))
+        }),
+        ("a locked reader is replaced and said to be elsewhere", {
+            let mut answer = stored(&reader(), &json!({ "lock": { "id": "lock-1" } }));
+            answer["metadata"]["annotations"] = json!({ "fleetform.dev/remediate": "DifferentSite@lock-1" });
+            event("update", "deviceinstances", &json!({ "requestObject": answer, "responseObject": answer }))
+        }),
         ("a lock of a reader is taken off", annotated("deviceinstances", "fleetform.dev/unlock")),
         ("a reader is labelled", {
             patched("deviceinstances", &json!({ "metadata": { "labels": { "private": "words" } } }), &reader())
