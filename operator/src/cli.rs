@@ -1,18 +1,21 @@
 //! The command line: the only place that reads arguments and the environment.
 
+use std::io::{self, BufWriter};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fleetform_domain::audit::{OPERATOR_USER, Translator};
 use fleetform_domain::id::Installation;
 use fleetform_domain::quota::Quota;
 use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
+use crate::audit::translate;
 use crate::clock::{Clock as _, SystemClock};
 use crate::run::run;
-use crate::settings::{AuthoritySettings, CodeSettings, EventSink, GatewaySettings, PortalSettings, Settings};
+use crate::settings::{AuthoritySettings, CodeSettings, GatewaySettings, LineSink, PortalSettings, Settings};
 
 /// Fleetform keeps fleets of door readers, gateways and sensors the way Kubernetes objects declare them.
 #[derive(Debug, Parser)]
@@ -26,6 +29,8 @@ pub struct Cli {
 enum Command {
     /// Runs the operator: controllers, device gateway and portal.
     Run(Box<RunArguments>),
+    /// Makes audit records of Kubernetes audit events: one event a line on standard input, one record a line on standard output.
+    Audit(AuditArguments),
     /// Prints the `CustomResourceDefinitions` as YAML.
     Crds,
 }
@@ -39,7 +44,7 @@ enum LogFormat {
 }
 
 #[derive(Debug, Args)]
-struct RunArguments {
+struct InstallationArguments {
     /// Account id that ARNs and events carry: 12 digits.
     #[arg(long, env = "FLEETFORM_ACCOUNT")]
     account: String,
@@ -49,6 +54,39 @@ struct RunArguments {
     /// Partition that ARNs carry: aws, aws-cn or aws-us-gov.
     #[arg(long, env = "FLEETFORM_PARTITION", default_value = "aws")]
     partition: String,
+}
+
+impl InstallationArguments {
+    fn validated(&self) -> anyhow::Result<Installation> {
+        Ok(Installation::new(&self.partition, &self.region, &self.account)?)
+    }
+}
+
+#[derive(Debug, Args)]
+struct AuditArguments {
+    #[command(flatten)]
+    installation: InstallationArguments,
+    /// The user that an operator is: what it does follows from what people asked for, and is left out. May be repeated.
+    #[arg(long = "operator", env = "FLEETFORM_OPERATORS", value_delimiter = ',', default_value = OPERATOR_USER)]
+    operators: Vec<String>,
+}
+
+impl AuditArguments {
+    fn run(self) -> anyhow::Result<()> {
+        let translator = Translator::new(self.installation.validated()?, self.operators);
+        let records = BufWriter::new(io::stdout().lock());
+        match translate(&translator, io::stdin().lock(), records, io::stderr().lock())? {
+            0 => Ok(()),
+            1 => anyhow::bail!("1 line was no audit event"),
+            unread => anyhow::bail!("{unread} lines were no audit events"),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    #[command(flatten)]
+    installation: InstallationArguments,
     /// The operator's own namespace, where its lease and its keys are.
     #[arg(long, env = "POD_NAMESPACE", default_value = "fleetform-system")]
     namespace: String,
@@ -117,12 +155,19 @@ struct RunArguments {
     #[arg(long, env = "FLEETFORM_MAX_PROJECTS", default_value_t = Quota::Projects.default_limit(),
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     max_projects: u32,
-    /// What the names of the `ClusterRoles` of people begin with, and of the policies that guard them: the full name of the chart.
+    /// What the names of the `ClusterRoles` of people begin with, of the policies that guard them, and of the operator's account: the
+    /// full name of the chart.
     #[arg(long, env = "FLEETFORM_ROLE_PREFIX", default_value = "fleetform")]
     role_prefix: String,
     /// Where events go: a file to append JSON lines to, or - for standard output.
     #[arg(long, env = "FLEETFORM_EVENTS", default_value = "-")]
     events: String,
+    /// Where audit records go: a file of their own to append JSON lines to, or - for standard output.
+    #[arg(long, env = "FLEETFORM_AUDIT", default_value = "-")]
+    audit: String,
+    /// User that is the operator of another installation in the cluster: what it does is not in the audit trail. May be repeated.
+    #[arg(long = "other-operator", env = "FLEETFORM_OTHER_OPERATORS", value_delimiter = ',')]
+    other_operators: Vec<String>,
     /// Form of the log on standard error.
     #[arg(long, env = "FLEETFORM_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -130,7 +175,7 @@ struct RunArguments {
 
 impl RunArguments {
     fn validated(self) -> anyhow::Result<Settings> {
-        let installation = Installation::new(&self.partition, &self.region, &self.account)?;
+        let installation = self.installation.validated()?;
         let host = self
             .gateway_url
             .strip_prefix("https://")
@@ -139,6 +184,11 @@ impl RunArguments {
                 anyhow::anyhow!("--gateway-url {}: must be https://host:port, without a path", self.gateway_url)
             })?;
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host).trim_matches(['[', ']']).to_owned();
+        anyhow::ensure!(
+            self.audit == "-" || self.audit != self.events,
+            "--audit {}: is for audit records alone",
+            self.audit
+        );
         let mut names = vec![host.clone()];
         names.extend(self.gateway_names);
         let portal_names = if self.portal_names.is_empty() { vec![host] } else { self.portal_names };
@@ -171,9 +221,15 @@ impl RunArguments {
             data_keys_open_for: SignedDuration::from_secs(self.data_key_seconds.into()),
             max_projects: self.max_projects,
             role_prefix: self.role_prefix,
-            events: if self.events == "-" { EventSink::Stdout } else { EventSink::File(self.events.into()) },
+            events: line_sink(self.events),
+            audit: line_sink(self.audit),
+            other_operators: self.other_operators,
         })
     }
+}
+
+fn line_sink(text: String) -> LineSink {
+    if text == "-" { LineSink::Stdout } else { LineSink::File(text.into()) }
 }
 
 /// Runs the command. What goes wrong is told on standard error.
@@ -185,19 +241,23 @@ pub async fn execute(cli: Cli) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
+        Command::Audit(arguments) => told(arguments.run()),
         Command::Run(arguments) => {
             log_to_stderr(arguments.log_format);
-            let outcome = match arguments.validated() {
+            told(match arguments.validated() {
                 Ok(settings) => Box::pin(run(settings)).await,
                 Err(error) => Err(error),
-            };
-            match outcome {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("fleetform: {error:#}");
-                    ExitCode::FAILURE
-                }
-            }
+            })
+        }
+    }
+}
+
+fn told(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fleetform: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }
@@ -206,8 +266,6 @@ fn log_to_stderr(format: LogFormat) {
     // What kube says of interrupted watches is said by the cache, once and in a sentence.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=error,kube_client=error"));
-    // Who did what is told however quiet the rest is to be.
-    let filter = filter.add_directive("audit=info".parse().expect("it is a directive"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => {
@@ -233,6 +291,8 @@ mod tests {
         let mut command = Cli::command();
         let run = command.find_subcommand_mut("run").expect("there is such a command");
         insta::assert_snapshot!(run.render_long_help());
+        let audit = command.find_subcommand_mut("audit").expect("there is such a command");
+        insta::assert_snapshot!("help_of_audit", audit.render_long_help());
     }
 
     #[test]
@@ -243,10 +303,12 @@ mod tests {
 
     #[test]
     fn settings_that_cannot_work_are_refused_by_name() {
+        let one_file = ["--account=123456789012", "--gateway-url=https://gw:1", "--events=lines", "--audit=lines"];
         for (arguments, named) in [
             (["--account", "1", "--gateway-url", "https://gw:1"], "account id"),
             (["--account", "123456789012", "--gateway-url", "http://gw:1"], "--gateway-url"),
             (["--account", "123456789012", "--gateway-url", "https://gw/path"], "--gateway-url"),
+            (one_file, "--audit lines"),
         ] {
             let error = check(&arguments).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kube::Client;
 
 use crate::activation::code::Mint;
+use crate::audit::Trail;
 use crate::cache::World;
 use crate::clock::Clock;
 use crate::credentials::KnownCredentials;
@@ -59,6 +60,8 @@ pub struct Context {
     pub people: Arc<Directory>,
     /// Events that are no transitions are handed in here.
     pub submissions: Arc<Submissions>,
+    /// Audit records are handed in here.
+    pub trail: Arc<Trail>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Data keys of projects.

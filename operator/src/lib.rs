@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` at the root of the repository has the map of these rooms.
 
 pub mod activation;
+pub mod audit;
 pub mod authority;
 pub mod backoff;
 pub mod cache;
@@ -17,6 +18,7 @@ pub mod error;
 pub mod events;
 pub mod gateway;
 pub mod guard;
+pub mod jsonl;
 pub mod leader;
 pub mod measurements;
 pub mod people;

@@ -11,14 +11,16 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit;
 use crate::authority;
 use crate::backoff;
 use crate::cache::{Kind, Scope, World, watch_all};
 use crate::clock::{Clock, SystemClock};
 use crate::context::Context;
 use crate::crypto::{Authorities, Holder, Keys};
-use crate::events::{self, JsonLines};
+use crate::events;
 use crate::gateway::table::DeviceTable;
+use crate::jsonl::JsonLines;
 use crate::leader::{Elector, Leadership};
 use crate::measurements::Measurements;
 use crate::people::{self, Directory};
@@ -50,6 +52,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     };
     let metrics_listener = bind("--metrics-listen", settings.metrics_listen).await?;
     JsonLines::check(&settings.events).await.context("--events: the file cannot be opened")?;
+    JsonLines::check(&settings.audit).await.context("--audit: the file cannot be opened")?;
 
     let shutdown = CancellationToken::new();
     let ending = shutdown.clone();
@@ -202,6 +205,11 @@ async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken)
     listening.spawn(portal::serve(context.clone(), listeners.portal, shutdown.clone()));
     let mut following = JoinSet::new();
     following.spawn(events::deliver(context.clone()));
+    following.spawn(audit::keep(
+        Arc::clone(&context.trail),
+        context.settings.audit.clone(),
+        Arc::clone(&context.metrics),
+    ));
     following.spawn(authority::rotate(context.clone()));
     following.spawn(people::follow(context.clone(), changes));
     following.spawn(keeper::keep(context.clone()));
@@ -216,7 +224,7 @@ async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken)
             ended => Err(ended_early("a listener", ended)),
         },
         ended = reconciling.join_next() => Err(ended_early("a worker", ended)),
-        ended = following.join_next() => Err(ended_early("the delivery of events, the watch over people, over the authority or over the lease", ended)),
+        ended = following.join_next() => Err(ended_early("the delivery of events, the audit trail, the watch over people, over the authority or over the lease", ended)),
     };
     shutdown.cancel();
     let drained = async { while listening.join_next().await.is_some() {} };
@@ -273,6 +281,7 @@ async fn prepare(parts: Parts) -> Context {
         people: Arc::new(Directory::new(Arc::clone(&vault))),
         vault,
         submissions: Arc::default(),
+        trail: Arc::default(),
         activation_key,
         authorities: Arc::new(Authorities::new(ring)),
         queue,

@@ -35,7 +35,19 @@ pub struct Settings {
     /// What the names of the `ClusterRoles` of people and of the policies that guard them begin with: the chart's full name.
     pub role_prefix: String,
     /// Where events go.
-    pub events: EventSink,
+    pub events: LineSink,
+    /// Where audit records go.
+    pub audit: LineSink,
+    /// Users that are operators of other installations in the cluster: what they do follows from what people asked for.
+    pub other_operators: Vec<String>,
+}
+
+impl Settings {
+    /// The users that are operators: this one, as the chart names its account, and those of other installations.
+    pub fn operators(&self) -> Vec<String> {
+        let ours = format!("system:serviceaccount:{}:{}-operator", self.namespace, self.role_prefix);
+        std::iter::once(ours).chain(self.other_operators.iter().cloned()).collect()
+    }
 }
 
 /// The device listener.
@@ -91,9 +103,9 @@ impl CodeSettings {
     }
 }
 
-/// Where events go.
+/// Where events or audit records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EventSink {
+pub enum LineSink {
     /// One JSON document a line on standard output.
     Stdout,
     /// One JSON document a line, appended to a file.

@@ -6,6 +6,7 @@ mod render;
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 use fleetform_domain::admin::Role;
+use fleetform_domain::audit::CONFLICTS;
 use render::{chart, helm, objects, template, text};
 use serde_json::{Value, json};
 
@@ -38,6 +39,15 @@ fn the_rights_and_policies_are_as_reviewed() -> Result<()> {
 }
 
 #[test]
+fn what_the_audit_trail_tells_apart_is_what_rules_and_policies_say() -> Result<()> {
+    let said = template(&[])?.split_whitespace().collect::<Vec<_>>().join(" ");
+    for conflict in CONFLICTS {
+        ensure!(said.contains(conflict.refusal), "nothing refuses with `{}`", conflict.refusal);
+    }
+    Ok(())
+}
+
+#[test]
 fn the_workloads_are_as_reviewed() -> Result<()> {
     let workload = |kind: &str| ["Deployment", "Service", "PodDisruptionBudget"].contains(&kind);
     insta::assert_snapshot!("workloads", documents(&template(&[])?, workload));
@@ -46,8 +56,7 @@ fn the_workloads_are_as_reviewed() -> Result<()> {
 
 #[test]
 fn the_programs_understand_what_they_are_started_with() -> Result<()> {
-    let mounted =
-        "portal.tls.secretName=portal-tls,operator.events.existingClaim=events,portal.names={fleet.example.org}";
+    let mounted = "portal.tls.secretName=portal-tls,operator.events.existingClaim=events,operator.audit.existingClaim=audit,policies.otherOperators={system:serviceaccount:b:b-operator},portal.names={fleet.example.org}";
     for values in [&[SIMULATOR][..], &[SIMULATOR, WATCH, mounted, "gateway.url=https://fleet.example.org:8443"]] {
         for deployment in objects(&template(values)?)?.iter().filter(|object| text(object, "/kind") == "Deployment") {
             let container = "/spec/template/spec/containers/0";

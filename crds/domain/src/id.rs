@@ -189,6 +189,16 @@ impl Installation {
     pub fn template_arn(&self, id: &ResourceId) -> Arn {
         self.arn("one", &format!("device-configuration-template/{id}"))
     }
+
+    /// `arn:<partition>:iam::<account>:role/<role>`: for whom somebody acts. The service has no regions.
+    pub fn role_arn(&self, role: &str) -> Arn {
+        Arn(format!("arn:{}:iam::{}:role/{role}", self.partition, self.account))
+    }
+
+    /// `arn:<partition>:sts::<account>:assumed-role/<role>/<session>`: somebody who acts in a role. The service has no regions.
+    pub fn session_arn(&self, role: &str, session: &str) -> Arn {
+        Arn(format!("arn:{}:sts::{}:assumed-role/{role}/{session}", self.partition, self.account))
+    }
 }
 
 /// An Amazon Resource Name.

@@ -6,6 +6,7 @@
 pub mod activation;
 pub mod address;
 pub mod admin;
+pub mod audit;
 pub mod configuration;
 pub mod event;
 mod hex;

@@ -2,7 +2,6 @@
 //! event is a pure function of the record, so an event that is delivered twice is the same twice.
 
 mod cursor;
-mod jsonl;
 mod object;
 mod submit;
 
@@ -19,9 +18,9 @@ use uuid::Uuid;
 use crate::backoff;
 use crate::cache::{Change, Found};
 use crate::context::Context;
+use crate::jsonl::{self, JsonLines};
 use crate::queue::Key;
 use cursor::Cursor;
-pub use jsonl::JsonLines;
 use object::Object;
 use submit::Inbox;
 pub use submit::{NotDelivered, Submissions};
@@ -91,7 +90,8 @@ async fn begin(context: &Context, inbox: &mut Inbox<'_>) -> io::Result<(JsonLine
     let objects = Object::all(&context.world);
     let asked = objects.iter().flat_map(Object::facts).map(|(_, id)| id);
     let asked: HashSet<Uuid> = asked.chain(of_people(context)).collect();
-    let (sink, held) = JsonLines::open(&context.settings.events, &asked).await?;
+    let sink = JsonLines::open(&context.settings.events).await?;
+    let held = jsonl::held(&context.settings.events, &asked).await?;
     inbox.holds(of_people(context).filter(|id| held.as_ref().is_some_and(|held| held.contains(id))));
     Ok((sink, Cursor::after_start(&objects, held.as_ref(), context.clock.now())))
 }
@@ -146,7 +146,7 @@ async fn deliver_batch(
         }
     }
     if !events.is_empty() {
-        sink.write(events.iter()).await?;
+        sink.write(&events).await?;
     }
     for event in &events {
         context.metrics.event_delivered(&event.detail_type);

@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::{Extension, Json as Answer};
 use fleetform_crds::{DeviceInstance, Site};
 use fleetform_domain::activation::{
     self, ActivationFailure, ActivationKey, Association, Committed, Confirmation, TokenHash, TokenText,
 };
 use fleetform_domain::address::PostalAddress;
+use fleetform_domain::audit::Action;
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{ActivationRequest, ActivationResponse, LookupRequest, LookupResponse};
 use serde_json::json;
 
 use super::attempts::Try;
 use super::evidence::Known;
+use super::record::Caller;
 use super::refusal::failed;
 use super::{Gateway, limited, live, rotation};
 use crate::cache::{Found, Name, version_of};
@@ -32,9 +35,10 @@ const ROUNDS: usize = 4;
 pub(super) async fn look_up(
     State(gateway): State<Arc<Gateway>>,
     Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
     Json(request): Json<LookupRequest>,
 ) -> Result<Answer<LookupResponse>, Refusal> {
-    let answer = gateway.look_up(&request, &peer).await;
+    let answer = gateway.look_up(&request, &Caller::of(&peer, &headers)).await;
     gateway.context.metrics.activation(outcome(answer.as_ref().err(), Activation::LookedUp));
     answer.map(Answer)
 }
@@ -43,12 +47,14 @@ pub(super) async fn look_up(
 pub(super) async fn activate(
     State(gateway): State<Arc<Gateway>>,
     Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
     Json(request): Json<ActivationRequest>,
 ) -> Result<Answer<ActivationResponse>, Refusal> {
     // Once begun it is finished, whether or not the device still listens: half of it would cost a write for nothing.
     let handling = tokio::spawn({
         let gateway = Arc::clone(&gateway);
-        async move { gateway.activate(&request, &peer).await }
+        let caller = Caller::of(&peer, &headers);
+        async move { gateway.activate(&request, &caller).await }
     });
     let answer = match handling.await {
         Ok(answer) => answer,
@@ -85,7 +91,7 @@ impl Gateway {
         Ok(known)
     }
 
-    async fn look_up(&self, request: &LookupRequest, peer: &Peer) -> Result<LookupResponse, Refusal> {
+    async fn look_up(&self, request: &LookupRequest, caller: &Caller) -> Result<LookupResponse, Refusal> {
         let known = self.open(&request.token).await?;
         let known = known.with_address(&self.context).await.map_err(|error| self.not_served(&error))?;
         let now = self.context.clock.now();
@@ -106,11 +112,12 @@ impl Gateway {
         match tried {
             Try::Judged(Ok(())) => self.show(&known, &request.token),
             Try::Judged(Err(failure)) => {
-                audit_denied("LookUpActivation", &known, peer, failure);
+                self.record_refusal(Action::LookUpActivation, &known, caller, None, failure).await;
                 Err(failed(failure))
             }
             Try::Burned => {
-                audit_denied("LookUpActivation", &known, peer, ActivationFailure::QrNotRecognized);
+                let failure = ActivationFailure::QrNotRecognized;
+                self.record_refusal(Action::LookUpActivation, &known, caller, None, failure).await;
                 self.replace_burned(&known).await;
                 Err(failed(ActivationFailure::QrNotRecognized))
             }
@@ -157,7 +164,7 @@ impl Gateway {
     async fn activate(
         &self,
         request: &ActivationRequest,
-        peer: &Peer,
+        caller: &Caller,
     ) -> Result<(ActivationResponse, Activation), Refusal> {
         let mut known = self.open(&request.token).await?;
         let key = DeviceKey::from_request(&request.certificate_request)
@@ -171,17 +178,18 @@ impl Gateway {
             match verdict {
                 Err(ActivationFailure::QrNotRecognized) if round == 0 && known.may_lag(now) => {}
                 Err(failure) => {
-                    audit_denied("ActivateDevice", &known, peer, failure);
+                    let asset_tag = Some(request.asset_tag_id.as_str());
+                    self.record_refusal(Action::ActivateDevice, &known, caller, asset_tag, failure).await;
                     return Err(failed(failure));
                 }
                 Ok(Committed::Repeat(association)) => {
                     let Some(device) = &known.device else { break };
-                    audit(device, &association, request, peer, true);
+                    self.record_activation(device, &association, request, caller, true).await;
                     return Ok((self.welcome(device, &association, &key)?, Activation::Repeated));
                 }
                 Ok(Committed::Redeem) => {
                     if let Some((device, association)) = self.redeem(&known, request, &key).await? {
-                        audit(&device, &association, request, peer, false);
+                        self.record_activation(&device, &association, request, caller, false).await;
                         return Ok((self.welcome(&device, &association, &key)?, Activation::Activated));
                     }
                 }
@@ -312,34 +320,4 @@ impl Gateway {
             next_check_in_seconds: self.context.settings.gateway.check_in_seconds,
         })
     }
-}
-
-/// One line for each attempt with an authentic code that is refused. How many there can be is bounded: attempts are limited
-/// for each code.
-fn audit_denied(action: &str, known: &Known, peer: &Peer, failure: ActivationFailure) {
-    let code = failure.problem().unwrap_or(ProblemCode::SystemError);
-    tracing::info!(
-        target: "audit",
-        action,
-        device = known.device.as_ref().map(|device| Name::of(&**device).to_string()),
-        instance = %known.token.instance,
-        source = %peer.address.ip(),
-        refused = code.as_str(),
-        "an activation was refused"
-    );
-}
-
-/// `repeated`: the device asks again for the answer that it has lost, or that the last process could not give.
-fn audit(device: &DeviceInstance, association: &Association, request: &ActivationRequest, peer: &Peer, repeated: bool) {
-    tracing::info!(
-        target: "audit",
-        action = "ActivateDevice",
-        device = %Name::of(device),
-        site = device.spec.site_ref.name,
-        asset_tag = request.asset_tag_id.as_str(),
-        association = association.id,
-        source = %peer.address.ip(),
-        repeated,
-        "a device was activated"
-    );
 }

@@ -16,6 +16,7 @@ pub mod live;
 mod measurements;
 mod people;
 mod recognition;
+mod record;
 mod refusal;
 pub mod report;
 pub mod rotation;

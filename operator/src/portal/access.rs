@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use fleetform_crds::GROUP;
+use fleetform_domain::audit::{Identity, Outcome};
 use fleetform_domain::problem::ProblemCode;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
@@ -34,6 +35,9 @@ const REFUSED_INTERVAL: Duration = Duration::from_millis(100);
 /// Most answers of each kind that are remembered.
 const KEPT: usize = 16 * 1024;
 
+/// Where the API server says which token somebody came with.
+const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
+
 /// Somebody whose token is good.
 #[derive(Clone)]
 pub(super) struct Caller {
@@ -42,9 +46,16 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Name of the user.
-    pub(super) fn name(&self) -> &str {
-        self.user.username.as_deref().unwrap_or_default()
+    /// Who they are, for the trail.
+    pub(super) fn identity(&self) -> Identity {
+        let user = &self.user;
+        let credential = user.extra.as_ref().and_then(|extra| extra.get(CREDENTIAL)?.first());
+        Identity::User {
+            name: user.username.clone().unwrap_or_default(),
+            uid: user.uid.clone().filter(|uid| !uid.is_empty()),
+            credential: credential.cloned(),
+            impersonator: None,
+        }
     }
 }
 
@@ -237,6 +248,40 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Why somebody is not given what they ask for.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// They lack the right; they are told no more than that it is not there.
+    Denied,
+    /// This.
+    Told(Refusal),
+}
+
+impl Refused {
+    /// What the trail says of it.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Denied => Outcome::Denied,
+            Self::Told(refusal) => Outcome::Refused(refusal.code),
+        }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::Told(refusal)
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Denied => not_found(),
+            Refused::Told(refusal) => refusal,
+        }
+    }
 }
 
 /// The answer to somebody who may not, and about something that is not there.

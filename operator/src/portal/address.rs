@@ -8,12 +8,14 @@ use axum::http::HeaderMap;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Answer};
-
-use fleetform_domain::problem::ProblemCode;
+use fleetform_domain::address::PostalAddress;
+use fleetform_domain::audit::{Action, ResourceKind};
 
 use super::Portal;
-use super::access::{Right, not_found};
+use super::access::{Caller, Refused, Right, not_found};
 use super::code::{not_served, object_name};
+use super::record::{Asked, actor};
+use crate::cache::Name;
 use crate::gateway::live;
 use crate::server::{Peer, Refusal};
 
@@ -27,21 +29,21 @@ pub(super) async fn address(
     let caller = portal.access.authenticate(&headers, &peer).await?;
     let Path((project, name)) = path.map_err(|_| not_found())?;
     let site = object_name(project, name).ok_or_else(not_found)?;
-    let right = Right::to("get", "sites", "address", &site);
-    let allowed = portal.access.allows(&caller, right).await?;
-    tracing::info!(
-        target: "audit",
-        action = "GetSiteAddress",
-        user = caller.name(),
-        site = %site,
-        source = %peer.address.ip(),
-        refused = (!allowed).then_some(ProblemCode::NotFound.as_str()),
-        "the address of a site was asked for"
-    );
-    if !allowed {
-        return Err(not_found());
+    let found = portal.context.world.sites.get(&site);
+    let uid = found.as_ref().and_then(|found| found.metadata.uid.as_deref());
+    let asked = Asked::of(Action::GetSiteAddress, ResourceKind::Site, &site, uid);
+    let outcome = portal.address(&caller, &site).await;
+    portal.record(&actor(&caller, &peer, &headers), asked, &outcome).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Answer(outcome?)).into_response())
+}
+
+impl Portal {
+    async fn address(&self, caller: &Caller, site: &Name) -> Result<PostalAddress, Refused> {
+        let right = Right::to("get", "sites", "address", site);
+        if !self.access.allows(caller, right).await? {
+            return Err(Refused::Denied);
+        }
+        let site = self.context.world.sites.get(site).ok_or_else(not_found)?;
+        Ok(live::address(&self.context.client, &site).await.map_err(|error| not_served(&error))?)
     }
-    let site = portal.context.world.sites.get(&site).ok_or_else(not_found)?;
-    let address = live::address(&portal.context.client, &site).await.map_err(|error| not_served(&error))?;
-    Ok(([(CACHE_CONTROL, "no-store")], Answer(address)).into_response())
 }

@@ -10,11 +10,13 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use fleetform_crds::DeviceInstance;
 use fleetform_domain::activation::Phase;
+use fleetform_domain::audit::{Action, ResourceKind};
 use fleetform_domain::problem::ProblemCode;
 
 use super::Portal;
-use super::access::{AtSite, Caller, Right, not_found};
+use super::access::{AtSite, Caller, Refused, Right, not_found};
 use super::media::{Form, wanted};
+use super::record::{Asked, actor};
 use crate::activation::picture;
 use crate::cache::Name;
 use crate::error::{Class, Error};
@@ -33,7 +35,13 @@ pub(super) async fn hand_out(
     let name = object_name(project, name).ok_or_else(not_found)?;
     let form = wanted(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
     let outcome = portal.hand_out(&caller, &name, form).await;
-    audit(&portal, &caller, &name, &peer, outcome.as_ref().err());
+    let device = portal.context.world.devices.get(&name);
+    let uid = device.as_ref().and_then(|device| device.metadata.uid.as_deref());
+    let mut asked = Asked::of(Action::CreateDeviceActivationQrCode, ResourceKind::DeviceInstance, &name, uid);
+    if let Some(device) = &device {
+        asked = asked.with("site", device.spec.site_ref.name.as_str());
+    }
+    portal.record(&actor(&caller, &peer, &headers), asked, &outcome).await?;
     let (media_type, body) = match outcome? {
         Code::Picture(bytes) => ("image/png", bytes),
         Code::Text(text) => ("text/plain; charset=utf-8", text.into_bytes()),
@@ -62,21 +70,6 @@ enum Code {
     Text(String),
 }
 
-/// One line for each hand-out, and for each that was refused. Never the code.
-fn audit(portal: &Portal, caller: &Caller, name: &Name, peer: &Peer, refusal: Option<&Refusal>) {
-    let device = portal.context.world.devices.get(name);
-    tracing::info!(
-        target: "audit",
-        action = "CreateDeviceActivationQrCode",
-        user = caller.name(),
-        device = %name,
-        site = device.as_ref().map(|device| device.spec.site_ref.name.as_str()),
-        source = %peer.address.ip(),
-        refused = refusal.map(|refusal| refusal.code.as_str()),
-        "an activation code was asked for"
-    );
-}
-
 fn no_code(detail: impl Into<String>) -> Refusal {
     Refusal::new(ProblemCode::NoCode, detail)
 }
@@ -86,27 +79,25 @@ fn not_made_yet() -> Refusal {
 }
 
 impl Portal {
-    async fn hand_out(&self, caller: &Caller, name: &Name, form: Form) -> Result<Code, Refusal> {
+    async fn hand_out(&self, caller: &Caller, name: &Name, form: Form) -> Result<Code, Refused> {
         let device = self.context.world.devices.get(name);
         let site = device.as_ref().map(|device| device.spec.site_ref.name.as_str());
         let right = AtSite::to("create", ["deviceinstances", "activationqrcode"], name, site);
         if !self.access.allows_at(caller, right).await? {
-            return Err(not_found());
+            return Err(Refused::Denied);
         }
         let device = device.ok_or_else(not_found)?;
         match device.phase() {
             Phase::ReadyForActivation => {}
             Phase::NeedsConfiguration => {
-                return Err(no_code(
-                    "the device instance needs its configuration first; its Ready condition says what",
-                ));
+                Err(no_code("the device instance needs its configuration first; its Ready condition says what"))?;
             }
             Phase::Active => {
                 let remedy = "deactivate it first (raise spec.activation.epoch)";
-                return Err(no_code(format!("a device is associated with the device instance already: {remedy}")));
+                Err(no_code(format!("a device is associated with the device instance already: {remedy}")))?;
             }
         }
-        self.current_code(&device, form).await
+        Ok(self.current_code(&device, form).await?)
     }
 
     /// The code as it is stored, replaced first when it would not live long enough to be carried to the device.

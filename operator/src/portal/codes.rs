@@ -10,14 +10,16 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Answer};
 use fleetform_crds::DeviceInstance;
 use fleetform_domain::activation::Phase;
+use fleetform_domain::audit::{Action, ResourceKind};
 use fleetform_domain::configuration::DeviceType;
 use fleetform_domain::wire::{ActivationCodeList, ActivationCodeSummary, activation_code_path};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::Portal;
-use super::access::{Caller, not_found};
+use super::access::{Caller, Refused, not_found};
 use super::code::{object_name, right};
+use super::record::{Asked, actor};
 use crate::activation::code::CodeSecretMeta;
 use crate::cache::Name;
 use crate::reconcile::names;
@@ -39,14 +41,16 @@ pub(super) async fn list(
     let caller = portal.access.authenticate(&headers, &peer).await?;
     let Path((project, name)) = path.map_err(|_| not_found())?;
     let site = object_name(project, name).ok_or_else(not_found)?;
-    let list = portal.activation_codes(&caller, &site).await?;
-    Ok(([(CACHE_CONTROL, "no-store")], Answer(list)).into_response())
+    let list = portal.activation_codes(&caller, &site).await;
+    let asked = || Asked::of(Action::ListDeviceInstances, ResourceKind::Site, &site, None);
+    portal.record_denial(&actor(&caller, &peer, &headers), asked, &list).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Answer(list?)).into_response())
 }
 
 impl Portal {
     /// Who has no right to the site has one to each of its instances, or not. Who has none to any that waits for a device is
     /// answered as if there were no such site.
-    async fn activation_codes(&self, caller: &Caller, site: &Name) -> Result<ActivationCodeList, Refusal> {
+    async fn activation_codes(&self, caller: &Caller, site: &Name) -> Result<ActivationCodeList, Refused> {
         let world = &self.context.world;
         let all = self.access.allows(caller, right("sites", site)).await?;
         let devices = world.devices.in_namespace(&site.namespace);
@@ -57,7 +61,9 @@ impl Portal {
                 && device.spec.device_type != DeviceType::Sensor
         });
         let most = if all { usize::MAX } else { ASKED_ABOUT };
-        let items: Vec<ActivationCodeSummary> = stream::iter(waiting.take(most))
+        let waiting: Vec<_> = waiting.take(most).collect();
+        let are_hidden = !all && !waiting.is_empty();
+        let items: Vec<ActivationCodeSummary> = stream::iter(waiting)
             .map(|device| async move {
                 let may = all || self.access.allows(caller, right("deviceinstances", &Name::of(&*device))).await?;
                 Ok::<_, Refusal>(may.then(|| self.summary(&device)))
@@ -66,6 +72,9 @@ impl Portal {
             .try_filter_map(|summary| async move { Ok(summary) })
             .try_collect()
             .await?;
+        if are_hidden && items.is_empty() {
+            return Err(Refused::Denied);
+        }
         let found = world.sites.get(site).filter(|_| all || !items.is_empty()).ok_or_else(not_found)?;
         Ok(ActivationCodeList {
             project: site.namespace.clone(),

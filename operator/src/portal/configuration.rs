@@ -10,14 +10,16 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Answer};
 use fleetform_crds::DeviceInstance;
 use fleetform_crds::device_instance::{ConfigurationStatus, ConfigurationVersion};
+use fleetform_domain::audit::{Action, ResourceKind};
 use fleetform_domain::configuration::Configuration;
 use fleetform_domain::id::{Installation, ResourceId};
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{ConfigurationOrigin, StoredConfiguration};
 
 use super::Portal;
-use super::access::{AtSite, Caller, not_found};
+use super::access::{AtSite, Caller, Refused, not_found};
 use super::code::{not_served, object_name};
+use super::record::{Asked, actor};
 use crate::cache::Name;
 use crate::server::{Peer, Refusal};
 
@@ -32,26 +34,23 @@ pub(super) async fn configuration(
     let Path((project, name, version)) = path.map_err(|_| not_found())?;
     let name = object_name(project, name).ok_or_else(not_found)?;
     let outcome = portal.configuration(&caller, &name, &version).await;
-    tracing::info!(
-        target: "audit",
-        action = "GetDeviceInstanceConfiguration",
-        user = caller.name(),
-        device = %name,
-        version = outcome.as_ref().ok().map(|found| found.version),
-        source = %peer.address.ip(),
-        refused = outcome.as_ref().err().map(|refusal| refusal.code.as_str()),
-        "a configuration was asked for"
-    );
+    let device = portal.context.world.devices.get(&name);
+    let uid = device.as_ref().and_then(|device| device.metadata.uid.as_deref());
+    let mut asked = Asked::of(Action::GetDeviceInstanceConfiguration, ResourceKind::DeviceInstance, &name, uid);
+    if let Ok(version) = version.parse::<u32>() {
+        asked = asked.with("version", version);
+    }
+    portal.record(&actor(&caller, &peer, &headers), asked, &outcome).await?;
     Ok(([(CACHE_CONTROL, "no-store")], Answer(outcome?)).into_response())
 }
 
 impl Portal {
-    async fn configuration(&self, caller: &Caller, name: &Name, version: &str) -> Result<StoredConfiguration, Refusal> {
+    async fn configuration(&self, caller: &Caller, name: &Name, version: &str) -> Result<StoredConfiguration, Refused> {
         let device = self.context.world.devices.get(name);
         let site = device.as_ref().map(|device| device.spec.site_ref.name.as_str());
         let right = AtSite::to("get", ["deviceinstances", "configuration"], name, site);
         if !self.access.allows_at(caller, right).await? {
-            return Err(not_found());
+            return Err(Refused::Denied);
         }
         let device = device.ok_or_else(not_found)?;
         let status = device.status.as_ref().and_then(|status| status.configuration.as_ref());

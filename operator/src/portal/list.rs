@@ -7,12 +7,14 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::{Extension, Json as Answer};
+use fleetform_domain::audit::{Action, ResourceKind};
 use fleetform_domain::wire::{DeviceList, DeviceListQuery, MAX_WAIT_SECONDS};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Portal;
-use super::access::{Right, not_found};
+use super::access::{Caller, Refused, Right, not_found};
 use super::feed::Scope;
+use super::record::{Asked, actor};
 use crate::server::{Peer, Refusal, query};
 
 /// How long changes are gathered before they are told: what changes, mostly changes in bursts.
@@ -49,9 +51,16 @@ impl Portal {
         project: Option<String>,
     ) -> Result<DeviceList, Refusal> {
         let caller = self.access.authenticate(headers, peer).await?;
+        let list = self.list_for(&caller, uri, project.clone()).await;
+        let asked = || Asked::of_all(Action::ListDeviceInstances, ResourceKind::DeviceInstance, project.as_deref());
+        self.record_denial(&actor(&caller, peer, headers), asked, &list).await?;
+        Ok(list?)
+    }
+
+    async fn list_for(&self, caller: &Caller, uri: &Uri, project: Option<String>) -> Result<DeviceList, Refused> {
         let query: DeviceListQuery = query(uri)?;
         if query.wait_seconds > MAX_WAIT_SECONDS {
-            return Err(Refusal::malformed(format!("query: waitSeconds: 0 to {MAX_WAIT_SECONDS}")));
+            Err(Refusal::malformed(format!("query: waitSeconds: 0 to {MAX_WAIT_SECONDS}")))?;
         }
         let watched = &self.context.settings.watch_namespaces;
         // Where only some namespaces are looked at, all of these is all there is.
@@ -63,12 +72,12 @@ impl Portal {
         for namespace in namespaces {
             let name = query.site.clone();
             let right = Right { verb: "get", resource: "sites", subresource: "devices", namespace, name };
-            if !self.access.allows(&caller, right).await? {
-                return Err(not_found());
+            if !self.access.allows(caller, right).await? {
+                return Err(Refused::Denied);
             }
         }
         if !self.context.world.is_synced() {
-            return Err(Refusal::unavailable("the API server has not been read yet; ask again"));
+            Err(Refusal::unavailable("the API server has not been read yet; ask again"))?;
         }
         let scope = Scope { project, site: query.site, simulated: query.simulated };
         Ok(self.wait(&scope, query.since, Duration::from_secs(query.wait_seconds.into())).await)

@@ -9,14 +9,16 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Answer};
 use fleetform_crds::Asset;
+use fleetform_domain::audit::{Action, ResourceKind};
 use fleetform_domain::id::ResourceId;
 use fleetform_domain::machines::{KEPT_READINGS, Reading};
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::{MeasurementSeries, MeasurementSeriesQuery};
 
 use super::Portal;
-use super::access::{AtSite, Caller, not_found};
+use super::access::{AtSite, Caller, Refused, not_found};
 use super::code::object_name;
+use super::record::{Asked, actor};
 use crate::cache::Name;
 use crate::measurements::{Cursor, Place};
 use crate::server::{Peer, Refusal, query};
@@ -32,17 +34,19 @@ pub(super) async fn measurements(
     let caller = portal.access.authenticate(&headers, &peer).await?;
     let Path((project, name)) = path.map_err(|_| not_found())?;
     let name = object_name(project, name).ok_or_else(not_found)?;
-    let series = portal.measurements(&caller, &name, &uri).await?;
-    Ok(([(CACHE_CONTROL, "no-store")], Answer(series)).into_response())
+    let series = portal.measurements(&caller, &name, &uri).await;
+    let asked = || Asked::of(Action::GetAssetMeasurements, ResourceKind::Asset, &name, None);
+    portal.record_denial(&actor(&caller, &peer, &headers), asked, &series).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Answer(series?)).into_response())
 }
 
 impl Portal {
-    async fn measurements(&self, caller: &Caller, name: &Name, uri: &Uri) -> Result<MeasurementSeries, Refusal> {
+    async fn measurements(&self, caller: &Caller, name: &Name, uri: &Uri) -> Result<MeasurementSeries, Refused> {
         let world = &self.context.world;
         let asset = world.assets.get(name);
         let site = asset.as_ref().map(|asset| asset.spec.site_ref.name.as_str());
         if !self.access.allows_at(caller, AtSite::to("get", ["assets", "measurements"], name, site)).await? {
-            return Err(not_found());
+            return Err(Refused::Denied);
         }
         let query: MeasurementSeriesQuery = query(uri)?;
         let (limit, after) = (limit(&query)?, after(&query)?);

@@ -4,10 +4,11 @@
 //!
 //! # Guarantees
 //! What is absent and what is forbidden look alike. Codes, addresses and configurations are not kept by caches. Each hand-out of
-//! one of them, and each refused one, is one line for the audit.
+//! one of them, and each refused one, is in the audit trail before anybody hears of it.
 
 mod access;
 mod address;
+mod audit_events;
 mod code;
 mod codes;
 mod configuration;
@@ -18,6 +19,7 @@ mod measurements;
 mod media;
 mod objects;
 mod profile;
+mod record;
 mod reviews;
 
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::Router;
 use axum::routing::{get, post};
+use fleetform_domain::audit::AUDIT_EVENTS_PATH;
 use fleetform_domain::wire::{
     DEVICE_LIST_PATH, activation_code_list_path, activation_code_path, asset_measurements_path,
     configuration_version_path, enrolled_user_profile_path, project_device_list_path, site_address_path,
@@ -39,6 +42,7 @@ use crate::context::Context;
 use crate::crypto::{CryptoError, ServingCertificate, provider};
 use crate::server::{self, Application, Limits, Shards, Transport, method_not_allowed, path_not_found};
 use access::Access;
+use audit_events::AuditEvents;
 use follow::Follower;
 
 /// What the routes share.
@@ -49,6 +53,7 @@ struct Portal {
     access: Access,
     devices: Arc<Follower>,
     rotations: Shards,
+    audit_events: AuditEvents,
 }
 
 /// Serves people until `shutdown`; then waiting requests are answered and running ones finished. An error when there is no
@@ -65,7 +70,9 @@ pub async fn serve(context: Context, listener: TcpListener, shutdown: Cancellati
     background.spawn(async move { following.follow(&world, begun).await });
     let access = Access::new(context.client.clone(), context.settings.portal.audience.clone(), &context.clock);
     let metrics = Arc::clone(&context.metrics);
-    let portal = Portal { context, shutdown: shutdown.clone(), access, devices, rotations: Shards::default() };
+    let audit_events = AuditEvents::new(&context.settings);
+    let portal =
+        Portal { context, shutdown: shutdown.clone(), access, devices, rotations: Shards::default(), audit_events };
     let application = Application { name: "portal", router: router(Arc::new(portal)), route, metrics };
     server::serve(listener, Transport::Tls(Arc::new(tls)), application, Limits::default(), shutdown).await;
     Ok(())
@@ -82,6 +89,7 @@ fn router(portal: Arc<Portal>) -> Router {
         .route(&asset_measurements_path("{project}", "{name}"), get(measurements::measurements))
         .route(&site_objects_path("{project}", "{name}"), get(objects::objects))
         .route(&enrolled_user_profile_path("{project}", "{name}"), get(profile::profile))
+        .route(AUDIT_EVENTS_PATH, post(audit_events::take))
         .fallback(path_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(portal)
@@ -104,6 +112,8 @@ fn route(path: &str) -> &'static str {
         "site-objects"
     } else if path.ends_with("/profile") {
         "enrolled-user-profile"
+    } else if path == AUDIT_EVENTS_PATH {
+        "audit-events"
     } else {
         "other"
     }

@@ -8,14 +8,16 @@ use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Answer};
+use fleetform_domain::audit::{Action, ResourceKind};
 use fleetform_domain::wire::{SiteObjectKind, SiteObjects, SiteObjectsQuery};
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Portal;
-use super::access::{Caller, Right, not_found};
+use super::access::{Caller, Refused, Right, not_found};
 use super::code::object_name;
+use super::record::{Asked, actor};
 use crate::cache::{Name, World};
 use crate::server::{Peer, Refusal, query};
 
@@ -30,31 +32,26 @@ pub(super) async fn objects(
     let caller = portal.access.authenticate(&headers, &peer).await?;
     let Path((project, name)) = path.map_err(|_| not_found())?;
     let site = object_name(project, name).ok_or_else(not_found)?;
+    let found = portal.context.world.sites.get(&site);
+    let uid = found.as_ref().and_then(|found| found.metadata.uid.as_deref());
+    let asked = Asked::of(Action::ListSiteObjects, ResourceKind::Site, &site, uid);
     let outcome = portal.objects(&caller, &site, &uri).await;
-    tracing::info!(
-        target: "audit",
-        action = "ListSiteObjects",
-        user = caller.name(),
-        site = %site,
-        source = %peer.address.ip(),
-        refused = outcome.as_ref().err().map(|refusal| refusal.code.as_str()),
-        "the objects of a site were asked for"
-    );
+    portal.record(&actor(&caller, &peer, &headers), asked, &outcome).await?;
     Ok(([(CACHE_CONTROL, "no-store")], Answer(outcome?)).into_response())
 }
 
 impl Portal {
-    async fn objects(&self, caller: &Caller, site: &Name, uri: &Uri) -> Result<SiteObjects, Refusal> {
+    async fn objects(&self, caller: &Caller, site: &Name, uri: &Uri) -> Result<SiteObjects, Refused> {
         if !self.access.allows(caller, Right::to("get", "sites", "objects", site)).await? {
-            return Err(not_found());
+            return Err(Refused::Denied);
         }
         let query: SiteObjectsQuery = query(uri)?;
         let world = &self.context.world;
         if !world.is_synced() {
-            return Err(Refusal::unavailable("the API server has not been read yet; ask again"));
+            return Err(Refusal::unavailable("the API server has not been read yet; ask again").into());
         }
         if world.sites.get(site).is_none() {
-            return Err(not_found());
+            return Err(not_found().into());
         }
         Ok(SiteObjects { api_version: "v1".to_owned(), kind: "List".to_owned(), items: at(world, site, &query) })
     }

@@ -9,13 +9,15 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Answer};
 use fleetform_crds::EnrolledUser;
+use fleetform_domain::audit::{Action, ResourceKind};
 use fleetform_domain::event::UserStatus;
 use fleetform_domain::problem::ProblemCode;
 use fleetform_domain::wire::EnrolledUserProfile;
 
 use super::Portal;
-use super::access::{Caller, Right, not_found};
+use super::access::{Caller, Refused, Right, not_found};
 use super::code::object_name;
+use super::record::{Asked, actor};
 use crate::cache::Name;
 use crate::people::{Profile, Unreadable};
 use crate::server::{Peer, Refusal};
@@ -31,26 +33,22 @@ pub(super) async fn profile(
     let name = path.ok().and_then(|Path((project, name))| object_name(project, name));
     let outcome = match &name {
         Some(name) => portal.profile(&caller, name).await,
-        None => Err(not_found()),
+        None => Err(not_found().into()),
     };
-    tracing::info!(
-        target: "audit",
-        action = "GetEnrolledUserProfile",
-        user = caller.name(),
+    let asked = match &name {
+        Some(name) => Asked::of(Action::GetEnrolledUserProfile, ResourceKind::EnrolledUser, name, None),
         // What is no name may be anything.
-        enrolled_user = name.map(|name| name.to_string()),
-        source = %peer.address.ip(),
-        refused = outcome.as_ref().err().map(|refusal| refusal.code.as_str()),
-        "the profile of an enrolled user was asked for"
-    );
+        None => Asked::of_all(Action::GetEnrolledUserProfile, ResourceKind::EnrolledUser, None),
+    };
+    portal.record(&actor(&caller, &peer, &headers), asked, &outcome).await?;
     Ok(([(CACHE_CONTROL, "no-store")], Answer(outcome?)).into_response())
 }
 
 impl Portal {
-    async fn profile(&self, caller: &Caller, name: &Name) -> Result<EnrolledUserProfile, Refusal> {
+    async fn profile(&self, caller: &Caller, name: &Name) -> Result<EnrolledUserProfile, Refused> {
         let right = Right::to("get", "enrolledusers", "profile", name);
         if !self.access.allows(caller, right).await? {
-            return Err(not_found());
+            return Err(Refused::Denied);
         }
         let world = &self.context.world;
         let user = world.users.get(name).ok_or_else(not_found)?;

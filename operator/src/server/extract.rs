@@ -14,9 +14,9 @@ use tokio::time::timeout;
 
 use super::Refusal;
 
-/// How much of a body that is too large is read all the same, so that its sender gets to hear why it is refused instead
+/// How much more of a body that is too large is read all the same, so that its sender gets to hear why it is refused instead
 /// of a connection that breaks.
-const SWALLOWED: usize = 4 * MAX_BODY;
+const SWALLOWED: usize = 3 * MAX_BODY;
 
 /// For a request without a limit of its own, as in tests of handlers.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,16 +33,21 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
-        if !is_json(request.headers()) {
-            return Err(Refusal::malformed("the body must be JSON: set Content-Type to application/json"));
-        }
-        let limit = request.extensions().get::<BodyTimeout>().map_or(DEFAULT_TIMEOUT, |limit| limit.0);
-        let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let body = timeout(limit, collect(request.into_body(), announced))
-            .await
-            .map_err(|_| Refusal::new(ProblemCode::RequestTimedOut, "the body did not arrive in time"))??;
+        let body = json_body(request, MAX_BODY).await?;
         parse(&body).map(Self)
     }
+}
+
+/// The body of a request in JSON, at most so many bytes, read in time.
+pub async fn json_body(request: Request, limit: usize) -> Result<Vec<u8>, Refusal> {
+    if !is_json(request.headers()) {
+        return Err(Refusal::malformed("the body must be JSON: set Content-Type to application/json"));
+    }
+    let time = request.extensions().get::<BodyTimeout>().map_or(DEFAULT_TIMEOUT, |limit| limit.0);
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    timeout(time, collect(request.into_body(), announced, limit))
+        .await
+        .map_err(|_| Refusal::new(ProblemCode::RequestTimedOut, "the body did not arrive in time"))?
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -51,25 +56,25 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.eq_ignore_ascii_case("application/json")
 }
 
-async fn collect(mut body: Body, announced: Option<usize>) -> Result<Vec<u8>, Refusal> {
-    let too_large = || Refusal::new(ProblemCode::BodyTooLarge, format!("a body takes at most {MAX_BODY} bytes"));
-    if announced.is_some_and(|length| length > SWALLOWED) {
+async fn collect(mut body: Body, announced: Option<usize>, limit: usize) -> Result<Vec<u8>, Refusal> {
+    let too_large = || Refusal::new(ProblemCode::BodyTooLarge, format!("a body takes at most {limit} bytes"));
+    if announced.is_some_and(|length| length > limit + SWALLOWED) {
         return Err(too_large());
     }
-    let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(MAX_BODY));
+    let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(limit));
     let mut length = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::malformed("the body broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
         length += data.len();
-        if length > SWALLOWED {
+        if length > limit + SWALLOWED {
             return Err(too_large());
         }
-        if length <= MAX_BODY {
+        if length <= limit {
             bytes.extend_from_slice(&data);
         }
     }
-    if length > MAX_BODY { Err(too_large()) } else { Ok(bytes) }
+    if length > limit { Err(too_large()) } else { Ok(bytes) }
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {

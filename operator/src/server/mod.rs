@@ -15,7 +15,7 @@ mod stall;
 pub use accept::{Application, Limits, Transport, serve};
 pub use bucket::{Allowance, RateLimiter};
 pub use connection::Peer;
-pub use extract::{Json, MalformedQuery, query};
+pub use extract::{Json, MalformedQuery, json_body, query};
 pub use problem::{Refusal, method_not_allowed, path_not_found};
 pub use shards::Shards;
 

@@ -33,6 +33,8 @@ pub struct Metrics {
     queue_depth: Gauge,
     events_delivered: Family<Detail, Counter>,
     events_failed: Counter,
+    audit_written: Counter,
+    audit_failed: Counter,
     requests: Family<Request, Counter>,
     handshakes: Family<Listener, Counter>,
     connections: Family<Open, Gauge>,
@@ -145,6 +147,8 @@ impl Metrics {
             queue_depth: Gauge::default(),
             events_delivered: Family::default(),
             events_failed: Counter::default(),
+            audit_written: Counter::default(),
+            audit_failed: Counter::default(),
             requests: Family::default(),
             handshakes: Family::default(),
             connections: Family::default(),
@@ -183,6 +187,8 @@ impl Metrics {
             queue_depth, "queue_depth", "Objects that wait to be reconciled";
             events_delivered, "events_delivered", "Events delivered to the sink, by type";
             events_failed, "events_failed", "Deliveries that failed and are tried again";
+            audit_written, "audit_records", "Audit records written to the sink";
+            audit_failed, "audit_failed", "Attempts to write audit records that failed and are tried again";
             requests, "requests", "Requests answered, by listener, route and class of status";
             handshakes, "handshakes", "TLS handshakes, by listener and outcome";
             connections, "connections", "Open connections, by listener";
@@ -248,6 +254,16 @@ impl Metrics {
     /// An event could not be delivered just now.
     pub fn event_failed(&self) {
         self.events_failed.inc();
+    }
+
+    /// So many audit records were written.
+    pub fn audit_written(&self, records: usize) {
+        self.audit_written.inc_by(records as u64);
+    }
+
+    /// Audit records could not be written just now.
+    pub fn audit_failed(&self) {
+        self.audit_failed.inc();
     }
 
     /// A request was answered. `route` is one of few.
@@ -375,6 +391,8 @@ mod tests {
         metrics.measurements("too-old", 0);
         metrics.event_delivered("Device Connectivity Changed To Online");
         metrics.event_failed();
+        metrics.audit_written(3);
+        metrics.audit_failed();
         metrics.code_handed_out();
         metrics.certificate_renewed();
         metrics.enrollment("PALMS_DIFFER");

@@ -30,9 +30,9 @@ const CONTROLLERS: [&str; 7] = [
     "validatingadmissionpolicy-status-controller",
 ];
 
-pub(super) fn write_audit_policy(dir: &Path) -> Result<()> {
+pub(super) fn write_audit_policy(dir: &Path, policy: Option<&str>) -> Result<()> {
     let path = dir.join(AUDIT_POLICY_FILE);
-    fs::write(&path, AUDIT_POLICY).with_context(|| format!("write {}", path.display()))
+    fs::write(&path, policy.unwrap_or(AUDIT_POLICY)).with_context(|| format!("write {}", path.display()))
 }
 
 pub(super) fn etcd(plane: &ControlPlane) -> Vec<String> {

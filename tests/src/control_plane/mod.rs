@@ -73,6 +73,8 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// Flags for kube-apiserver after ours, of which the last one given wins.
     pub api_server_flags: Vec<String>,
+    /// What goes to the audit log, as a policy in YAML. Without one: everything, without bodies.
+    pub audit_policy: Option<String>,
 }
 
 /// A running control plane.
@@ -105,7 +107,7 @@ impl ControlPlane {
         let folder = Folder::open(options.dir)?;
         let ports = Ports::choose(&folder.path("ports"))?;
         let pki = Pki::open(&folder.path("pki"))?;
-        flags::write_audit_policy(folder.dir())?;
+        flags::write_audit_policy(folder.dir(), options.audit_policy.as_deref())?;
         let admin = kubeconfig::Credential::Certificate(&pki.admin);
         kubeconfig::write(&folder.path("kubeconfig"), &ports.server(), &pki.ca, "admin", admin, "default")?;
         let manager = kubeconfig::Credential::Certificate(&pki.controller_manager);
@@ -189,8 +191,8 @@ impl ControlPlane {
     }
 
     /// The API server's audit log: one JSON `audit.k8s.io/v1` Event a line, of every request when it is answered (a watch also
-    /// when it starts), at level `Metadata`: who, what, which object and which answer, no bodies. Lines come up to a fifth of
-    /// a second late; killing the API server loses those.
+    /// when it starts), as [`Options::audit_policy`] says: at level `Metadata` who, what, which object and which answer, no bodies.
+    /// Lines come up to a fifth of a second late; killing the API server loses those.
     pub fn audit_log(&self) -> PathBuf {
         self.folder.path("audit.log")
     }

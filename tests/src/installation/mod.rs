@@ -13,12 +13,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use fleetform_domain::audit::Record;
 use fleetform_domain::event::Event;
 use fleetform_simulator::installer::{BearerToken, Installer, PortalAuthorities};
 use fleetform_simulator::transport::{Address, Network, Timeouts};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
+use serde::de::DeserializeOwned;
 
 use crate::cluster::Cluster;
 use crate::control_plane::{free_ports, write_private};
@@ -195,6 +197,7 @@ impl Installation {
             .arg(format!("--token-audience={AUDIENCE}"))
             .arg(format!("--check-in-seconds={}", self.options.check_in_seconds))
             .arg(format!("--events={}", self.events_path().display()))
+            .arg(format!("--audit={}", self.audit_path().display()))
             .args(&self.options.operator_args))
     }
 
@@ -350,11 +353,17 @@ impl Installation {
 
     /// The events so far, in the order of delivery. A line that is being written is left for the next time.
     pub fn events(&self) -> Result<Vec<Event>> {
-        let path = self.events_path();
-        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let read = |line| serde_json::from_str(line).with_context(|| format!("{} holds `{line}`", path.display()));
-        whole.lines().filter(|line| !line.is_empty()).map(read).collect()
+        documents(&self.events_path())
+    }
+
+    /// The file that audit records are in, one a line.
+    pub fn audit_path(&self) -> PathBuf {
+        self.options.dir.join("audit.jsonl")
+    }
+
+    /// The audit records so far, in the order in which they were written. A line that is being written is left for the next time.
+    pub fn audit_records(&self) -> Result<Vec<Record>> {
+        documents(&self.audit_path())
     }
 
     /// The authority's certificate as a file, in PEM.
@@ -383,6 +392,14 @@ impl Installation {
     pub fn dir(&self) -> &Path {
         &self.options.dir
     }
+}
+
+/// The JSON documents of a file, one a line, but for a line without an end.
+fn documents<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let read = |line| serde_json::from_str(line).with_context(|| format!("{} holds `{line}`", path.display()));
+    whole.lines().filter(|line| !line.is_empty()).map(read).collect()
 }
 
 impl std::fmt::Debug for Installation {

@@ -25,7 +25,9 @@ pub(crate) async fn table(cluster: &Cluster) -> Result<String> {
             writeln!(said, "the {name} {place}:\n{}", rights.join("\n"))?;
         }
     }
-    for role in ["full-access", "technician", "read-only", "installer", "site-admin", "site-technician"] {
+    for role in
+        ["full-access", "technician", "read-only", "installer", "site-admin", "site-technician", "audit-webhook"]
+    {
         let binding = serde_json::from_value(json!({
             "metadata": { "name": role },
             "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": format!("fleetform-{role}") },

@@ -12,6 +12,7 @@ use fleetform_e2e::{installation, tools};
 use fleetform_simulator::device::Device;
 use fleetform_simulator::scenario::Scenario;
 
+use super::audit;
 use super::devices::activated;
 use super::project::{Project, SITE, reader};
 use super::releases::Releases;
@@ -176,6 +177,19 @@ pub(crate) async fn the_page_on_devices_works_as_it_stands(stage: Arc<Stage>) ->
         ensure!(said.contains(line), "the page's commands do not show {line}:\n{said}");
     }
     Ok(())
+}
+
+/// The page's commands, on the log of the API server that the tests share.
+pub(crate) async fn the_page_on_audit_works_as_it_stands(stage: Arc<Stage>) -> Result<()> {
+    let project = Project::new(&stage, "audit").await?;
+    // It may be some hundred milliseconds behind.
+    audit::writes(&project).await?;
+    let log = stage.plane.audit_log();
+    let log = log.to_str().context("the log has a path")?;
+    let commands = page("audit.md", &project)?;
+    ensure!(commands.len() > 6, "the page has commands: {commands:?}");
+    let commands = commands.into_iter().map(|line| line.replace("/var/log/kubernetes/audit.log", log)).collect();
+    session(&stage, commands, &mut []).await.map(drop)
 }
 
 /// What the pages show to be applied, the API server takes.

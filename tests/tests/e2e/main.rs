@@ -40,6 +40,7 @@ mod scenario;
 mod scope;
 mod software;
 mod stage;
+mod trail;
 mod upgrade;
 mod waiting;
 mod wire;
@@ -83,6 +84,7 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             the_page_on_admins_works_as_it_stands,
             the_page_on_keys_works_as_it_stands,
             the_page_on_tags_works_as_it_stands,
+            the_page_on_audit_works_as_it_stands,
             what_the_pages_declare_is_accepted,
         }
         activation {
@@ -209,6 +211,11 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
         reading {
             each_role_reads_what_it_may_and_nothing_else,
         }
+        trail {
+            the_log_of_the_api_server_becomes_records,
+            what_portal_and_gateway_do_is_recorded,
+            only_who_may_hands_events_in,
+        }
         hostile {
             bad_requests_get_problem_bodies,
             slow_and_many_clients_do_not_hurt_others,
@@ -247,6 +254,9 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
         }
         patches {
             of_thousands_of_races_for_one_code_each_has_one_winner,
+        }
+        trail {
+            an_api_server_hands_its_events_in,
         }
         quota {
             projects_over_quota_wait_until_one_is_deleted,

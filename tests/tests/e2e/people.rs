@@ -28,6 +28,7 @@ use uuid::Uuid;
 use super::project::{INSTALLER, LIMIT, Project, TEMPLATE, reader, reason, template};
 use super::raw::{exchange, request};
 use super::stage::Stage;
+use super::trail;
 use super::wire::Wire;
 
 pub(crate) const BADGE: &str = "1111358294500";
@@ -496,13 +497,24 @@ pub(crate) async fn who_may_read_profiles_sees_the_whole_badge_and_nobody_else(s
         let answer = profile(&house, account, user).await?;
         ensure!(answer.as_ref().err() == Some(&404), "{account} sees {answer:?}");
     }
-    let log = std::fs::read_to_string(stage.installation.dir().join("operator.log"))?;
-    let lines: Vec<_> = log.lines().filter(|line| line.contains("GetEnrolledUserProfile")).collect();
-    ensure!(lines.iter().any(|line| line.contains("manager") && line.contains(&name)), "{lines:#?}");
-    ensure!(lines.iter().any(|line| line.contains("auditor") && line.contains("not-found")), "{lines:#?}");
-    let nameless = |line: &&&str| line.contains("auditor") && !line.contains("enrolled_user=");
-    ensure!(lines.iter().filter(nameless).count() == 1, "what is no name is refused, and not written down: {lines:#?}");
-    ensure!(!log.contains(BADGE) && !log.contains("Eu_0"), "the log holds the badge, or what anybody may have sent");
+    let trail = trail::of_project(&house.project)?;
+    let asked = |who: &str, user: &str| {
+        let records = trail.iter().filter(|record| record.event_name == "GetEnrolledUserProfile");
+        records
+            .filter(|record| record.user_identity.arn.ends_with(&format!(":{who}")))
+            .filter(|record| trail::parameter(record, "enrolledUser") == Some(user))
+            .map(|record| record.error_code.as_deref())
+            .next_back()
+    };
+    ensure!(asked("manager", &name) == Some(None), "{trail:#?}");
+    ensure!(asked("manager", "eu-0") == Some(Some("ResourceNotFoundException")), "{trail:#?}");
+    ensure!(asked("auditor", &name) == Some(Some("AccessDenied")), "{trail:#?}");
+    // What is no name is refused, and not written down.
+    for file in [stage.installation.audit_path(), stage.installation.dir().join("operator.log")] {
+        let text = std::fs::read_to_string(&file)?;
+        ensure!(!text.contains(BADGE), "{} holds the badge", file.display());
+        ensure!(!text.contains("Eu_0"), "{} holds what anybody may have sent", file.display());
+    }
     Ok(())
 }
 

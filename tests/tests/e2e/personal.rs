@@ -47,6 +47,7 @@ async fn nothing_is_found(house: &House, user: &str) -> Result<()> {
         ("the objects", all_objects(&house.project).await?, user),
         ("the log", log, user),
         ("the audit log", api_server, user),
+        ("the audit trail", std::fs::read_to_string(stage.installation.audit_path())?, "CreateDeviceActivationQrCode"),
         ("the metrics", stage.installation.metrics().await?, "fleetform_recognitions_total"),
     ];
     let mut secrets = vec![BADGE.to_owned(), STANDARD.encode(BADGE)];

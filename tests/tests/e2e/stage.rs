@@ -39,8 +39,21 @@ impl Stage {
         Self::with(|options| installation::Options { simulator: None, ..options }).await
     }
 
+    /// One of a test's own, whose API server has these flags too.
+    pub(crate) async fn with_api_server_flags(flags: Vec<String>) -> Result<Self> {
+        Self::of(flags, |options| installation::Options { simulator: None, ..options }).await
+    }
+
     async fn with(change: impl FnOnce(installation::Options) -> installation::Options) -> Result<Self> {
-        let plane = ControlPlane::start(Options::default()).await.context("start a control plane")?;
+        Self::of(Vec::new(), change).await
+    }
+
+    async fn of(
+        api_server_flags: Vec<String>,
+        change: impl FnOnce(installation::Options) -> installation::Options,
+    ) -> Result<Self> {
+        let options = Options { api_server_flags, audit_policy: Some(audit_policy()), ..Options::default() };
+        let plane = ControlPlane::start(options).await.context("start a control plane")?;
         // Nobody listens there until a test asks for AWS KMS.
         let [kms_port] = free_ports()?;
         let aws = stand_ins::CREDENTIALS.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -74,6 +87,13 @@ impl Stage {
         let (operator, simulator) = (self.installation.operator_log_end(), self.installation.simulator_log_end());
         format!("{operator}\n{simulator}")
     }
+}
+
+/// What the page on the audit trail recommends; and everything else without bodies, as tests look at what the operator does.
+fn audit_policy() -> String {
+    let recommended = include_str!("../../../examples/audit/policy.yaml");
+    let operator = "rules:\n  - level: Metadata\n    userGroups: [\"system:serviceaccounts:fleetform-system\"]\n";
+    format!("{}  - level: Metadata\n", recommended.replace("rules:\n", operator))
 }
 
 /// Whether a test bears others beside it.

@@ -68,7 +68,8 @@ pub struct SiteMetadata {
 /// Source of events about readers and people, as in the guides.
 pub const ONE: &str = "aws.one";
 
-const NAMESPACE: Uuid = Uuid::from_u128(0x6f1f_7d0a_94c5_4b7e_8d35_5d1c_8e0a_2f61);
+/// What ids of facts are derived in.
+pub(crate) const NAMESPACE: Uuid = Uuid::from_u128(0x6f1f_7d0a_94c5_4b7e_8d35_5d1c_8e0a_2f61);
 
 impl Event {
     /// The detail of an event about a device.
@@ -110,6 +111,7 @@ fn envelope(
     }
 }
 
-fn whole_seconds(time: Timestamp) -> String {
+/// RFC 3339 in whole seconds, UTC.
+pub(crate) fn whole_seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).expect("whole seconds of a timestamp are a timestamp").to_string()
 }
