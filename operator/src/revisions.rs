@@ -58,6 +58,13 @@ impl Revisions {
         Ok(self.get(client, keys, namespace, revision).await?.overridden_by(&version.overrides))
     }
 
+    /// Forgets what is known of a namespace, whose key may not be used any more.
+    pub fn forget(&self, namespace: &str) {
+        let mut kept = self.0.lock();
+        kept.slots.retain(|(of, _), _| of != namespace);
+        kept.order.retain(|(of, _)| of != namespace);
+    }
+
     fn slot(&self, key: Key) -> Slot {
         let mut kept = self.0.lock();
         if let Some(slot) = kept.slots.get(&key) {
@@ -128,7 +135,14 @@ mod tests {
             let revision = TemplateRevision { uid: "u".into(), name: "t".into(), revision: number };
             revisions.slot(("n".into(), revision));
         }
-        let kept = revisions.0.lock();
-        assert_eq!((kept.slots.len(), kept.order.len()), (KEPT, KEPT));
+        let len = |revisions: &Revisions| {
+            let kept = revisions.0.lock();
+            (kept.slots.len(), kept.order.len())
+        };
+        assert_eq!(len(&revisions), (KEPT, KEPT));
+        revisions.forget("m");
+        assert_eq!(len(&revisions), (KEPT, KEPT));
+        revisions.forget("n");
+        assert_eq!(len(&revisions), (0, 0));
     }
 }

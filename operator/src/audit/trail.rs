@@ -93,6 +93,19 @@ impl Trail {
     }
 }
 
+impl Trail {
+    /// Takes what came meanwhile, so that what is given up leaves memory, as far as there is room for what is not.
+    async fn take_more(&self, entries: &mut Vec<Entry>) {
+        let mut receiver = self.receiver.lock().await;
+        while entries.len() < WAITING {
+            let Ok(entry) = receiver.try_recv() else { return };
+            if entry.has_happened || !entry.written.is_closed() {
+                entries.push(entry);
+            }
+        }
+    }
+}
+
 /// Writes records until it is dropped. A sink that fails is tried again.
 pub async fn keep(trail: Arc<Trail>, to: LineSink, metrics: Arc<Metrics>) {
     let mut sink: Option<JsonLines> = None;
@@ -112,6 +125,7 @@ pub async fn keep(trail: Arc<Trail>, to: LineSink, metrics: Arc<Metrics>) {
                     let delay = backoff::delay(failures).min(LONGEST_RETRY);
                     tracing::error!(%error, "audit records were not written; tried again in {delay:?}");
                     tokio::time::sleep(delay).await;
+                    trail.take_more(&mut entries).await;
                 }
             }
         }

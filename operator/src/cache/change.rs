@@ -79,8 +79,10 @@ pub enum Change {
     },
     /// A Role or RoleBinding of ours appeared, changed or went.
     Grant {
-        /// Whose: the name of an `AdminUser`.
-        of: Name,
+        /// The namespace.
+        namespace: String,
+        /// Whose: the name of an `AdminUser`. None when nobody owns it any more.
+        of: Option<String>,
     },
     /// A person of a built-in directory appeared, changed or went.
     Person {
@@ -214,8 +216,8 @@ pub(super) fn grant_change<K: Resource>(observed: &Observed<K>) -> Option<Change
     let (Observed::Changed { new: grant, .. } | Observed::Gone { old: Some(grant), .. }) = observed else {
         return None;
     };
-    let owner = grant.meta().owner_references.iter().flatten().find(|owner| owner.kind == "AdminUser")?;
-    Some(Change::Grant { of: Name::new(Name::of(&**grant).namespace, &owner.name) })
+    let owner = grant.meta().owner_references.iter().flatten().find(|owner| owner.kind == "AdminUser");
+    Some(Change::Grant { namespace: Name::of(&**grant).namespace, of: owner.map(|owner| owner.name.clone()) })
 }
 
 pub(super) fn person_change(observed: &Observed<AccountMeta>) -> Option<Change> {

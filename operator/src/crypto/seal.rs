@@ -75,8 +75,8 @@ impl SealingKey {
     }
 
     /// A data key: what is sensitive of one project is sealed with it.
-    pub fn of_data_key(key: &Zeroizing<[u8; 32]>) -> Self {
-        Self::new(Salt::new(HKDF_SHA256, b"fleetform/data-key/v1").extract(key.as_slice()))
+    pub fn of_data_key(key: &[u8; 32]) -> Self {
+        Self::new(Salt::new(HKDF_SHA256, b"fleetform/data-key/v1").extract(key))
     }
 
     fn new(root: Prk) -> Self {
@@ -117,12 +117,14 @@ impl SealingKey {
     }
 
     /// Opens what was sealed for this purpose.
-    pub fn open(&self, purpose: Purpose<'_>, sealed: &str) -> Result<Vec<u8>, SealError> {
+    ///
+    /// The memory of what comes out is wiped when it is dropped.
+    pub fn open(&self, purpose: Purpose<'_>, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let mut sealed = STANDARD.decode(sealed).map_err(|_| SealError::Format)?;
         if sealed.len() < HEADER + AES_256_GCM.tag_len() || sealed[0] != VERSION {
             return Err(SealError::Format);
         }
-        let mut body = sealed.split_off(HEADER);
+        let mut body = Zeroizing::new(sealed.split_off(HEADER));
         let (id, rest) = sealed[1..].split_at(KEY_ID);
         let (nonce, commitment) = rest.split_at(NONCE);
         if id != self.id.0 {
@@ -133,8 +135,10 @@ impl SealingKey {
         verify_slices_are_equal(commitment, &expand(&self.root, &[b"commitment", &info]))
             .map_err(|_| SealError::NotAuthentic)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Format)?;
-        let plain = self.key(&info).open_in_place(nonce, Aad::from(&info), &mut body);
-        plain.map(|plain| plain.to_vec()).map_err(|_| SealError::NotAuthentic)
+        let plain = self.key(&info).open_in_place(nonce, Aad::from(&info), body.as_mut_slice());
+        let length = plain.map_err(|_| SealError::NotAuthentic)?.len();
+        body.truncate(length);
+        Ok(body)
     }
 
     fn key(&self, info: &[u8]) -> LessSafeKey {
@@ -178,7 +182,7 @@ mod tests {
     #[test]
     fn what_was_sealed_opens_for_its_object_and_purpose_only() {
         let sealed = key(7).seal(PURPOSE, [1; 16], b"badge 1111358294500");
-        assert_eq!(key(7).open(PURPOSE, &sealed).unwrap(), b"badge 1111358294500");
+        assert_eq!(key(7).open(PURPOSE, &sealed).unwrap().as_slice(), b"badge 1111358294500");
         for other in [
             Purpose { project: "q", ..PURPOSE },
             Purpose { kind: "Asset", ..PURPOSE },
@@ -216,7 +220,7 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             prop_assert!(key(7).open(PURPOSE, &STANDARD.encode(bytes)).is_err());
-            prop_assert_eq!(key(7).open(PURPOSE, &sealed).unwrap(), plain);
+            prop_assert_eq!(&*key(7).open(PURPOSE, &sealed).unwrap(), &plain);
         }
     }
 }

@@ -31,9 +31,14 @@ impl Gateway {
         }
     }
 
-    /// The data keys of a project. While they cannot be used devices keep what they have: why it is so, the Project says.
+    /// The data keys of a project, once everybody is known whom they open. Before that, and while they cannot be used, devices keep what they
+    /// have: why it is so, the Project says.
     pub(super) fn opened(&self, namespace: &str) -> Result<Arc<DataKeys>, Refusal> {
-        self.context.keys(namespace).map_err(|error| self.not_served(&error))
+        let keys = self.context.keys(namespace).map_err(|error| self.not_served(&error))?;
+        if self.context.people.is_whole(namespace) {
+            return Ok(keys);
+        }
+        Err(Refusal::unavailable("the enrolled users are being read; ask again"))
     }
 
     /// Logs what a person has to put right, at most once a minute each: devices ask again and again.

@@ -10,7 +10,7 @@ use crate::vault::data_keys::DataKeys;
 
 /// The data keys of the project with this UID, as [`crate::vault::tests::with_data_key`] gives it.
 pub(crate) fn data_keys(project: &str) -> DataKeys {
-    DataKeys::new(project, vec![SealingKey::of_data_key(&crate::vault::tests::DATA_KEY.into())])
+    DataKeys::new(project, vec![SealingKey::of_data_key(&crate::vault::tests::DATA_KEY)])
 }
 
 /// A palm as unlike others as palms are.

@@ -1,6 +1,7 @@
 //! Follows the cache: who comes and goes, and which devices change. Who waits for that is told at most once a second, so that a
 //! morning of enrollments makes no device fetch its list over and over.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -19,8 +20,12 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub fn begin(context: &Context) -> UnboundedReceiver<Change> {
     // Subscribed before anything is read, so that no change falls between.
     let changes = context.world.subscribe();
-    for user in context.world.users.all() {
-        context.people.take(&context.world, &Name::of(&*user));
+    let (users, projects) = (context.world.users.all(), context.world.projects.all());
+    let of_users = users.iter().map(|user| Name::of(&**user).namespace);
+    let namespaces: BTreeSet<String> =
+        of_users.chain(projects.iter().map(|project| Name::of(&**project).namespace)).collect();
+    for namespace in &namespaces {
+        context.people.retake(&context.world, namespace);
     }
     count(&context.people, &context.metrics);
     changes

@@ -68,6 +68,18 @@ impl std::fmt::Debug for Directory {
     }
 }
 
+/// Takes how somebody stands; none is gone.
+fn take(roll: &mut Roll, keys: &Result<Arc<DataKeys>, Unreadable>, name: &str, user: Option<&EnrolledUser>) {
+    let standing = user.map(|user| {
+        if user.metadata.deletion_timestamp.is_some() {
+            return Standing::Leaving;
+        }
+        known_or_opened(Some(&*roll), keys, user).map_or(Standing::Unreadable, Standing::Enrolled)
+    });
+    let uid = user.and_then(|user| user.metadata.uid.as_deref()).unwrap_or_default();
+    roll.take(name, standing.map(|standing| (uid, standing)));
+}
+
 /// The profile as it is known, unless it was opened for another Project than the one that is here now, or the key was withdrawn. Without
 /// a Project people stay who they were.
 fn known_or_opened(
@@ -109,44 +121,72 @@ impl Directory {
         }
     }
 
-    /// Takes everybody of a namespace anew: its Project is another one, or its keys opened or closed.
+    /// Takes everybody of a namespace anew: its Project is another one, or its keys opened or closed. Nobody sees a part of it.
     pub fn retake(&self, world: &World, namespace: &str) {
-        for user in world.users.in_namespace(namespace) {
-            self.take(world, &Name::of(&*user));
+        let changed = self.with_roll(world, namespace, |roll, keys| {
+            for user in world.users.in_namespace(namespace) {
+                take(roll, keys, &Name::of(&*user).name, Some(&user));
+            }
+            match keys {
+                Ok(_) => roll.is_whole = true,
+                // A key that may not be used leaves nothing in memory.
+                Err(Unreadable::Closed(_)) => {
+                    roll.is_whole = false;
+                    roll.forget_the_gone();
+                }
+                Err(_) => {}
+            }
+        });
+        if changed {
+            self.tell_of(namespace);
         }
         self.let_go(world, namespace);
     }
 
     /// Takes how the user of this name stands in `world`.
     pub fn take(&self, world: &World, name: &Name) {
+        let mut is_gone = false;
+        let changed = self.with_roll(world, &name.namespace, |roll, keys| {
+            // Looked up while nobody else takes: what is older never comes after what is newer.
+            let user = world.users.get(name);
+            is_gone = user.is_none();
+            take(roll, keys, &name.name, user.as_deref());
+        });
+        if changed {
+            self.tell_of(&name.namespace);
+        }
+        if is_gone {
+            self.let_go(world, &name.namespace);
+        }
+    }
+
+    /// Changes a roll while nobody else does; whether the list is another one then.
+    fn with_roll(
+        &self,
+        world: &World,
+        namespace: &str,
+        change: impl FnOnce(&mut Roll, &Result<Arc<DataKeys>, Unreadable>),
+    ) -> bool {
         let mut rolls = self.rolls.write();
-        // Looked up while nobody else takes: what is older never comes after what is newer.
-        let (user, keys) = (world.users.get(name), self.keys(world, &name.namespace));
+        let keys = self.keys(world, namespace);
         let first_step = rolls.first_step;
-        let roll = rolls.of.entry(name.namespace.clone()).or_insert_with(|| Roll::beginning_at(first_step));
+        let roll = rolls.of.entry(namespace.to_owned()).or_insert_with(|| Roll::beginning_at(first_step));
         let before = roll.step;
         if let Ok(keys) = &keys {
             roll.belongs_to(keys.project());
         }
-        let standing = match user.as_deref() {
-            None => None,
-            Some(user) if user.metadata.deletion_timestamp.is_some() => Some(Standing::Leaving),
-            Some(user) => {
-                let profile = known_or_opened(Some(&*roll), &keys, user);
-                Some(profile.map_or(Standing::Unreadable, Standing::Enrolled))
-            }
-        };
-        let uid = user.as_deref().and_then(|user| user.metadata.uid.as_deref()).unwrap_or_default();
-        roll.take(&name.name, standing.map(|standing| (uid, standing)));
-        let changed = roll.step != before;
-        drop(rolls);
-        if changed {
-            self.news.lock().lists.insert(name.namespace.clone());
-            self.stirred.notify_one();
-        }
-        if user.is_none() {
-            self.let_go(world, &name.namespace);
-        }
+        change(roll, &keys);
+        roll.step != before
+    }
+
+    fn tell_of(&self, namespace: &str) {
+        self.news.lock().lists.insert(namespace.to_owned());
+        self.stirred.notify_one();
+    }
+
+    /// Whether everybody of a namespace was taken since its keys opened: before that its list is not what it will be.
+    pub fn is_whole(&self, namespace: &str) -> bool {
+        self.rolls.read().of.get(namespace).is_some_and(|roll| roll.is_whole)
     }
 
     /// Forgets a namespace that has neither a Project nor people any more.

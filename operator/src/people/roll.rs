@@ -62,6 +62,8 @@ pub(super) struct Gone {
 pub(super) struct Roll {
     /// UID of the Project that all profiles were opened for, once one was.
     project: Option<String>,
+    /// Whether everybody was taken since the keys of the Project opened.
+    pub(super) is_whole: bool,
     pub(super) people: BTreeMap<String, Person>,
     pub(super) gone: BTreeMap<String, Gone>,
     unreadable: BTreeSet<String>,
@@ -74,6 +76,7 @@ impl Default for Roll {
     fn default() -> Self {
         Self {
             project: None,
+            is_whole: false,
             people: BTreeMap::new(),
             gone: BTreeMap::new(),
             unreadable: BTreeSet::new(),
@@ -159,6 +162,11 @@ impl Roll {
         for name in self.people.keys().cloned().collect::<Vec<_>>() {
             self.remove(&name);
         }
+        self.forget_the_gone();
+    }
+
+    /// Who they were that leave is known no more.
+    pub(super) fn forget_the_gone(&mut self) {
         self.gone.values_mut().for_each(|gone| gone.profile = None);
     }
 

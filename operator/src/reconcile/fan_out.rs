@@ -94,7 +94,8 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
             people_of_site(world, queue, &site);
             sum_up(queue, debounce, Key::new(Kind::Site, site));
         }
-        Change::AdminUser { name, .. } | Change::Grant { of: name } => {
+        Change::Grant { namespace, of } => grant(world, queue, namespace, of.as_deref()),
+        Change::AdminUser { name, .. } => {
             queue.add(Key::new(Kind::AdminUser, name.clone()));
         }
         Change::Person { namespace } => add_all(queue, Kind::AdminUser, &world.admins.in_namespace(namespace)),
@@ -130,6 +131,16 @@ fn whole_project(world: &World, queue: &Queue, debounce: &Debounce, name: &Name)
 fn people_of_site(world: &World, queue: &Queue, site: &Name) {
     for user in world.admin_ranks.members(site) {
         queue.add(Key::new(Kind::AdminUser, user));
+    }
+}
+
+/// Whose role it is. One that nobody owns is somebody's by its name, or nobody's and goes.
+fn grant(world: &World, queue: &Queue, namespace: &str, of: Option<&str>) {
+    if let Some(user) = of {
+        queue.add(Key::new(Kind::AdminUser, Name::new(namespace, user)));
+    } else {
+        add_all(queue, Kind::AdminUser, &world.admins.in_namespace(namespace));
+        queue.add(Key::new(Kind::Project, Name::new(namespace, fleetform_crds::project::NAME)));
     }
 }
 

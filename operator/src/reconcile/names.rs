@@ -113,6 +113,15 @@ pub fn site_writes(admin: &str, role: Role) -> String {
     child(admin, &format!("-{}-writes-at-site", role.as_str().to_ascii_lowercase()))
 }
 
+/// Whether a Role or RoleBinding is called as one of this `AdminUser` is.
+pub fn is_grant_of(admin: &str, grant: &str) -> bool {
+    Role::ALL.iter().any(|role| {
+        [role_binding(admin, *role), site_role(admin, *role), site_writes(admin, *role)]
+            .iter()
+            .any(|name| name == grant)
+    })
+}
+
 /// The number in the name of an alert.
 pub fn alert_number(name: &str) -> Option<i64> {
     name.rsplit_once('.')?.1.parse().ok().filter(|number| *number > 0)

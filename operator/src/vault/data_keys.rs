@@ -59,7 +59,7 @@ impl DataKeys {
     }
 
     /// Opens what was sealed for this place with one of the keys.
-    pub fn open(&self, place: Place<'_>, sealed: &str) -> Result<Vec<u8>, SealError> {
+    pub fn open(&self, place: Place<'_>, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let with = SealingKey::id_on(sealed).ok_or(SealError::Format)?;
         let key = self.keys.iter().find(|key| key.id() == with).ok_or(SealError::OtherKey)?;
         key.open(self.purpose(place), sealed)
@@ -72,15 +72,14 @@ const fn purpose(project: &str) -> Purpose<'_> {
 }
 
 /// A new data key of the project with this UID: the key, and what is stored of it, sealed with the installation's key.
-pub fn make(installation: &SealingKey, project: &str, key: &Zeroizing<[u8; 32]>, random: [u8; 16]) -> (KeyId, String) {
+pub fn make(installation: &SealingKey, project: &str, key: &[u8; 32], random: [u8; 16]) -> (KeyId, String) {
     (SealingKey::of_data_key(key).id(), installation.seal(purpose(project), random, key.as_slice()))
 }
 
 /// Opens what [`make`] sealed.
 pub fn open(installation: &SealingKey, project: &str, stored: &DataKey, sealed: &str) -> Result<SealingKey, SealError> {
-    let plain = Zeroizing::new(installation.open(purpose(project), sealed)?);
-    let plain: [u8; 32] = plain.as_slice().try_into().map_err(|_| SealError::Format)?;
-    let key = SealingKey::of_data_key(&Zeroizing::new(plain));
+    let plain = installation.open(purpose(project), sealed)?;
+    let key = SealingKey::of_data_key(plain.as_slice().try_into().map_err(|_| SealError::Format)?);
     // A key that goes by another's id would be looked for in vain.
     if key.id().to_string() == stored.id { Ok(key) } else { Err(SealError::NotAuthentic) }
 }

@@ -51,6 +51,7 @@ fn tell(context: &Context, project: &Project, turn: Turn) {
     match (turn, context.vault.keys(project)) {
         (Turn::Opened, _) => tracing::info!(project = %name.namespace, "the project's data keys are open"),
         (_, Err(trouble)) => {
+            context.revisions.forget(&name.namespace);
             tracing::warn!(project = %name.namespace, reason = trouble.reason().as_str(), "the project is closed: {trouble}");
         }
         (_, Ok(_)) => {}

@@ -19,7 +19,7 @@ use fleetform_crds::condition::whole_second;
 use fleetform_crds::project::{DataKey, Encryption, KeyProvider};
 use fleetform_domain::id::{Installation, ResourceId};
 use jiff::{SignedDuration, Timestamp};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
@@ -29,6 +29,9 @@ use crate::crypto::{SealError, SealingKey};
 use data_keys::DataKeys;
 use kms::KeyService;
 pub use trouble::KeyTrouble;
+
+/// How long after a failure a data key is made again.
+pub const REMADE_AFTER: SignedDuration = SignedDuration::from_secs(15);
 
 /// How long after a failure it is tried again, at least and at most.
 const RETRIES: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_mins(1));
@@ -42,6 +45,8 @@ pub struct Vault {
     /// How long an open data key is in memory. When a fifth of that is left it is opened anew: so early that a few tries are left.
     open_for: SignedDuration,
     safes: RwLock<HashMap<String, Safe>>,
+    /// What could not be made lately, by namespace: who asks often costs the provider nothing.
+    failed: Mutex<HashMap<String, Failed>>,
     /// Somebody asked for a key that is not open.
     asked: Notify,
 }
@@ -67,6 +72,16 @@ struct Safe {
 struct Open {
     keys: Arc<DataKeys>,
     until: Timestamp,
+    /// Since when this process seals with the key in force.
+    since: Timestamp,
+}
+
+/// A data key that was wanted and could not be had.
+struct Failed {
+    wanted: Encryption,
+    trouble: KeyTrouble,
+    /// When it is tried next.
+    due: Timestamp,
 }
 
 /// Whether a project can be read, as [`Vault::renew`] found it.
@@ -76,7 +91,7 @@ pub enum Turn {
     Same,
     /// It can be read from now on.
     Opened,
-    /// It can no longer be read.
+    /// It can no longer be read, or for another reason than before.
     Closed,
 }
 
@@ -109,6 +124,7 @@ impl Vault {
             clock,
             open_for,
             safes: RwLock::default(),
+            failed: Mutex::default(),
             asked: Notify::new(),
         }
     }
@@ -204,7 +220,7 @@ impl Vault {
     ) -> (Result<Arc<DataKeys>, KeyTrouble>, Turn) {
         let mut safes = self.safes.write();
         let safe = safes.entry(namespace(project).to_owned()).or_insert_with(|| Safe::of(project, now));
-        let was_open = safe.open.is_some();
+        let was = (safe.open.is_some(), safe.trouble);
         if !safe.is_of(project) {
             let open = safe.open.take().filter(|_| safe.of.0 == uid(project));
             *safe = Safe { open, ..Safe::of(project, now) };
@@ -212,8 +228,10 @@ impl Vault {
         let outcome = match keys {
             Ok(keys) => {
                 let keys = Arc::new(DataKeys::new(uid(project), keys));
+                let before = safe.open.as_ref().filter(|open| open.keys.current() == keys.current());
+                let since = before.map_or(now, |open| open.since);
                 *safe = Safe {
-                    open: Some(Open { keys: Arc::clone(&keys), until: now + self.open_for }),
+                    open: Some(Open { keys: Arc::clone(&keys), until: now + self.open_for, since }),
                     due: now + self.open_for / 5 * 4,
                     ..Safe::of(project, now)
                 };
@@ -229,9 +247,10 @@ impl Vault {
                 Err(trouble)
             }
         };
-        let turn = match (was_open, safe.open.is_some()) {
-            (false, true) => Turn::Opened,
-            (true, false) => Turn::Closed,
+        let turn = match (was, safe.open.is_some()) {
+            ((false, _), true) => Turn::Opened,
+            ((true, _), false) => Turn::Closed,
+            ((false, trouble), false) if trouble != safe.trouble => Turn::Closed,
             _ => Turn::Same,
         };
         (outcome, turn)
@@ -246,20 +265,58 @@ impl Vault {
             safe.open.take_if(|open| own && now >= open.until);
             !matches!(world.project(namespace), Found::Absent)
         });
+        self.failed
+            .lock()
+            .retain(|namespace, failed| now < failed.due && !matches!(world.project(namespace), Found::Absent));
     }
 
     fn arn(&self, project: &Project) -> String {
         self.here.project_arn(&ResourceId::of(uid(project))).as_str().to_owned()
     }
 
-    /// A new data key for a project, sealed as `wanted` says.
+    /// Since when this process seals with the data key that the project has in force; none when it does not yet.
+    pub fn in_force_since(&self, project: &Project) -> Option<Timestamp> {
+        let safes = self.safes.read();
+        let open = safes.get(namespace(project)).filter(|safe| safe.of.0 == uid(project))?.open.as_ref()?;
+        let is_current = project.data_keys().first().is_some_and(|key| key.id == open.keys.current().to_string());
+        is_current.then_some(open.since)
+    }
+
+    /// A new data key for a project, sealed as `wanted` says. After a failure it is not tried again for a while.
     pub async fn make(&self, project: &Project, wanted: &Encryption) -> Result<DataKey, KeyTrouble> {
+        let now = self.clock.now();
+        if let Some(failed) = self.failed.lock().get(namespace(project))
+            && failed.wanted == *wanted
+            && now < failed.due
+        {
+            return Err(failed.trouble);
+        }
+        let made = self.try_make(project, wanted).await;
+        let mut failures = self.failed.lock();
+        match &made {
+            Ok(_) => drop(failures.remove(namespace(project))),
+            Err(trouble) => {
+                let failed = Failed { wanted: wanted.clone(), trouble: *trouble, due: now + REMADE_AFTER };
+                failures.insert(namespace(project).to_owned(), failed);
+            }
+        }
+        made
+    }
+
+    async fn try_make(&self, project: &Project, wanted: &Encryption) -> Result<DataKey, KeyTrouble> {
         trouble::checked(wanted, &self.here)?;
         let key = Zeroizing::new(self.clock.key());
         let (id, sealed) = data_keys::make(&self.installation_key, uid(project), &key, self.clock.random());
         let sealed = match (wanted.provider, &wanted.key_arn) {
             (KeyProvider::AwsKms, Some(arn)) => {
-                STANDARD.encode(self.service.encrypt(arn, &self.arn(project), sealed.into_bytes()).await?)
+                let project = self.arn(project);
+                let outer = self.service.encrypt(arn, &project, sealed.clone().into_bytes()).await?;
+                // Who may encrypt may not therefore decrypt: a key that cannot be opened is not taken into use.
+                let inner = self.service.decrypt(arn, &project, outer.clone()).await?;
+                if inner != sealed.as_bytes() {
+                    return Err(KeyTrouble::NotAuthentic);
+                }
+                STANDARD.encode(outer)
             }
             _ => sealed,
         };

@@ -17,7 +17,7 @@ const PLACE: Place<'_> = Place { kind: "EnrolledUser", name: "eu-1", member: "pr
 
 /// A clock that stands still until it is moved.
 #[derive(Debug, Default)]
-struct Stopped(Mutex<SignedDuration>);
+struct Stopped(Mutex<SignedDuration>, AtomicUsize);
 
 impl Clock for Stopped {
     fn now(&self) -> Timestamp {
@@ -25,7 +25,7 @@ impl Clock for Stopped {
     }
 
     fn random(&self) -> [u8; 16] {
-        [3; 16]
+        [self.1.fetch_add(1, Ordering::Relaxed).to_le_bytes(); 2].concat().try_into().expect("twice eight bytes")
     }
 }
 
@@ -39,6 +39,8 @@ impl Stopped {
 #[derive(Debug, Default)]
 struct Service {
     trouble: Mutex<Option<KeyTrouble>>,
+    /// Whether it lets nobody decrypt.
+    encrypts_only: Mutex<bool>,
     asked: AtomicUsize,
 }
 
@@ -56,6 +58,9 @@ impl KeyService for Service {
     }
 
     fn decrypt<'a>(&'a self, key_arn: &'a str, project_arn: &'a str, sealed: Vec<u8>) -> Answer<'a> {
+        if *self.encrypts_only.lock() {
+            return Box::pin(async { Err(KeyTrouble::AccessDenied) });
+        }
         let layer = [key_arn.as_bytes(), project_arn.as_bytes()].concat();
         match sealed.strip_prefix(layer.as_slice()) {
             Some(plain) => self.answer(plain.to_vec()),
@@ -83,8 +88,7 @@ fn scene() -> (Vault, Arc<Service>, Arc<Stopped>) {
 
 /// The project with [`DATA_KEY`], as the installation of tests sealed it.
 pub(crate) fn with_data_key(mut project: Project) -> Project {
-    let (id, sealed) =
-        data_keys::make(&SealingKey::of_installation(&[7; 32]), uid(&project), &DATA_KEY.into(), [4; 16]);
+    let (id, sealed) = data_keys::make(&SealingKey::of_installation(&[7; 32]), uid(&project), &DATA_KEY, [4; 16]);
     let key = DataKey {
         id: id.to_string(),
         provider: KeyProvider::Local,
@@ -122,7 +126,7 @@ fn the_installation_opens_its_own_keys_for_the_project_that_they_were_made_for()
     let vault = vault();
     let project = with_data_key(fixtures::project());
     let sealed = vault.keys(&project).unwrap().seal(PLACE, [1; 16], b"badge");
-    assert_eq!(vault.keys(&project).unwrap().open(PLACE, &sealed).unwrap(), b"badge");
+    assert_eq!(vault.keys(&project).unwrap().open(PLACE, &sealed).unwrap().as_slice(), b"badge");
     assert_eq!(state(&vault, &fixtures::project()), Err(KeyTrouble::NotMade));
     let mut other = project.clone();
     other.metadata.uid = Some("another".into());
@@ -165,6 +169,23 @@ async fn what_may_be_over_in_a_moment_closes_nothing_for_five_minutes() {
 }
 
 #[tokio::test]
+async fn a_restart_while_the_key_service_is_away_is_told_and_so_is_each_other_reason() {
+    let (vault, service, clock) = scene();
+    let project = customers(&vault).await;
+    *service.trouble.lock() = Some(KeyTrouble::Unreachable);
+    assert_eq!(vault.renew(&project).await, Turn::Closed);
+    assert_eq!(state(&vault, &project), Err(KeyTrouble::Unreachable));
+    clock.pass(61);
+    assert_eq!(vault.renew(&project).await, Turn::Same, "it is known");
+    *service.trouble.lock() = Some(KeyTrouble::Disabled);
+    clock.pass(61);
+    assert_eq!(vault.renew(&project).await, Turn::Closed);
+    *service.trouble.lock() = None;
+    clock.pass(61);
+    assert_eq!(vault.renew(&project).await, Turn::Opened);
+}
+
+#[tokio::test]
 async fn who_asks_often_costs_the_key_service_nothing() {
     let (vault, service, clock) = scene();
     let project = customers(&vault).await;
@@ -172,7 +193,7 @@ async fn who_asks_often_costs_the_key_service_nothing() {
         let _ = vault.keys(&project);
         vault.renew(&project).await;
     }
-    assert_eq!(service.asked.load(Ordering::Relaxed), 2, "one to make it, one to open it");
+    assert_eq!(service.asked.load(Ordering::Relaxed), 3, "two to make it, one to open it");
     *service.trouble.lock() = Some(KeyTrouble::AccessDenied);
     clock.pass(241);
     for _ in 0..60 {
@@ -180,7 +201,12 @@ async fn who_asks_often_costs_the_key_service_nothing() {
         clock.pass(1);
     }
     let asked = service.asked.load(Ordering::Relaxed);
-    assert!((3..=8).contains(&asked), "asked {asked} times in a minute of refusals");
+    assert!((4..=9).contains(&asked), "asked {asked} times in a minute of refusals");
+    for _ in 0..100 {
+        let next = Encryption { data_key_generation: 1, ..of_customer() };
+        assert_eq!(vault.make(&project, &next).await.unwrap_err(), KeyTrouble::AccessDenied);
+    }
+    assert_eq!(service.asked.load(Ordering::Relaxed), asked + 1, "a failure is remembered");
 }
 
 #[tokio::test]
@@ -195,14 +221,21 @@ async fn a_project_goes_on_while_it_gets_another_key() {
     let before = vault.keys(&project).expect("what is open goes on").current();
     *service.trouble.lock() = Some(KeyTrouble::Unreachable);
     assert_eq!(vault.renew(&project).await, Turn::Same);
-    assert_eq!(state(&vault, &project), Ok(()));
+    assert_eq!((state(&vault, &project), vault.in_force_since(&project)), (Ok(()), None));
     *service.trouble.lock() = None;
     clock.pass(6);
     assert_eq!(vault.renew(&project).await, Turn::Same);
     let keys = vault.keys(&project).unwrap();
-    // The clock of this test makes the same random bytes each time, so both are one key.
-    assert_eq!(keys.current(), before);
-    assert_eq!(keys.open(PLACE, &sealed).unwrap(), b"badge");
+    assert_ne!(keys.current(), before);
+    assert_eq!(vault.in_force_since(&project), Some(clock.now()));
+    assert_eq!(*keys.open(PLACE, &sealed).unwrap(), *b"badge");
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_decrypt_is_not_taken_into_use() {
+    let (vault, service, _) = scene();
+    *service.encrypts_only.lock() = true;
+    assert_eq!(vault.make(&fixtures::project(), &of_customer()).await.unwrap_err(), KeyTrouble::AccessDenied);
 }
 
 #[tokio::test]

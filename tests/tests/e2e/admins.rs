@@ -10,7 +10,7 @@ use fleetform_domain::admin::Role;
 use fleetform_e2e::wait::{self, Look};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams, PropagationPolicy};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
@@ -143,7 +143,19 @@ pub(crate) async fn roles_are_given_changed_and_taken(stage: Arc<Stage>) -> Resu
         .await?;
     ensure!(bindings(&project).await?.is_empty(), "{:?}", bindings(&project).await?);
     project.api::<AdminUser>().delete("mary", &DeleteParams::default()).await?;
-    until_gone(&project, "mary").await
+    until_gone(&project, "mary").await?;
+
+    // Who is deleted without what they own leaves no role.
+    project.create::<AdminUser>(person("olga", Role::Viewer)).await?;
+    until_has(&project, "olga", Role::Viewer).await?;
+    let orphan = DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
+    project.api::<AdminUser>().delete("olga", &orphan).await?;
+    until_gone(&project, "olga").await?;
+    wait::until("her role to be taken", LIMIT, async || {
+        let there = bindings(&project).await?;
+        Ok(if there.is_empty() { Look::Done(()) } else { Look::NotYet(format!("{there:?}")) })
+    })
+    .await
 }
 
 pub(crate) async fn nobody_makes_themselves_more_than_they_are(stage: Arc<Stage>) -> Result<()> {

@@ -10,7 +10,7 @@ use aws_sdk_kms::config::{BehaviorVersion, Region};
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fleetform_crds::condition::{ConditionType, Reason};
+use fleetform_crds::condition::{ConditionType, Reason, has_reason};
 use fleetform_crds::project::{DataKey, KeyProvider};
 use fleetform_crds::{EnrolledUser, Project as ProjectObject};
 use fleetform_domain::people::Hand;
@@ -18,7 +18,7 @@ use fleetform_e2e::stand_ins;
 use fleetform_e2e::wait::{self, Look};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::people::{BADGE, House, completed, palm, profile};
@@ -201,6 +201,44 @@ pub(crate) async fn a_key_that_is_withdrawn_closes_the_project_and_opens_it_when
     ensure!(house.asks("east", 1).await?.is_ok_and(|found| found.user.as_str() == user), "they are who they were");
     ensure!(house.catches_up("east", Some(&held)).await? == held, "the list is the same");
     Ok(())
+}
+
+/// As after a restore from Git, which knows no status: what was sealed before is lost, and everything else goes on.
+pub(crate) async fn a_project_that_lost_its_data_key_says_whom_it_lost_and_goes_on(stage: Arc<Stage>) -> Result<()> {
+    let mut house = House::open(&stage, "lost", &["east"]).await?;
+    let user = house.enroll(BADGE, 1).await?;
+    let before = until_moved(&house.project, KeyProvider::Local, 0).await?;
+    let lost = Patch::Merge(json!({ "status": { "dataKeys": null } }));
+    house.project.api::<ProjectObject>().patch_status("project", &PatchParams::default(), &lost).await?;
+    let now = wait::until("another data key", LIMIT, async || {
+        let found = house.project.api::<ProjectObject>().get("project").await?;
+        Ok(match keys(&found) {
+            [key] if key.id != before.id => Look::Done(key.id.clone()),
+            other => Look::NotYet(format!("{other:?}")),
+        })
+    })
+    .await?;
+    house
+        .project
+        .until_any(&user, "unreadable", |user: &EnrolledUser| {
+            user.status
+                .as_ref()
+                .is_some_and(|status| has_reason(&status.conditions, ConditionType::Ready, Reason::ProfileUnreadable))
+        })
+        .await?;
+    // The revision of the template is made anew, and served.
+    until_asked(&mut house, "east", [200; 3]).await?;
+    let left = sealed(&house.project).await?;
+    ensure!(left.iter().any(|(name, id)| *name != user && *id == now), "{left:?}");
+    // Who was lost is removed, and enrolls again.
+    house.users().delete(&user, &DeleteParams::default()).await?;
+    let held = house.catches_up("east", None).await?;
+    house.desk.keeps_enrollments(false).await?;
+    house.until_gone(&user).await?;
+    let again = house.enroll(BADGE, 1).await?;
+    ensure!(again == user, "a name goes by the badge");
+    ensure!(house.asks("east", 1).await?.is_ok_and(|found| found.user.as_str() == user), "they are back");
+    house.catches_up("east", Some(&held)).await.map(drop)
 }
 
 pub(crate) async fn a_key_that_cannot_be_used_takes_nothing_away(stage: Arc<Stage>) -> Result<()> {

@@ -187,6 +187,7 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_project_moves_between_keys_and_nobody_notices,
             a_key_that_is_withdrawn_closes_the_project_and_opens_it_when_it_is_back,
             a_key_that_cannot_be_used_takes_nothing_away,
+            a_project_that_lost_its_data_key_says_whom_it_lost_and_goes_on,
         }
         people {
             a_person_enrolls_and_is_recognised,

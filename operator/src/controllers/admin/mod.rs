@@ -9,16 +9,18 @@ use std::time::Duration;
 use fleetform_crds::condition::Reason;
 use fleetform_crds::{AdminUser, Project};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt as _};
 
 use super::quota::Quotas;
 use super::{Obstacle, Unmet, no_project, stands};
-use crate::cache::{Found, Name};
+use crate::cache::{Found, Name, World};
 use crate::context::Context;
 use crate::directory::{Lookup, native};
 use crate::error::{Error, Result};
 use crate::guard::Policy;
 use crate::reconcile::execute::Released;
+use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
 use plan::{Bound, Facts, OwnRole};
 
@@ -125,7 +127,8 @@ fn in_the_way(
                 let message = format!("the Project of this namespace cannot be read: {why}");
                 Obstacle::waits(Reason::ProjectUnreadable, message)
             }
-            _ => no_project(&name.namespace),
+            // Where there is no project nobody has a role.
+            _ => return (None, Some(no_project(&name.namespace))),
         };
         return (Some(obstacle), None);
     };
@@ -146,8 +149,47 @@ fn not_guarded(policy: &str) -> Obstacle {
     Obstacle::waits(Reason::PolicyMissing, message)
 }
 
-fn is_of<K: Resource>(grant: &K, user: &AdminUser) -> bool {
-    grant.meta().owner_references.iter().flatten().any(|owner| Some(&owner.uid) == user.metadata.uid.as_ref())
+/// Whether a Role or RoleBinding is somebody's: they own it, or nobody does and it is called as one of theirs. An `AdminUser` that is deleted
+/// without its dependents leaves such ones.
+fn is_of<K: Resource<DynamicType = ()>>(grant: &K, user: &AdminUser) -> bool {
+    match owner(grant) {
+        Some(owner) => Some(&owner.uid) == user.metadata.uid.as_ref(),
+        None => names::is_grant_of(&user.name_any(), &grant.name_any()),
+    }
+}
+
+fn owner<K: Resource>(grant: &K) -> Option<&OwnerReference> {
+    grant.meta().owner_references.iter().flatten().find(|owner| owner.kind == "AdminUser")
+}
+
+/// A Role or RoleBinding that is nobody's: nobody gives it, and nobody would take it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// Whether it is a Role.
+    pub is_role: bool,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+}
+
+/// Roles and `RoleBindings` of a namespace that are nobody's.
+pub fn orphans(world: &World, namespace: &str) -> Vec<Orphan> {
+    let users = world.admins.in_namespace(namespace);
+    // An AdminUser that does not read may be whose they are.
+    if world.admins.unreadable_in(namespace) > 0 {
+        return Vec::new();
+    }
+    let (bindings, roles) = (world.bindings.in_namespace(namespace), world.roles.in_namespace(namespace));
+    let bindings = bindings
+        .iter()
+        .filter(|binding| owner(&***binding).is_none() && !users.iter().any(|user| is_of(&***binding, user)))
+        .map(|binding| Orphan { is_role: false, name: binding.name_any(), uid: binding.uid().unwrap_or_default() });
+    let roles = roles
+        .iter()
+        .filter(|role| owner(&***role).is_none() && !users.iter().any(|user| is_of(&***role, user)))
+        .map(|role| Orphan { is_role: true, name: role.name_any(), uid: role.uid().unwrap_or_default() });
+    bindings.chain(roles).collect()
 }
 
 fn bound(binding: &RoleBinding) -> Bound {

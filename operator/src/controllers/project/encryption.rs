@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::controllers::Obstacle;
 use crate::reconcile::plan::Action;
 use crate::settings::WRITE_TIMEOUT;
-use crate::vault::KeyTrouble;
+use crate::vault::{KeyTrouble, REMADE_AFTER};
 
 /// Most data keys that a project has at once.
 const MOST_KEYS: usize = 4;
@@ -18,9 +18,6 @@ pub const BATCH: usize = 50;
 
 /// How soon it is looked again whether the data key in force is open.
 const OPENING: SignedDuration = SignedDuration::from_secs(1);
-
-/// How long after a failure a key is made again.
-const RETRY: SignedDuration = SignedDuration::from_secs(15);
 
 /// Something that is sealed with another data key than the one in force.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -34,8 +31,8 @@ pub enum Stale {
 /// What is known of the keys of a project.
 #[derive(Clone, Debug)]
 pub struct KeyFacts {
-    /// Whether the data keys that it has are open; and, if so, whether new things are sealed with the one in force already.
-    pub open: Result<bool, KeyTrouble>,
+    /// Whether the data keys that it has are open; and, if so, since when new things are sealed with the one in force, if they are.
+    pub open: Result<Option<Timestamp>, KeyTrouble>,
     /// The data key that was made now, or why it could not be.
     pub made: Option<Result<DataKey, KeyTrouble>>,
     /// What is sealed with another key than the one in force, at most [`BATCH`] of it.
@@ -44,6 +41,13 @@ pub struct KeyFacts {
     pub unreadable: bool,
     /// Now.
     pub now: Timestamp,
+}
+
+impl KeyFacts {
+    /// Whether it is not known yet if the data keys can be opened.
+    pub fn is_opening(&self) -> bool {
+        self.made.is_none() && self.open == Err(KeyTrouble::Opening)
+    }
 }
 
 /// What is to be done about keys, and said.
@@ -63,7 +67,7 @@ pub struct Keys {
 
 /// Whether the project is to get a data key: it has none, or wants another one than that in force. While what it has cannot be opened, it gets
 /// none: nothing could be sealed with it again.
-pub fn wants(project: &Project, open: &Result<bool, KeyTrouble>) -> Option<Encryption> {
+pub fn wants(project: &Project, open: &Result<Option<Timestamp>, KeyTrouble>) -> Option<Encryption> {
     let wanted = project.encryption();
     match project.data_keys() {
         [] => Some(wanted),
@@ -86,21 +90,23 @@ pub fn plan(project: &Project, facts: &KeyFacts) -> Keys {
             None
         }
         Some(Err(trouble)) => {
-            look_again = Some(facts.now + RETRY);
+            look_again = Some(facts.now + REMADE_AFTER);
             Some(*trouble)
         }
-        None => facts.open.err().filter(|trouble| !matches!(trouble, KeyTrouble::NotMade | KeyTrouble::Opening)),
+        None => facts.open.err().filter(|trouble| *trouble != KeyTrouble::NotMade),
     };
     let mut actions = Vec::new();
     if facts.made.is_none() && data_keys.len() > 1 {
-        let settled = data_keys[0].created_at.0 + 2 * SignedDuration::try_from(WRITE_TIMEOUT).unwrap_or_default();
         actions.extend(facts.stale.iter().cloned().map(Action::Reseal));
         if !facts.stale.is_empty() {
             look_again = Some(facts.now);
-        } else if facts.open == Ok(false) {
+        } else if facts.open == Ok(None) {
             look_again = Some(facts.now + OPENING);
-        } else if facts.open.is_ok() && !facts.unreadable {
+        } else if let Ok(Some(since)) = facts.open
+            && !facts.unreadable
+        {
             // A write that was under way when the key changed may have been sealed with the one before.
+            let settled = since + 2 * SignedDuration::try_from(WRITE_TIMEOUT).unwrap_or_default();
             if settled <= facts.now {
                 data_keys.truncate(1);
             } else {
@@ -154,7 +160,8 @@ pub(crate) mod tests {
 
     /// Of a project whose data key is in force.
     pub(crate) fn in_force() -> KeyFacts {
-        KeyFacts { open: Ok(true), made: None, stale: Vec::new(), unreadable: false, now: fixtures::noon() }
+        let open = Ok(Some(fixtures::noon() - SignedDuration::from_mins(1)));
+        KeyFacts { open, made: None, stale: Vec::new(), unreadable: false, now: fixtures::noon() }
     }
 
     fn key(generation: u32, age: i64) -> DataKey {
@@ -182,11 +189,11 @@ pub(crate) mod tests {
     #[test]
     fn a_key_is_made_when_there_is_none_or_another_is_wanted() {
         assert!(wants(&project(0, &[]), &Err(KeyTrouble::NotMade)).is_some());
-        assert!(wants(&project(0, &[key(0, 60)]), &Ok(true)).is_none());
-        assert!(wants(&project(1, &[key(0, 60)]), &Ok(true)).is_some());
+        assert!(wants(&project(0, &[key(0, 60)]), &in_force().open).is_none());
+        assert!(wants(&project(1, &[key(0, 60)]), &in_force().open).is_some());
         assert!(wants(&project(1, &[key(0, 60)]), &Err(KeyTrouble::Disabled)).is_none(), "what is closed stays");
         let many: Vec<DataKey> = (0..4).rev().map(|generation| key(generation, 60)).collect();
-        assert!(wants(&project(9, &many), &Ok(true)).is_none(), "first what there is comes to an end");
+        assert!(wants(&project(9, &many), &in_force().open).is_none(), "first what there is comes to an end");
     }
 
     #[test]
@@ -200,15 +207,16 @@ pub(crate) mod tests {
         assert_eq!((kept(&moving), moving.actions.len(), moving.look_again), (vec![1, 0], 2, Some(fixtures::noon())));
         assert_eq!(kept(&plan(&both, &in_force())), [1]);
         for waits in [
-            KeyFacts { open: Ok(false), ..in_force() },
+            KeyFacts { open: Ok(None), ..in_force() },
             KeyFacts { unreadable: true, ..in_force() },
             KeyFacts { open: Err(KeyTrouble::Throttled), ..in_force() },
         ] {
             assert_eq!(kept(&plan(&both, &waits)), [1, 0], "{waits:?}");
         }
-        let opening = plan(&both, &KeyFacts { open: Ok(false), ..in_force() });
+        let opening = plan(&both, &KeyFacts { open: Ok(None), ..in_force() });
         assert_eq!(opening.look_again, Some(fixtures::noon() + OPENING), "nobody tells of it");
-        let young = plan(&project(1, &[key(1, 5), key(0, 600)]), &in_force());
+        let young = KeyFacts { open: Ok(Some(fixtures::noon() - SignedDuration::from_secs(5))), ..in_force() };
+        let young = plan(&both, &young);
         assert_eq!((kept(&young), young.look_again.is_some()), (vec![1, 0], true), "a write may be under way");
     }
 
@@ -222,7 +230,5 @@ pub(crate) mod tests {
         let withdrawn = plan(&project(0, &[key(0, 60)]), &withdrawn);
         insta::assert_json_snapshot!("a_key_that_is_withdrawn", withdrawn.obstacle.unwrap().message);
         assert_eq!((withdrawn.statement.status, withdrawn.statement.reason), (Status::False, Reason::AccessDenied));
-        let opening = KeyFacts { open: Err(KeyTrouble::Opening), ..in_force() };
-        assert_eq!(plan(&project(0, &[key(0, 60)]), &opening).obstacle, None, "a restart is no trouble");
     }
 }

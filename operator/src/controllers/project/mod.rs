@@ -11,6 +11,7 @@ use fleetform_crds::device_instance::TemplateRevision;
 
 use crate::cache::{Kind, Name};
 use crate::context::Context;
+use crate::controllers::admin;
 use crate::controllers::quota::Quotas;
 use crate::error::Result;
 use crate::queue::Key;
@@ -56,6 +57,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         exceeded_sites: quotas.exceeded_sites(&project),
         referenced: referenced.iter().map(|revision| (revision.uid.as_str(), revision.revision)).collect(),
         stored: world.secrets.in_namespace(&name.namespace).iter().filter_map(|s| StoredRevision::read(s)).collect(),
+        orphans: admin::orphans(world, &name.namespace),
         keys,
         now,
     };
@@ -64,6 +66,13 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         match action {
             Action::DeleteSecret { name: secret, uid } => {
                 context.executor.delete_secret(&Name::new(&name.namespace, secret), uid).await?;
+            }
+            Action::DeleteBinding { name: binding, uid } => {
+                context.executor.delete_binding(&Name::new(&name.namespace, binding), uid).await?;
+                tracing::info!(project = %name.namespace, binding, "a role that is nobody's any more is taken");
+            }
+            Action::DeleteRole { name: role, uid } => {
+                context.executor.delete_role(&Name::new(&name.namespace, role), uid).await?;
             }
             Action::Reseal(stale) => reseal::reseal(context, &name.namespace, stale).await?,
             Action::PatchStatus(patch) => {

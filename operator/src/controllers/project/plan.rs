@@ -1,6 +1,7 @@
 //! Pure: what to do about a project.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
 use fleetform_crds::{Project, ProjectStatus};
@@ -8,11 +9,15 @@ use fleetform_domain::id::{Installation, ResourceId};
 use jiff::{SignedDuration, Timestamp};
 
 use super::encryption::{self, KeyFacts};
+use crate::controllers::admin::Orphan;
 use crate::controllers::{Obstacle, quota};
 use crate::reconcile::plan::{Action, Plan};
 
 /// A revision that no version refers to is kept so long, in case the version that needs it is being written.
 const UNREFERENCED_FOR: SignedDuration = SignedDuration::from_secs(60);
+
+/// How soon it is looked again when the data keys are being opened.
+const OPENING: Duration = Duration::from_secs(1);
 
 /// What a project's plan depends on.
 #[derive(Debug)]
@@ -41,6 +46,8 @@ pub struct Facts<'a> {
     pub referenced: HashSet<(&'a str, u32)>,
     /// Revisions that are stored.
     pub stored: Vec<StoredRevision>,
+    /// Roles and `RoleBindings` that were made for somebody who is no more.
+    pub orphans: Vec<Orphan>,
     /// Its data keys.
     pub keys: KeyFacts,
     /// Now.
@@ -68,6 +75,11 @@ pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
     let Some(uid) = project.metadata.uid.as_deref().filter(|_| project.metadata.deletion_timestamp.is_none()) else {
         return plan;
     };
+    if facts.keys.is_opening() {
+        // Whether it can be read is known in a moment, and said then.
+        plan.look_again_in(OPENING);
+        return plan;
+    }
     for revision in &facts.stored {
         if facts.unreadable || facts.referenced.contains(&(revision.template_uid.as_str(), revision.revision)) {
             continue;
@@ -98,6 +110,9 @@ pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
             )
         }
     };
+    plan.actions.extend(facts.orphans.iter().cloned().map(|Orphan { is_role, name, uid }| {
+        if is_role { Action::DeleteRole { name, uid } } else { Action::DeleteBinding { name, uid } }
+    }));
     let keys = encryption::plan(project, &facts.keys);
     plan.actions.extend(keys.actions);
     if let Some(at) = keys.look_again {
@@ -142,6 +157,7 @@ pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
 mod tests {
     use super::*;
     use crate::controllers::fixtures;
+    use crate::vault::KeyTrouble;
 
     fn facts(installation: &Installation) -> Facts<'_> {
         Facts {
@@ -157,6 +173,7 @@ mod tests {
             exceeded_sites: None,
             referenced: HashSet::from([("template", 2)]),
             stored: Vec::new(),
+            orphans: Vec::new(),
             keys: encryption::tests::in_force(),
             now: fixtures::noon(),
         }
@@ -212,6 +229,14 @@ mod tests {
             revision: number,
             created: fixtures::noon() - SignedDuration::from_secs(age),
         }
+    }
+
+    #[test]
+    fn while_keys_are_being_opened_nothing_is_said() {
+        let installation = fixtures::installation();
+        let keys = KeyFacts { open: Err(KeyTrouble::Opening), ..encryption::tests::in_force() };
+        let plan = plan(&fixtures::project(), &Facts { keys, ..facts(&installation) });
+        assert!(plan.actions.is_empty() && plan.look_again.is_some(), "{plan:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fleetform_crds::condition::Reason;
 use fleetform_crds::{ConfigTemplate, Project};
 
-use crate::cache::{Found, Kind, Name, World};
+use crate::cache::{Found, Kind, Name, SecretMeta, World};
 use crate::context::Context;
 use crate::controllers::Obstacle;
 use crate::error::{Class, Error, Result};
@@ -30,7 +30,8 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let stored = template.status.as_ref().and_then(|status| status.revision).is_some_and(|revision| {
         let uid = template.metadata.uid.as_deref().unwrap_or_default();
         let secret = names::revision_secret(&name.name, uid, revision);
-        world.secrets.get(&Name::new(&name.namespace, secret)).is_some()
+        let found = world.secrets.get(&Name::new(&name.namespace, secret));
+        found.is_some_and(|secret| is_sealed_for(&secret, &project))
     });
     let devices = world.devices.in_namespace(&name.namespace);
     let mut facts = Facts {
@@ -66,6 +67,15 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         }
         executed => executed,
     }
+}
+
+/// Whether a revision is sealed with a data key that its project has. One that is not was made before the project lost its status, and opens
+/// for nobody.
+fn is_sealed_for(secret: &SecretMeta, project: &Found<Project>) -> bool {
+    let Found::Here(project) = project else { return true };
+    let labels = secret.metadata.labels.as_ref();
+    let with = labels.and_then(|labels| labels.get(names::SEALING_KEY_LABEL));
+    project.data_keys().iter().any(|key| Some(&key.id) == with)
 }
 
 async fn execute(

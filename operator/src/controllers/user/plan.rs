@@ -69,6 +69,9 @@ pub struct Facts {
     pub now: Timestamp,
 }
 
+/// How long until it is looked again whether the project can be read.
+const CLOSED: Duration = Duration::from_secs(10);
+
 /// The plan for an enrolled user.
 pub fn plan(user: &EnrolledUser, facts: &Facts) -> Plan {
     match &user.metadata.deletion_timestamp {
@@ -115,6 +118,11 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
     let abandoned = annotations.and_then(|found| found.get(ABANDON_ANNOTATION)).is_some_and(|why| !why.is_empty());
     let names: Vec<&str> = pending.keys().copied().collect();
     let all_have_forgotten = pending.is_empty() && facts.unreadable == 0;
+    if all_have_forgotten && !abandoned && !facts.ends && matches!(facts.readable, Err(Unreadable::Closed(_))) {
+        // The event says whose badge it was, once that can be read.
+        plan.look_again_in(CLOSED);
+        return plan;
+    }
     if all_have_forgotten || abandoned || facts.ends {
         plan.actions.push(Action::TellUnEnrolled { abandoned: !all_have_forgotten });
         plan.actions.push(Action::Release { finalizer: UN_ENROLLMENT_FINALIZER });

@@ -97,8 +97,11 @@ impl<'a> Event<'a> {
         body(self.response_object)
     }
 
-    /// Whether nothing was to be stored.
+    /// Whether nothing was to be stored. A deletion goes by its body, where it has one; where no body is logged, it counts as done.
     pub(super) fn is_dry_run(&self) -> bool {
+        if self.verb.starts_with("delete") {
+            return self.sent().is_some_and(|sent| sent["dryRun"].as_array().is_some_and(|modes| !modes.is_empty()));
+        }
         let query = self.request_uri.split_once('?').map_or("", |(_, query)| query);
         query.split('&').any(|pair| pair.starts_with("dryRun="))
     }
