@@ -19,8 +19,9 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
         Change::Project { name, matters, rekeyed } => {
             queue.add(Key::new(Kind::Project, name.clone()));
             if *rekeyed {
-                // Revisions wait for the first key.
+                // Revisions wait for the first key, and whom it does not open says so.
                 add_all(queue, Kind::ConfigTemplate, &world.templates.in_namespace(&name.namespace));
+                add_all(queue, Kind::EnrolledUser, &world.users.in_namespace(&name.namespace));
             }
             if *matters {
                 whole_project(world, queue, debounce, name);

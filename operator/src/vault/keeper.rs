@@ -66,4 +66,7 @@ fn look(context: &Context, name: &Name) {
     for template in context.world.templates.in_namespace(&name.namespace) {
         context.queue.add(Key::new(Kind::ConfigTemplate, Name::of(&*template)));
     }
+    for user in context.world.users.in_namespace(&name.namespace) {
+        context.queue.add(Key::new(Kind::EnrolledUser, Name::of(&*user)));
+    }
 }

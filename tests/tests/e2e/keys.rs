@@ -209,7 +209,9 @@ pub(crate) async fn a_project_that_lost_its_data_key_says_whom_it_lost_and_goes_
     let user = house.enroll(BADGE, 1).await?;
     let before = until_moved(&house.project, KeyProvider::Local, 0).await?;
     let lost = Patch::Merge(json!({ "status": { "dataKeys": null } }));
+    stage.installation.kill_operator()?;
     house.project.api::<ProjectObject>().patch_status("project", &PatchParams::default(), &lost).await?;
+    stage.installation.start_operator().await?;
     let now = wait::until("another data key", LIMIT, async || {
         let found = house.project.api::<ProjectObject>().get("project").await?;
         Ok(match keys(&found) {

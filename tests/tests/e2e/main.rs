@@ -187,7 +187,6 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_project_moves_between_keys_and_nobody_notices,
             a_key_that_is_withdrawn_closes_the_project_and_opens_it_when_it_is_back,
             a_key_that_cannot_be_used_takes_nothing_away,
-            a_project_that_lost_its_data_key_says_whom_it_lost_and_goes_on,
         }
         people {
             a_person_enrolls_and_is_recognised,
@@ -243,6 +242,9 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_device_that_stays_away_is_deactivated_or_given_up_on,
             people_outlive_the_operator,
             a_desk_that_lost_the_answer_enrolls_nobody_again,
+        }
+        keys {
+            a_project_that_lost_its_data_key_says_whom_it_lost_and_goes_on,
         }
         rollout {
             a_rollout_outlives_the_operator,
