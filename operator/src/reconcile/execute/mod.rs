@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::body;
-use super::names::{MANAGER, SECRET_LABEL};
+use super::names::{MANAGER, SEALING_KEY_LABEL, SECRET_LABEL};
 use super::plan::{AlertDraft, CodeSecret, News, RevisionSecret};
 use crate::cache::{Name, World};
 use crate::error::{Class, Error, Result};
@@ -349,10 +349,10 @@ fn or_gone<T>(deleted: Result<T>) -> Result<()> {
     }
 }
 
-/// Whether `found` has the labels that `made` has, which say what it is.
+/// Whether `found` has the labels that `made` has, which say what it is. With which key it is sealed says nothing of that.
 fn is_labelled_as(found: &Secret, made: &Secret) -> bool {
     let there = found.metadata.labels.as_ref();
-    let mut labels = made.metadata.labels.iter().flatten();
+    let mut labels = made.metadata.labels.iter().flatten().filter(|(key, _)| *key != SEALING_KEY_LABEL);
     labels.all(|(key, value)| there.is_some_and(|there| there.get(key) == Some(value)))
 }
 
