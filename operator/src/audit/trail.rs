@@ -45,6 +45,13 @@ struct Entry {
     has_happened: bool,
 }
 
+impl Entry {
+    /// Whether it is to be written: it has happened, or somebody waits for it.
+    fn is_wanted(&self) -> bool {
+        self.has_happened || !self.written.is_closed()
+    }
+}
+
 impl Default for Trail {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
@@ -91,15 +98,13 @@ impl Trail {
         receiver.recv_many(&mut taken, BATCH).await;
         taken
     }
-}
 
-impl Trail {
     /// Takes what came meanwhile, so that what is given up leaves memory, as far as there is room for what is not.
     async fn take_more(&self, entries: &mut Vec<Entry>) {
         let mut receiver = self.receiver.lock().await;
         while entries.len() < WAITING {
             let Ok(entry) = receiver.try_recv() else { return };
-            if entry.has_happened || !entry.written.is_closed() {
+            if entry.is_wanted() {
                 entries.push(entry);
             }
         }
@@ -113,7 +118,7 @@ pub async fn keep(trail: Arc<Trail>, to: LineSink, metrics: Arc<Metrics>) {
         let mut entries = trail.take().await;
         let mut failures = 0;
         loop {
-            entries.retain(|entry| entry.has_happened || !entry.written.is_closed());
+            entries.retain(Entry::is_wanted);
             match write(&to, &mut sink, &entries).await {
                 Ok(records) => {
                     metrics.audit_written(records);

@@ -3,7 +3,7 @@
 use fleetform_crds::condition::{ConditionType, Reason, has_reason};
 use fleetform_crds::{AdminUser, Alert, Asset, ConfigTemplate, EnrolledUser, Project, Site};
 use fleetform_domain::operation::REMEDIATE_ANNOTATION;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
 use kube::Resource;
 
 use super::{Name, Observed, SecretMeta};
@@ -211,13 +211,18 @@ pub(super) fn admin_change(observed: &Observed<AdminUser>) -> Option<Change> {
         .map(|(name, matters)| Change::AdminUser { name, site, matters })
 }
 
+/// The `AdminUser` that a Role or RoleBinding of ours was made for, while it owns it.
+pub fn grant_owner<K: Resource>(grant: &K) -> Option<&OwnerReference> {
+    grant.meta().owner_references.iter().flatten().find(|owner| owner.kind == "AdminUser")
+}
+
 /// What happened to a Role or RoleBinding.
 pub(super) fn grant_change<K: Resource>(observed: &Observed<K>) -> Option<Change> {
     let (Observed::Changed { new: grant, .. } | Observed::Gone { old: Some(grant), .. }) = observed else {
         return None;
     };
-    let owner = grant.meta().owner_references.iter().flatten().find(|owner| owner.kind == "AdminUser");
-    Some(Change::Grant { namespace: Name::of(&**grant).namespace, of: owner.map(|owner| owner.name.clone()) })
+    let of = grant_owner(&**grant).map(|owner| owner.name.clone());
+    Some(Change::Grant { namespace: Name::of(&**grant).namespace, of })
 }
 
 pub(super) fn person_change(observed: &Observed<AccountMeta>) -> Option<Change> {

@@ -16,7 +16,7 @@ mod rank;
 mod watch;
 mod world;
 
-pub use change::{Change, Reference, SecretOf};
+pub use change::{Change, Reference, SecretOf, grant_owner};
 pub use kind::{Found, KindCache, Observed, version_of};
 pub use machines::Machines;
 pub use name::{Kind, Name, Scope};

@@ -19,9 +19,7 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
         Change::Project { name, matters, rekeyed } => {
             queue.add(Key::new(Kind::Project, name.clone()));
             if *rekeyed {
-                // Revisions wait for the first key, and whom it does not open says so.
-                add_all(queue, Kind::ConfigTemplate, &world.templates.in_namespace(&name.namespace));
-                add_all(queue, Kind::EnrolledUser, &world.users.in_namespace(&name.namespace));
+                sealed(world, queue, &name.namespace);
             }
             if *matters {
                 whole_project(world, queue, debounce, name);
@@ -113,6 +111,13 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
             sites.iter().filter(refers).for_each(|site| queue.add(Key::new(Kind::Site, Name::of(&**site))));
         }
     }
+}
+
+/// What is sealed in a namespace, whose project has other keys, or can be read or not: revisions wait for that, and whom it does not open
+/// says so.
+pub fn sealed(world: &World, queue: &Queue, namespace: &str) {
+    add_all(queue, Kind::ConfigTemplate, &world.templates.in_namespace(namespace));
+    add_all(queue, Kind::EnrolledUser, &world.users.in_namespace(namespace));
 }
 
 /// All of a project that came, went or was configured anew. One that came or went took or left a place among all projects.

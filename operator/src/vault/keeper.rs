@@ -10,6 +10,7 @@ use super::Turn;
 use crate::cache::{Kind, Name};
 use crate::context::Context;
 use crate::queue::Key;
+use crate::reconcile::fan_out;
 
 /// Longest time between two looks at which keys are due. Where keys are open for a shorter time it is a twentieth of that.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -63,10 +64,5 @@ fn tell(context: &Context, project: &Project, turn: Turn) {
 fn look(context: &Context, name: &Name) {
     context.people.retake(&context.world, &name.namespace);
     context.queue.add(Key::new(Kind::Project, name.clone()));
-    for template in context.world.templates.in_namespace(&name.namespace) {
-        context.queue.add(Key::new(Kind::ConfigTemplate, Name::of(&*template)));
-    }
-    for user in context.world.users.in_namespace(&name.namespace) {
-        context.queue.add(Key::new(Kind::EnrolledUser, Name::of(&*user)));
-    }
+    fan_out::sealed(&context.world, &context.queue, &name.namespace);
 }

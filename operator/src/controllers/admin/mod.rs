@@ -9,12 +9,11 @@ use std::time::Duration;
 use fleetform_crds::condition::Reason;
 use fleetform_crds::{AdminUser, Project};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt as _};
 
 use super::quota::Quotas;
 use super::{Obstacle, Unmet, no_project, stands};
-use crate::cache::{Found, Name, World};
+use crate::cache::{Found, Name, World, grant_owner};
 use crate::context::Context;
 use crate::directory::{Lookup, native};
 use crate::error::{Error, Result};
@@ -152,14 +151,10 @@ fn not_guarded(policy: &str) -> Obstacle {
 /// Whether a Role or RoleBinding is somebody's: they own it, or nobody does and it is called as one of theirs. An `AdminUser` that is deleted
 /// without its dependents leaves such ones.
 fn is_of<K: Resource<DynamicType = ()>>(grant: &K, user: &AdminUser) -> bool {
-    match owner(grant) {
+    match grant_owner(grant) {
         Some(owner) => Some(&owner.uid) == user.metadata.uid.as_ref(),
         None => names::is_grant_of(&user.name_any(), &grant.name_any()),
     }
-}
-
-fn owner<K: Resource>(grant: &K) -> Option<&OwnerReference> {
-    grant.meta().owner_references.iter().flatten().find(|owner| owner.kind == "AdminUser")
 }
 
 /// A Role or RoleBinding that is nobody's: nobody gives it, and nobody would take it.
@@ -183,11 +178,11 @@ pub fn orphans(world: &World, namespace: &str) -> Vec<Orphan> {
     let (bindings, roles) = (world.bindings.in_namespace(namespace), world.roles.in_namespace(namespace));
     let bindings = bindings
         .iter()
-        .filter(|binding| owner(&***binding).is_none() && !users.iter().any(|user| is_of(&***binding, user)))
+        .filter(|binding| grant_owner(&***binding).is_none() && !users.iter().any(|user| is_of(&***binding, user)))
         .map(|binding| Orphan { is_role: false, name: binding.name_any(), uid: binding.uid().unwrap_or_default() });
     let roles = roles
         .iter()
-        .filter(|role| owner(&***role).is_none() && !users.iter().any(|user| is_of(&***role, user)))
+        .filter(|role| grant_owner(&***role).is_none() && !users.iter().any(|user| is_of(&***role, user)))
         .map(|role| Orphan { is_role: true, name: role.name_any(), uid: role.uid().unwrap_or_default() });
     bindings.chain(roles).collect()
 }
