@@ -59,9 +59,14 @@ async fn until_last_admin(project: &Project, name: &str) -> Result<AdminUser> {
         .await
 }
 
-pub(crate) async fn bindings(project: &Project) -> Result<Vec<String>> {
+/// What the operator bound people with.
+pub(crate) async fn bindings_of(project: &Project) -> Result<Vec<RoleBinding>> {
     let ours = ListParams::default().labels("fleetform.dev/admin-user");
-    let mut names: Vec<_> = project.api::<RoleBinding>().list(&ours).await?.iter().map(RoleBinding::name_any).collect();
+    Ok(project.api::<RoleBinding>().list(&ours).await?.items)
+}
+
+pub(crate) async fn bindings(project: &Project) -> Result<Vec<String>> {
+    let mut names: Vec<_> = bindings_of(project).await?.iter().map(RoleBinding::name_any).collect();
     names.sort();
     Ok(names)
 }
