@@ -59,7 +59,7 @@ pub struct ProjectSpec {
     /// What is sealed of the project, and with whose key. Left out, with the key of the installation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
-    /// Where the people and groups are looked up that get roles by an AdminUser. Left out, in the built-in directory. It may be changed later:
+    /// Where the people and groups are looked up that get roles by an `AdminUser`. Left out, in the built-in directory. It may be changed later:
     /// everybody is looked up anew then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<PeopleDirectory>,
@@ -114,7 +114,7 @@ pub enum KeyProvider {
         .message("directory: provider IamIdentityCenter takes the id of an identity store in identityStoreId, and Native takes none")
 )]
 pub struct PeopleDirectory {
-    /// `Native`: the built-in one, of ServiceAccounts in the namespace. `IamIdentityCenter`: an identity store of AWS IAM Identity Center.
+    /// `Native`: the built-in one, of `ServiceAccounts` in the namespace. `IamIdentityCenter`: an identity store of AWS IAM Identity Center.
     #[serde(default)]
     pub provider: DirectoryProvider,
     /// Id of an identity store, such as `d-906703eea2`; `aws sso-admin list-instances` shows it.

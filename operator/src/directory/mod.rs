@@ -2,29 +2,32 @@
 //! whose people the cache holds; `identity_center` is AWS IAM Identity Center, which is asked now and then.
 //!
 //! # Guarantees
-//! Whatever directory it is, the same is found by the same words. A worker that looks at an AdminUser waits for no directory: what was
+//! Whatever directory it is, the same is found by the same words. A worker that looks at an `AdminUser` waits for no directory: what was
 //! answered last is in memory ([`answers`]), and [`follow`] asks anew. A directory that does not answer takes nobody's role.
 
 pub mod answers;
 pub mod follow;
 pub mod identity_center;
 pub mod native;
+pub mod pauses;
 pub mod person;
 pub mod subject;
 pub mod trouble;
 
+use std::sync::Arc;
+
 use fleetform_crds::admin_user::{Group, Person};
 use fleetform_crds::{AdminUser, Project};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::rbac::v1::Subject;
 use serde::Serialize;
-use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::cache::World;
 use crate::clock::Clock;
 use answers::{Answers, Told};
 use identity_center::{By, IdentityStores};
+use pauses::Pauses;
 use person::{Wanted, identify};
 use subject::SubjectPrefix;
 pub use trouble::DirectoryTrouble;
@@ -111,6 +114,7 @@ pub struct Directories {
     lookups: Answers<Question, Lookup>,
     /// What identity stores lack.
     prerequisites: Answers<String, Vec<DirectoryTrouble>>,
+    pauses: Pauses,
     /// Somebody waits for an answer.
     asked: Notify,
 }
@@ -125,7 +129,7 @@ impl Directories {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (lookups, prerequisites) = (Answers::new(interval), Answers::new(interval));
-        Self { service, prefix, clock, lookups, prerequisites, asked: Notify::new() }
+        Self { service, prefix, clock, lookups, prerequisites, pauses: Pauses::default(), asked: Notify::new() }
     }
 
     /// Whom an admin user of this project is about. It asks nobody: what is not known yet is asked for by [`follow`].
@@ -162,8 +166,12 @@ impl Directories {
     /// Creates a person in an identity store, for an admin user. How it went is what is told of them next.
     pub async fn create(&self, store: &str, user: &AdminUser, person: &NewPerson) {
         let Some(question) = Question::of(store, user) else { return };
-        let made = self.service.create(store, person).await;
+        let made = match self.pauses.of(store, self.clock.now()) {
+            Some(trouble) => Err(trouble),
+            None => self.service.create(store, person).await,
+        };
         let now = self.clock.now();
+        self.heed(store, made.as_ref().err(), now);
         match made {
             Ok(id) => {
                 tracing::info!(store, user_name = person.user_name, "a person is created in the directory");
@@ -178,6 +186,7 @@ impl Directories {
     async fn check(&self, store: &String) -> bool {
         let lacking = self.service.lacking(store).await;
         let now = self.clock.now();
+        self.heed(store, lacking.first(), now);
         match lacking.first() {
             None => self.prerequisites.note(store, Ok(lacking), now),
             Some(first) if lacking.iter().all(|trouble| trouble.passes()) => {
@@ -190,8 +199,20 @@ impl Directories {
 
     /// Asks anew for somebody; whether something else is told than before.
     async fn ask(&self, question: &Question) -> bool {
-        let told = self.look_up(question).await;
-        self.lookups.note(question, told, self.clock.now())
+        let told = match self.pauses.of(&question.store, self.clock.now()) {
+            Some(trouble) => Err(trouble),
+            None => self.look_up(question).await,
+        };
+        let now = self.clock.now();
+        self.heed(&question.store, told.as_ref().err(), now);
+        self.lookups.note(question, told, now)
+    }
+
+    /// Leaves a store alone for a moment, if that is what came of asking. A pause is not made longer by itself.
+    fn heed(&self, store: &str, trouble: Option<&DirectoryTrouble>, now: Timestamp) {
+        if let Some(trouble) = trouble.filter(|_| self.pauses.of(store, now).is_none()) {
+            self.pauses.note(store, *trouble, now);
+        }
     }
 
     async fn look_up(&self, Question { store, sought }: &Question) -> Told<Lookup> {

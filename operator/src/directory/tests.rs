@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -148,7 +147,12 @@ async fn a_store_that_refuses_is_told_at_once_and_one_that_is_away_is_not() {
         *store.trouble.lock() = Some(passing);
         assert_eq!(asked(&directories, &mary).await, here);
     }
+    // Nobody asks a store again and again that does not answer.
+    assert_eq!(*store.calls.lock(), 2);
     for refusal in [DirectoryTrouble::AccessDenied(Call::GetUserId), DirectoryTrouble::Credentials] {
+        let directories = self::directories(&store);
+        *store.trouble.lock() = None;
+        assert_eq!(asked(&directories, &mary).await, here);
         *store.trouble.lock() = Some(refusal);
         assert_eq!(asked(&directories, &mary).await, Lookup::Unanswered(refusal));
     }
@@ -182,7 +186,9 @@ async fn what_a_store_lacks_is_known_once_it_was_asked() {
     *store.trouble.lock() = Some(denied);
     assert!(directories.check(&STORE.to_owned()).await, "it is news");
     assert_eq!(directories.lacking(&project()), Some(vec![denied]));
-    assert!(directories.prerequisites.is_due(&STORE.to_owned(), Timestamp::now() + SignedDuration::from_secs(1)));
+    assert!(
+        directories.prerequisites.is_due(&STORE.to_owned(), directories.clock.now() + SignedDuration::from_secs(1))
+    );
     *store.trouble.lock() = None;
     assert!(directories.check(&STORE.to_owned()).await);
     assert_eq!(directories.lacking(&project()), Some(Vec::new()));

@@ -65,6 +65,11 @@ impl DirectoryTrouble {
         matches!(self, Self::Throttled | Self::Unreachable)
     }
 
+    /// Whether everybody who asks the directory now would hear the same.
+    pub const fn is_of_all(self) -> bool {
+        self.passes() || matches!(self, Self::Credentials)
+    }
+
     /// The reason as conditions have it.
     pub const fn reason(self) -> Reason {
         match self {
