@@ -37,6 +37,8 @@ pub enum ConditionType {
     FullyEquipped,
     /// There are no more sites in the project, or gateways and assets at the site, than its quotas allow.
     WithinQuota,
+    /// The project's directory has all that it takes to give people roles.
+    DirectoryReady,
     /// Somebody has taken the alert on.
     Acknowledged,
     /// Somebody said what the alert was, and what was done.
@@ -62,6 +64,7 @@ impl ConditionType {
             Self::KeyAvailable => "KeyAvailable",
             Self::FullyEquipped => "FullyEquipped",
             Self::WithinQuota => "WithinQuota",
+            Self::DirectoryReady => "DirectoryReady",
             Self::Acknowledged => "Acknowledged",
             Self::Resolved => "Resolved",
         }
@@ -272,6 +275,14 @@ reasons! {
     GroupNotFound,
     /// The directory cannot have what was asked for, or refused it.
     DirectoryRefused,
+    /// The directory has all that it takes.
+    PrerequisitesMet,
+    /// There is no such directory.
+    DirectoryNotFound,
+    /// The directory may not be read, or nobody be created there.
+    DirectoryAccessDenied,
+    /// The directory does not answer, or answers that there are too many requests.
+    DirectoryUnavailable,
     /// A policy without which this would not be safe is not installed.
     PolicyMissing,
     /// The person is enrolled.

@@ -59,6 +59,10 @@ pub struct ProjectSpec {
     /// What is sealed of the project, and with whose key. Left out, with the key of the installation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
+    /// Where the people and groups are looked up that get roles by an `AdminUser`. Left out, in the built-in directory. It may be changed later:
+    /// everybody is looked up anew then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PeopleDirectory>,
     /// How many there may be of what. What is over quota waits, and says so; what is active is served on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quotas: Option<ProjectQuotas>,
@@ -100,6 +104,35 @@ pub enum KeyProvider {
     Local,
     /// The customer's, in AWS KMS, over the installation's.
     AwsKms,
+}
+
+/// Where people and groups are looked up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(self.provider == 'IamIdentityCenter') == has(self.identityStoreId)")
+        .message("directory: provider IamIdentityCenter takes the id of an identity store in identityStoreId, and Native takes none")
+)]
+pub struct PeopleDirectory {
+    /// `Native`: the built-in one, of `ServiceAccounts` in the namespace. `IamIdentityCenter`: an identity store of AWS IAM Identity Center.
+    #[serde(default)]
+    pub provider: DirectoryProvider,
+    /// Id of an identity store, such as `d-906703eea2`; `aws sso-admin list-instances` shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    #[x_kube(validation = Rule::new("self.matches('^(d-[0-9a-f]{10}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$')")
+        .message("directory.identityStoreId is no id of an identity store: write it like d-906703eea2"))]
+    pub identity_store_id: Option<String>,
+}
+
+/// Whose directory it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DirectoryProvider {
+    /// The built-in one.
+    #[default]
+    Native,
+    /// That of AWS IAM Identity Center.
+    IamIdentityCenter,
 }
 
 /// How many there may be of what in a project. When there are more, the older ones keep their places.
@@ -158,7 +191,7 @@ pub struct ProjectStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub data_keys: Vec<DataKey>,
-    /// `Ready`, `Reconciling`, `Stalled`, `ConnectivityKnown`, `KeyAvailable`, `WithinQuota`.
+    /// `Ready`, `Reconciling`, `Stalled`, `ConnectivityKnown`, `KeyAvailable`, `WithinQuota`, `DirectoryReady`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
@@ -191,6 +224,17 @@ impl Project {
     /// Whose key is wanted.
     pub fn encryption(&self) -> Encryption {
         self.spec.encryption.clone().unwrap_or_default()
+    }
+
+    /// Where people are looked up.
+    pub fn directory_provider(&self) -> DirectoryProvider {
+        self.spec.directory.as_ref().map(|directory| directory.provider).unwrap_or_default()
+    }
+
+    /// Id of the identity store where people are looked up; none when that is the built-in directory.
+    pub fn identity_store(&self) -> Option<&str> {
+        let store = self.spec.directory.as_ref().and_then(|directory| directory.identity_store_id.as_deref());
+        store.filter(|_| self.directory_provider() == DirectoryProvider::IamIdentityCenter)
     }
 
     /// The data keys that something is sealed with, the one in force first.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleetform_domain::audit::{OPERATOR_USER, Translator};
 use fleetform_domain::id::Installation;
@@ -14,8 +15,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::audit::translate;
 use crate::clock::{Clock as _, SystemClock};
+use crate::directory::subject::SubjectPrefix;
 use crate::run::run;
-use crate::settings::{AuthoritySettings, CodeSettings, GatewaySettings, LineSink, PortalSettings, Settings};
+use crate::settings::{
+    AuthoritySettings, CodeSettings, DirectorySettings, GatewaySettings, LineSink, PortalSettings, Settings,
+};
 
 /// Fleetform keeps fleets of door readers, gateways and sensors the way Kubernetes objects declare them.
 #[derive(Debug, Parser)]
@@ -151,6 +155,18 @@ struct RunArguments {
     #[arg(long, env = "FLEETFORM_DATA_KEY_SECONDS", default_value_t = 300,
           value_parser = clap::value_parser!(u16).range(10..=300))]
     data_key_seconds: u16,
+    /// What user names and group names of an outside directory have before them in Kubernetes, with a colon at the end. The API server's
+    /// --oidc-username-prefix and --oidc-groups-prefix, or the user name in an access entry of EKS, must begin with the same.
+    #[arg(long, env = "FLEETFORM_SUBJECT_PREFIX", default_value = "idc:")]
+    subject_prefix: String,
+    /// Region of AWS IAM Identity Center. Left out: that of the installation.
+    #[arg(long, env = "FLEETFORM_DIRECTORY_REGION")]
+    directory_region: Option<String>,
+    /// How often an outside directory is asked for everybody who has a role, in seconds, 5 to 3600. Who was deleted or disabled there loses
+    /// the role after that time at most.
+    #[arg(long, env = "FLEETFORM_DIRECTORY_SECONDS", default_value_t = 180,
+          value_parser = clap::value_parser!(u16).range(5..=3600))]
+    directory_seconds: u16,
     /// How many projects there may be, 1 to 10000. When there are more, the older ones keep their places; the others wait, and say so.
     #[arg(long, env = "FLEETFORM_MAX_PROJECTS", default_value_t = Quota::Projects.default_limit(),
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -194,6 +210,11 @@ impl RunArguments {
         let portal_names = if self.portal_names.is_empty() { vec![host] } else { self.portal_names };
         let validity = SignedDuration::from_hours(i64::from(self.code_validity_hours));
         let identity = self.identity.unwrap_or_else(|| format!("fleetform-{}", SystemClock.uuid()));
+        let directory = DirectorySettings {
+            prefix: SubjectPrefix::parse(&self.subject_prefix).context("--subject-prefix")?,
+            region: self.directory_region.unwrap_or_else(|| installation.region().to_owned()),
+            interval: SignedDuration::from_secs(self.directory_seconds.into()),
+        };
         Ok(Settings {
             installation,
             namespace: self.namespace,
@@ -219,6 +240,7 @@ impl RunArguments {
             },
             codes: CodeSettings { validity, fresh_for: validity / 8 },
             data_keys_open_for: SignedDuration::from_secs(self.data_key_seconds.into()),
+            directory,
             max_projects: self.max_projects,
             role_prefix: self.role_prefix,
             events: line_sink(self.events),
@@ -303,14 +325,16 @@ mod tests {
 
     #[test]
     fn settings_that_cannot_work_are_refused_by_name() {
+        let prefix = ["--account=123456789012", "--gateway-url=https://gw:1", "--subject-prefix=system:"];
         let one_file = ["--account=123456789012", "--gateway-url=https://gw:1", "--events=lines", "--audit=lines"];
         for (arguments, named) in [
-            (["--account", "1", "--gateway-url", "https://gw:1"], "account id"),
-            (["--account", "123456789012", "--gateway-url", "http://gw:1"], "--gateway-url"),
-            (["--account", "123456789012", "--gateway-url", "https://gw/path"], "--gateway-url"),
-            (one_file, "--audit lines"),
+            (&["--account", "1", "--gateway-url", "https://gw:1"][..], "account id"),
+            (&["--account", "123456789012", "--gateway-url", "http://gw:1"], "--gateway-url"),
+            (&["--account", "123456789012", "--gateway-url", "https://gw/path"], "--gateway-url"),
+            (&one_file, "--audit lines"),
+            (&prefix, "--subject-prefix"),
         ] {
-            let error = check(&arguments).unwrap_err().to_string();
+            let error = check(arguments).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }
     }

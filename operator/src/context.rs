@@ -10,6 +10,7 @@ use crate::cache::World;
 use crate::clock::Clock;
 use crate::credentials::KnownCredentials;
 use crate::crypto::Authorities;
+use crate::directory::Directories;
 use crate::error::{Error, Result};
 use crate::events::Submissions;
 use crate::gateway::table::DeviceTable;
@@ -48,6 +49,8 @@ pub struct Context {
     pub leadership: Leadership,
     /// Whether the policies that guard roles are in place.
     pub guard: Arc<Guard>,
+    /// Directories of people who get roles.
+    pub directories: Arc<Directories>,
     /// Held while the count of a site's active devices is looked at and stored: the count keeps the address from being edited.
     pub site_locks: Arc<Shards>,
     /// Revisions of templates, as they were read last.

@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod audit;
 pub mod authority;
+pub mod aws;
 pub mod backoff;
 pub mod cache;
 pub mod cli;

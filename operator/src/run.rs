@@ -18,6 +18,8 @@ use crate::cache::{Kind, Scope, World, watch_all};
 use crate::clock::{Clock, SystemClock};
 use crate::context::Context;
 use crate::crypto::{Authorities, Holder, Keys};
+use crate::directory::identity_center::IdentityCenter;
+use crate::directory::{Directories, follow};
 use crate::events;
 use crate::gateway::table::DeviceTable;
 use crate::jsonl::JsonLines;
@@ -26,7 +28,7 @@ use crate::measurements::Measurements;
 use crate::people::{self, Directory};
 use crate::queue::Queue;
 use crate::reconcile::{self, execute::Executor};
-use crate::settings::Settings;
+use crate::settings::{DirectorySettings, Settings};
 use crate::telemetry::{self, Gauges, Metrics};
 use crate::vault::kms::Kms;
 use crate::vault::{Vault, keeper};
@@ -213,6 +215,7 @@ async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken)
     following.spawn(authority::rotate(context.clone()));
     following.spawn(people::follow(context.clone(), changes));
     following.spawn(keeper::keep(context.clone()));
+    following.spawn(follow::follow(context.clone()));
     following.spawn(follow_leadership(context));
     tracing::info!("serving");
     let outcome = tokio::select! {
@@ -224,7 +227,7 @@ async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken)
             ended => Err(ended_early("a listener", ended)),
         },
         ended = reconciling.join_next() => Err(ended_early("a worker", ended)),
-        ended = following.join_next() => Err(ended_early("the delivery of events, the audit trail, the watch over people, over the authority or over the lease", ended)),
+        ended = following.join_next() => Err(ended_early("the delivery of events, the audit trail, the watch over people, directories, the authority or over the lease", ended)),
     };
     shutdown.cancel();
     let drained = async { while listening.join_next().await.is_some() {} };
@@ -268,6 +271,9 @@ async fn prepare(parts: Parts) -> Context {
     let kms = Arc::new(Kms::new(settings.installation.region()));
     let here = settings.installation.clone();
     let vault = Arc::new(Vault::new(&activation_key, here, kms, Arc::clone(&clock), settings.data_keys_open_for));
+    let identity_center = Arc::new(IdentityCenter::new(&settings.directory.region));
+    let DirectorySettings { prefix, interval, .. } = settings.directory.clone();
+    let directories = Arc::new(Directories::new(identity_center, prefix, interval, Arc::clone(&clock)));
     let executor = Executor::new(client.clone(), Arc::clone(&world), leadership.clone(), Arc::clone(&metrics));
     Context {
         table: Arc::new(DeviceTable::new(settings.gateway.check_in_seconds)),
@@ -287,6 +293,7 @@ async fn prepare(parts: Parts) -> Context {
         queue,
         measurements,
         guard: Arc::default(),
+        directories,
         site_locks: Arc::default(),
         revisions: Arc::default(),
         credentials: Arc::default(),

@@ -7,6 +7,8 @@ use std::time::Duration;
 use fleetform_domain::id::Installation;
 use jiff::SignedDuration;
 
+use crate::directory::subject::SubjectPrefix;
+
 /// How this process is to run.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -30,6 +32,8 @@ pub struct Settings {
     pub codes: CodeSettings,
     /// How long a data key of a project is in memory.
     pub data_keys_open_for: SignedDuration,
+    /// Outside directories of people.
+    pub directory: DirectorySettings,
     /// How many projects there may be; younger ones wait.
     pub max_projects: u32,
     /// What the names of the `ClusterRoles` of people and of the policies that guard them begin with: the chart's full name.
@@ -85,6 +89,17 @@ pub struct AuthoritySettings {
     pub generation: u32,
     /// How long the authority before it is trusted after it began to sign.
     pub overlap: SignedDuration,
+}
+
+/// Outside directories of people.
+#[derive(Clone, Debug)]
+pub struct DirectorySettings {
+    /// What names of their people and groups have before them in Kubernetes.
+    pub prefix: SubjectPrefix,
+    /// Region of AWS IAM Identity Center.
+    pub region: String,
+    /// How long after an answer it is asked for again.
+    pub interval: SignedDuration,
 }
 
 /// Activation codes.

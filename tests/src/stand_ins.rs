@@ -92,6 +92,16 @@ impl StandIn {
         Self::start(&spec, port, "/_ministack/health").await
     }
 
+    /// moto's server on this port, with its log in `dir`: the Identity Store.
+    pub async fn moto(port: u16, dir: &Path) -> Result<Self> {
+        let bin = tokio::task::spawn_blocking(environment).await.context("install moto")??.join("bin/moto_server");
+        let spec = ProcessSpec::new("moto", bin, dir.join("moto.log"))
+            .guarded()
+            .arg("--host=127.0.0.1")
+            .arg(format!("--port={port}"));
+        Self::start(&spec, port, "/moto-api/data.json").await
+    }
+
     async fn start(spec: &ProcessSpec, port: u16, health: &str) -> Result<Self> {
         let mut process = spec.spawn()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

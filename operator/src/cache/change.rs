@@ -149,6 +149,7 @@ pub(super) fn project_change(observed: &Observed<Project>) -> Option<Change> {
         (
             project.metadata.uid.clone(),
             project.spec.quotas.clone(),
+            project.spec.directory.clone(),
             status.is_some_and(|status| is_over(&status.conditions)),
         )
     };

@@ -49,6 +49,7 @@ pub(crate) fn project() -> Project {
         tags: Vec::new(),
         deletion_confirmation: None,
         encryption: None,
+        directory: None,
         quotas: None,
     };
     stored(Project::new("project", spec), 1)

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::Subject;
 use kube::core::PartialObjectMeta;
 
+use super::person::{Account, Wanted, identify};
 use super::{Lookup, NewPerson, Principal};
 
 /// Stands on every ServiceAccount that is a person. Others are programs, and get no role.
@@ -36,9 +37,14 @@ fn email(account: &AccountMeta) -> Option<&str> {
     account.metadata.annotations.as_ref()?.get(EMAIL_ANNOTATION).map(String::as_str)
 }
 
-/// Addresses are compared without case, as people write them.
-fn is_address(account: &AccountMeta, wanted: &str) -> bool {
-    email(account).is_some_and(|email| email.eq_ignore_ascii_case(wanted))
+impl Account for &Arc<AccountMeta> {
+    fn user_name(&self) -> &str {
+        name(self)
+    }
+
+    fn has_address(&self, wanted: &str) -> bool {
+        email(self).is_some_and(|email| email.eq_ignore_ascii_case(wanted))
+    }
 }
 
 fn name(account: &AccountMeta) -> &str {
@@ -56,32 +62,12 @@ fn subject(account: &AccountMeta) -> Subject {
 
 /// Who this person is, among the people of a namespace.
 pub fn find_person(people: &[Arc<AccountMeta>], person: &Person) -> Lookup {
-    let by_name =
-        |account: &&Arc<AccountMeta>| person.user_name.as_deref().is_none_or(|wanted| name(account) == wanted);
-    let by_email =
-        |account: &&Arc<AccountMeta>| person.email.as_deref().is_none_or(|wanted| is_address(account, wanted));
-    if let (Some(user_name), Some(wanted)) = (&person.user_name, &person.email)
-        && let Some(found) = people.iter().find(by_name)
-        && !is_address(found, wanted)
-    {
-        return Lookup::Impossible(format!(
-            "spec.person: {user_name} has another email address in the directory: correct spec.person.email, or leave it out"
-        ));
-    }
-    if let (Some(user_name), Some(_)) = (&person.user_name, &person.email)
-        && !people.iter().any(|account| by_name(&account))
-        && let Some(other) = people.iter().find(by_email)
-    {
-        // Or who may create people could make somebody's address stand for two, and with that for nobody.
-        return Lookup::Impossible(format!(
-            "spec.person: the address is that of {} in the directory, and not of {user_name}: correct spec.person.userName, or leave it out",
-            name(other)
-        ));
-    }
-    let mut found = people.iter().filter(by_name).filter(by_email);
-    match (found.next(), found.count()) {
-        (None, _) => Lookup::Absent,
-        (Some(account), 0) => Lookup::Here(Principal {
+    let wanted = Wanted { user_name: person.user_name.as_deref(), email: person.email.as_deref() };
+    let named = wanted.user_name.and_then(|wanted| people.iter().find(|account| name(account) == wanted));
+    let addressed = wanted.email.map(|wanted| people.iter().filter(|account| account.has_address(wanted)).collect());
+    match identify(wanted, named, addressed.unwrap_or_default()) {
+        Ok(None) => Lookup::Absent,
+        Ok(Some(account)) => Lookup::Here(Principal {
             directory_id: account.metadata.uid.clone(),
             kubernetes_user: Some(format!(
                 "system:serviceaccount:{}:{}",
@@ -90,10 +76,7 @@ pub fn find_person(people: &[Arc<AccountMeta>], person: &Person) -> Lookup {
             )),
             subjects: vec![subject(account)],
         }),
-        (Some(_), more) => Lookup::Impossible(format!(
-            "spec.person.email: {} people of the directory have this address: name one of them by spec.person.userName",
-            more + 1
-        )),
+        Err(why) => Lookup::Impossible(why),
     }
 }
 
@@ -123,20 +106,14 @@ pub fn find_group(people: &[Arc<AccountMeta>], group: &Group) -> Lookup {
     Lookup::Here(Principal { directory_id: None, kubernetes_user: None, subjects })
 }
 
-/// The person to be created; why there can be none otherwise.
-pub fn new_person(person: &Person) -> Result<NewPerson, String> {
-    let (Some(email), Some(first), Some(last)) = (&person.email, &person.first_name, &person.last_name) else {
-        return Err("spec.person: to create a person takes email, firstName and lastName".to_owned());
-    };
-    let local = email.split('@').next().unwrap_or_default();
-    let user_name = person.user_name.clone().unwrap_or_else(|| as_name(local));
-    if as_name(&user_name) != user_name {
-        return Err(
-            "spec.person.userName: in the built-in directory it is 1 to 63 lower case letters, digits, hyphens and dots"
-                .to_owned(),
-        );
+/// The user name of a person to be created with this address, who is to have this name if any; why there can be none otherwise.
+pub fn user_name(wanted: Option<&str>, email: &str) -> Result<String, String> {
+    let Some(wanted) = wanted else { return Ok(as_name(email.split('@').next().unwrap_or_default())) };
+    if as_name(wanted) == wanted {
+        return Ok(wanted.to_owned());
     }
-    Ok(NewPerson { user_name, email: email.clone(), first_name: first.clone(), last_name: last.clone() })
+    Err("spec.person.userName: in the built-in directory it is 1 to 63 lower case letters, digits, hyphens and dots"
+        .to_owned())
 }
 
 /// A text as the name of a ServiceAccount.
@@ -197,6 +174,7 @@ mod tests {
             Lookup::Here(principal) => principal.subjects.iter().map(|subject| subject.name.as_str()).collect(),
             Lookup::Absent => vec!["nobody"],
             Lookup::Impossible(why) => vec![why],
+            Lookup::Asked | Lookup::Unanswered(_) => vec!["no answer"],
         }
     }
 
@@ -233,18 +211,5 @@ mod tests {
         for name in ["two words", "-x", "a/b", &"x".repeat(64)] {
             assert!(matches!(find(name), Lookup::Impossible(_)), "{name}");
         }
-    }
-
-    #[test]
-    fn a_new_person_is_named_after_their_address_unless_they_have_a_name() {
-        let new = |fields: &serde_json::Value| {
-            let mut whole = json!({ "email": "Mary.O'Major@example.com", "firstName": "Mary", "lastName": "Major", "create": true });
-            json_patch::merge(&mut whole, fields);
-            new_person(&person(whole)).map(|new| new.user_name)
-        };
-        assert_eq!(new(&json!({})), Ok("mary.o-major".into()));
-        assert_eq!(new(&json!({ "userName": "mm" })), Ok("mm".into()));
-        assert_eq!(new(&json!({ "email": "_@example.com" })), Ok("person".into()));
-        assert!(new(&json!({ "userName": "Mary" })).is_err_and(|why| why.contains("userName")));
     }
 }

@@ -154,6 +154,21 @@ pub(crate) async fn the_operator_gives_no_other_roles(cluster: &Cluster, refusal
     .await?;
     refusals.by_policy("bind another role, as the operator", &status);
     bindings.create(&PostParams::default(), &binding(json!({}))?).await?;
+    // People and groups of an outside directory have the prefix of the chart; nobody else is bound.
+    for (kind, name, is_theirs) in [
+        ("User", "idc:mary", true),
+        ("Group", "idc:night shift", true),
+        ("User", "xidc:mary", false),
+        ("Group", "system:masters", false),
+        ("Group", "system:serviceaccounts", false),
+    ] {
+        let subject = json!({ "subjects": [{ "apiGroup": rbac, "kind": kind, "name": name }] });
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        let mut other = binding(subject)?;
+        other.metadata.name = Some("mary-again".to_owned());
+        let bound = bindings.create(&params, &other).await;
+        ensure!(bound.is_ok() == is_theirs, "{kind} {name}: {bound:?}");
+    }
 
     let accounts: Api<ServiceAccount> = Api::namespaced(operator.clone(), &ns);
     let account = |labels: Value| {

@@ -50,18 +50,20 @@ pub(crate) async fn until_gone(project: &Project, name: &str) -> Result<()> {
     .await
 }
 
-async fn until_last_admin(project: &Project, name: &str) -> Result<AdminUser> {
-    project
-        .until_any(name, "held as the last Admin", |user: &AdminUser| {
-            let status = user.status.as_ref();
-            status.is_some_and(|status| has_reason(&status.conditions, ConditionType::Ready, Reason::LastAdmin))
-        })
-        .await
+/// Whether somebody is held, as nobody else is an Admin.
+fn is_last_admin(user: &AdminUser) -> bool {
+    let status = user.status.as_ref();
+    status.is_some_and(|status| has_reason(&status.conditions, ConditionType::Ready, Reason::LastAdmin))
+}
+
+/// What the operator bound people with.
+pub(crate) async fn bindings_of(project: &Project) -> Result<Vec<RoleBinding>> {
+    let ours = ListParams::default().labels("fleetform.dev/admin-user");
+    Ok(project.api::<RoleBinding>().list(&ours).await?.items)
 }
 
 pub(crate) async fn bindings(project: &Project) -> Result<Vec<String>> {
-    let ours = ListParams::default().labels("fleetform.dev/admin-user");
-    let mut names: Vec<_> = project.api::<RoleBinding>().list(&ours).await?.iter().map(RoleBinding::name_any).collect();
+    let mut names: Vec<_> = bindings_of(project).await?.iter().map(RoleBinding::name_any).collect();
     names.sort();
     Ok(names)
 }
@@ -229,13 +231,13 @@ pub(crate) async fn a_project_that_has_an_admin_keeps_one(stage: Arc<Stage>) -> 
         let there = bindings(&project).await?;
         ensure!(!there.is_empty(), "nobody is an Admin any more: {going:?} went");
         let left = admins.list(&ListParams::default()).await?.items;
-        let is_settled = left.len() == 1 || left.iter().all(|user| user.metadata.deletion_timestamp.is_some());
+        let is_settled = left.len() == 1 || left.iter().all(is_last_admin);
         Ok(if is_settled { Look::Done(()) } else { Look::NotYet(format!("{there:?}")) })
     })
     .await?;
     if going.len() == 2 && admins.list(&ListParams::default()).await?.items.len() == 2 {
         for name in ["ann", "bob"] {
-            let held = until_last_admin(&project, name).await?;
+            let held = project.until_any(name, "held as the last Admin", is_last_admin).await?;
             ensure!(held.finalizers() == [LAST_ADMIN_FINALIZER], "{:?}", held.metadata);
         }
         project.create::<AdminUser>(person("cat", Role::Admin)).await?;

@@ -14,11 +14,13 @@ mod crash;
 mod deactivation;
 mod deletion;
 mod devices;
+mod directory;
 mod docs;
 mod failures;
 mod floor;
 mod gateway;
 mod hostile;
+mod identity_center;
 mod keys;
 mod leaving;
 mod library;
@@ -187,6 +189,11 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_project_moves_between_keys_and_nobody_notices,
             a_key_that_is_withdrawn_closes_the_project_and_opens_it_when_it_is_back,
             a_key_that_cannot_be_used_takes_nothing_away,
+        }
+        directory {
+            both_directories_do_the_same,
+            an_outside_directory_that_is_away_takes_and_gives_nothing,
+            a_project_goes_although_its_directory_is_away,
         }
         people {
             a_person_enrolls_and_is_recognised,

@@ -17,6 +17,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::{OnceCell, RwLock};
 use tokio::time::timeout;
 
+use super::identity_center::IdentityCenter;
+
 /// How long one test may take.
 const LIMIT: Duration = Duration::from_mins(5);
 
@@ -27,6 +29,8 @@ pub(crate) struct Stage {
     pub(crate) plane: ControlPlane,
     kms_port: u16,
     kms: OnceCell<StandIn>,
+    identity_port: u16,
+    identity_center: OnceCell<IdentityCenter>,
 }
 
 impl Stage {
@@ -54,22 +58,29 @@ impl Stage {
     ) -> Result<Self> {
         let options = Options { api_server_flags, audit_policy: Some(audit_policy()), ..Options::default() };
         let plane = ControlPlane::start(options).await.context("start a control plane")?;
-        // Nobody listens there until a test asks for AWS KMS.
-        let [kms_port] = free_ports()?;
+        // Nobody listens there until a test asks for AWS KMS, or for Identity Center.
+        let [kms_port, identity_port] = free_ports()?;
         let aws = stand_ins::CREDENTIALS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let endpoint = ("AWS_ENDPOINT_URL_KMS".to_owned(), format!("http://127.0.0.1:{kms_port}"));
+        let endpoints = [("KMS", kms_port), ("IDENTITYSTORE", identity_port)]
+            .map(|(service, port)| (format!("AWS_ENDPOINT_URL_{service}"), format!("http://127.0.0.1:{port}")));
         let options = change(installation::Options {
-            operator_args: vec!["--data-key-seconds=10".to_owned()],
-            operator_env: aws.into_iter().chain([endpoint]).collect(),
+            operator_args: vec!["--data-key-seconds=10".to_owned(), "--directory-seconds=5".to_owned()],
+            operator_env: aws.into_iter().chain(endpoints).collect(),
             ..installation::Options::in_dir(plane.dir().join("installation"))
         });
         let installation = Installation::start(Cluster::of(&plane)?, options).await.context("install Fleetform")?;
-        Ok(Self { installation, plane, kms_port, kms: OnceCell::new() })
+        let (kms, identity_center) = (OnceCell::new(), OnceCell::new());
+        Ok(Self { installation, plane, kms_port, kms, identity_port, identity_center })
     }
 
     /// What stands for AWS KMS, started when it is asked for first.
     pub(crate) async fn kms(&self) -> Result<&StandIn> {
         self.kms.get_or_try_init(|| StandIn::ministack(self.kms_port, self.plane.dir())).await
+    }
+
+    /// What stands for AWS IAM Identity Center, started when it is asked for first.
+    pub(crate) async fn identity_center(&self) -> Result<&IdentityCenter> {
+        self.identity_center.get_or_try_init(|| IdentityCenter::open(self.identity_port, self.plane.dir())).await
     }
 
     /// The cluster, as its administrator reaches it.

@@ -7,17 +7,20 @@ pub mod plan;
 use std::time::Duration;
 
 use fleetform_crds::condition::Reason;
+use fleetform_crds::project::DirectoryProvider;
 use fleetform_crds::{AdminUser, Project};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::{Resource, ResourceExt as _};
 
 use super::quota::Quotas;
 use super::{Obstacle, Unmet, no_project, stands};
-use crate::cache::{Found, Name, World, grant_owner};
+use crate::cache::{Found, Kind, Name, World, grant_owner};
 use crate::context::Context;
-use crate::directory::{Lookup, native};
+use crate::directory::trouble::lacks;
+use crate::directory::{Lookup, NewPerson};
 use crate::error::{Error, Result};
 use crate::guard::Policy;
+use crate::queue::Key;
 use crate::reconcile::execute::Released;
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
@@ -48,7 +51,7 @@ async fn execute(context: &Context, user: &AdminUser, name: &Name, plan: &Plan) 
     let (world, executor) = (&context.world, &context.executor);
     for action in &plan.actions {
         match action {
-            Action::CreatePerson(person) => executor.create_person(&name.namespace, person).await?,
+            Action::CreatePerson(person) => create(context, user, name, person).await?,
             Action::Hold { finalizer } => world.own_admin(executor.hold(user, finalizer).await?),
             Action::CreateRole(draft) => executor.create_role(user, draft).await?,
             Action::DeleteRole { name: role, uid } => {
@@ -78,6 +81,20 @@ async fn execute(context: &Context, user: &AdminUser, name: &Name, plan: &Plan) 
     Ok(())
 }
 
+/// Creates somebody in the directory of the project.
+async fn create(context: &Context, user: &AdminUser, name: &Name, person: &NewPerson) -> Result<()> {
+    let project = match context.world.project(&name.namespace) {
+        Found::Here(project) => project,
+        Found::Unreadable(_) | Found::Absent => return Ok(()),
+    };
+    let Some(store) = project.identity_store() else {
+        return context.executor.create_person(&name.namespace, person).await;
+    };
+    context.directories.create(store, user, person).await;
+    context.queue.add(Key::new(Kind::AdminUser, name.clone()));
+    Ok(())
+}
+
 async fn facts(context: &Context, user: &AdminUser, name: &Name) -> Result<Facts> {
     let (world, now) = (&context.world, context.clock.now());
     let prefix = &context.settings.role_prefix;
@@ -98,11 +115,9 @@ async fn facts(context: &Context, user: &AdminUser, name: &Name) -> Result<Facts
             Some(policy @ Policy::SiteScope) => barred = Some(not_guarded(&policy.name(prefix))),
         }
     }
-    let people = world.people.in_namespace(&name.namespace);
-    let lookup = match (&user.spec.person, &user.spec.group) {
-        (Some(person), _) => native::find_person(&people, person),
-        (None, Some(group)) => native::find_group(&people, group),
-        (None, None) => Lookup::Impossible("spec: name either a person or a group".to_owned()),
+    let Asked { provider, lacking, lookup } = match &project {
+        Found::Here(project) => ask(context, project, user),
+        Found::Unreadable(_) | Found::Absent => Asked::default(),
     };
     let admins = world.admins.in_namespace(&name.namespace);
     let another_admin = admins.iter().any(|other| other.metadata.uid != user.metadata.uid && other.is_lasting_admin());
@@ -110,7 +125,30 @@ async fn facts(context: &Context, user: &AdminUser, name: &Name) -> Result<Facts
     let bound = bindings.iter().filter(|binding| is_of(&***binding, user)).map(|binding| bound(binding)).collect();
     let roles = world.roles.in_namespace(&name.namespace);
     let roles = roles.iter().filter(|role| is_of(&***role, user)).map(|role| own(role)).collect();
-    Ok(Facts { prefix: prefix.clone(), obstacle, barred, ends, lookup, bound, roles, another_admin, now })
+    let prefix = prefix.clone();
+    Ok(Facts { prefix, obstacle, barred, ends, provider, lacking, lookup, bound, roles, another_admin, now })
+}
+
+/// What comes of asking the directory.
+struct Asked {
+    provider: DirectoryProvider,
+    lacking: Option<Obstacle>,
+    lookup: Lookup,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self { provider: DirectoryProvider::default(), lacking: None, lookup: Lookup::Asked }
+    }
+}
+
+fn ask(context: &Context, project: &Project, user: &AdminUser) -> Asked {
+    let provider = project.directory_provider();
+    let Some(lacking) = context.directories.lacking(project) else { return Asked { provider, ..Asked::default() } };
+    let lacking = lacks(&lacking).map(|(reason, message)| {
+        Obstacle::waits(reason, format!("nobody is added until the project's directory is ready: {message}"))
+    });
+    Asked { provider, lacking, lookup: context.directories.find(&context.world, project, user) }
 }
 
 /// What keeps their role as it is, and what takes it.

@@ -3,13 +3,16 @@
 use fleetform_crds::AdminUser;
 use fleetform_crds::admin_user::LAST_ADMIN_FINALIZER;
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
+use fleetform_crds::project::DirectoryProvider;
 use fleetform_domain::admin::Role;
 use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 
 use super::grant::{Grant, grant, project_admin};
 use crate::controllers::{Obstacle, grace_left};
-use crate::directory::{Lookup, NewPerson, Principal, native};
+use crate::directory::person::new_person;
+use crate::directory::subject::outside_user;
+use crate::directory::{DirectoryTrouble, Lookup, NewPerson, Principal};
 use crate::reconcile::plan::{Action, Plan};
 use crate::reconcile::status;
 
@@ -48,6 +51,10 @@ pub struct Facts {
     pub barred: Option<Obstacle>,
     /// Whether the namespace or its Project is going, so that no Admin has to stay.
     pub ends: bool,
+    /// Whose directory it is.
+    pub provider: DirectoryProvider,
+    /// What the directory lacks: nobody gets a first role then.
+    pub lacking: Option<Obstacle>,
     /// What the directory says.
     pub lookup: Lookup,
     /// The `RoleBindings` that it has.
@@ -89,8 +96,21 @@ pub fn plan(user: &AdminUser, facts: &Facts) -> Plan {
         say(&mut plan, user, facts, Some(&Standing::default()), &obstacle.statements());
         return plan;
     }
-    let principal = match find(user, facts) {
-        Ok(Sought::Here(principal)) => principal,
+    if let Some(lacking) = facts.lacking.as_ref().filter(|_| known(user, facts).is_none()) {
+        say(&mut plan, user, facts, Some(&Standing::default()), &lacking.statements());
+        return plan;
+    }
+    let (principal, trouble) = match find(user, facts) {
+        Ok(Sought::Here(principal)) => (principal, None),
+        Ok(Sought::Asked) => return plan,
+        Ok(Sought::Unanswered(trouble)) => {
+            // Who has a role is known by that, and may get another one.
+            let Some(principal) = known(user, facts) else {
+                say(&mut plan, user, facts, None, &trouble.obstacle(false).statements());
+                return plan;
+            };
+            (principal, Some(trouble.obstacle(true)))
+        }
         Ok(Sought::Created(person)) => {
             // The directory tells of it, and this is looked at again.
             plan.actions.push(Action::CreatePerson(person));
@@ -120,7 +140,8 @@ pub fn plan(user: &AdminUser, facts: &Facts) -> Plan {
     let place = user.site().map(|site| format!(" at Site {site}")).unwrap_or_default();
     let message = format!("{who} has the role {}{place}", role.as_str());
     let ready = Statement::new(ConditionType::Ready, Status::True, Reason::RoleGiven, message);
-    say(&mut plan, user, facts, Some(&Standing { principal: Some(&principal), role: Some(role) }), &[ready]);
+    let statements = trouble.map_or_else(|| vec![ready], |trouble| trouble.statements());
+    say(&mut plan, user, facts, Some(&Standing { principal: Some(&principal), role: Some(role) }), &statements);
     if held && role != Role::Admin {
         plan.actions.push(Action::Release { finalizer: LAST_ADMIN_FINALIZER });
     }
@@ -167,13 +188,29 @@ fn delete(role: &OwnRole) -> Action {
 enum Sought {
     Here(Principal),
     Created(NewPerson),
+    Asked,
+    Unanswered(DirectoryTrouble),
+}
+
+/// Who has a role now, by what they are bound with. Or by the status, if that was as far as one came with giving them another role.
+fn known(user: &AdminUser, facts: &Facts) -> Option<Principal> {
+    let status = user.status.as_ref();
+    let directory_id = status.and_then(|status| status.directory_id.clone());
+    let kubernetes_user = status.and_then(|status| status.kubernetes_user.clone());
+    let bound = facts.bound.iter().map(|bound| &bound.subjects).find(|subjects| !subjects.is_empty()).cloned();
+    let has_role = status.is_some_and(|status| status.role.is_some());
+    let is_outside = |name: &String| has_role && !name.starts_with("system:");
+    let subjects = bound.or_else(|| kubernetes_user.clone().filter(is_outside).map(|name| vec![outside_user(name)]))?;
+    Some(Principal { directory_id, kubernetes_user, subjects })
 }
 
 fn find(user: &AdminUser, facts: &Facts) -> Result<Sought, Obstacle> {
     match (&facts.lookup, &user.spec.person) {
         (Lookup::Here(principal), _) => Ok(Sought::Here(principal.clone())),
+        (Lookup::Asked, _) => Ok(Sought::Asked),
+        (Lookup::Unanswered(trouble), _) => Ok(Sought::Unanswered(*trouble)),
         (Lookup::Impossible(why), _) => Err(Obstacle::stalls(Reason::DirectoryRefused, why.clone())),
-        (Lookup::Absent, Some(person)) if person.create => native::new_person(person)
+        (Lookup::Absent, Some(person)) if person.create => new_person(facts.provider, person)
             .map(Sought::Created)
             .map_err(|why| Obstacle::stalls(Reason::DirectoryRefused, why)),
         (Lookup::Absent, Some(_)) => Err(Obstacle::stalls(
@@ -183,7 +220,14 @@ fn find(user: &AdminUser, facts: &Facts) -> Result<Sought, Obstacle> {
         )),
         (Lookup::Absent, None) => Err(Obstacle::waits(
             Reason::GroupNotFound,
-            "spec.group: nobody is in that group of the project's directory: add somebody to it, or correct its name",
+            match facts.provider {
+                DirectoryProvider::Native => {
+                    "spec.group: nobody is in that group of the project's directory: add somebody to it, or correct its name"
+                }
+                DirectoryProvider::IamIdentityCenter => {
+                    "spec.group: the project's directory has no group of that display name: correct its name, or create it there"
+                }
+            },
         )),
     }
 }

@@ -12,7 +12,8 @@ use super::grant::grant;
 use super::plan::{OwnRole, plan};
 use super::*;
 use crate::controllers::fixtures;
-use crate::directory::Principal;
+use crate::directory::trouble::Call;
+use crate::directory::{DirectoryTrouble, Principal};
 
 /// What the names of the installation's `ClusterRoles` begin with.
 const PREFIX: &str = "fleetform";
@@ -50,6 +51,8 @@ fn given() -> Facts {
         obstacle: None,
         barred: None,
         ends: false,
+        provider: DirectoryProvider::Native,
+        lacking: None,
         lookup: Lookup::Here(principal("mary")),
         bound: Vec::new(),
         roles: Vec::new(),
@@ -143,6 +146,68 @@ fn who_has_a_role_at_a_site_loses_it_with_the_site_or_to_those_before() {
     new.metadata.creation_timestamp = Some(Time(fixtures::noon()));
     let early = plan(&new, &Facts { barred: Some(absent), ..given() });
     assert!(early.actions.is_empty() && early.look_again.is_some(), "{early:?}");
+}
+
+/// Who has a role by an outside directory, with the status that says so.
+fn known(role: Role) -> (AdminUser, Facts) {
+    let mut user = held(mary(role));
+    let facts = Facts { provider: DirectoryProvider::IamIdentityCenter, ..given_to(&user) };
+    for action in plan(&user, &facts).actions {
+        if let Action::PatchStatus(patch) = action {
+            let mut status = serde_json::to_value(user.status.clone().unwrap_or_default()).unwrap();
+            json_patch::merge(&mut status, &patch);
+            user.status = Some(serde_json::from_value(status).unwrap());
+        }
+    }
+    (user, facts)
+}
+
+#[test]
+fn a_directory_that_does_not_say_takes_no_role_and_gives_none() {
+    for trouble in [
+        DirectoryTrouble::Unreachable,
+        DirectoryTrouble::AccessDenied(Call::GetUserId),
+        DirectoryTrouble::Credentials,
+        DirectoryTrouble::NotFound,
+    ] {
+        let away = Lookup::Unanswered(trouble);
+        let new = plan(&mary(Role::Viewer), &Facts { lookup: away.clone(), ..given() });
+        assert!(matches!(new.actions.as_slice(), [Action::PatchStatus(_)]), "{new:?}");
+        let (user, facts) = known(Role::Viewer);
+        let kept = plan(&user, &Facts { lookup: away.clone(), ..facts.clone() });
+        assert!(kept.actions.iter().all(|action| matches!(action, Action::PatchStatus(_) | Action::Release { .. })));
+    }
+    let away = Lookup::Unanswered(DirectoryTrouble::Unreachable);
+    let (mut user, facts) = known(Role::Viewer);
+    insta::assert_json_snapshot!("directory_away", plan(&user, &Facts { lookup: away.clone(), ..facts.clone() }));
+    // What an Admin takes is taken all the same, and what is asked is waited for.
+    user.spec.role = Role::Installer;
+    insta::assert_json_snapshot!(
+        "another_role_while_away",
+        plan(&user, &Facts { lookup: away.clone(), ..facts.clone() })
+    );
+    // Also when that failed between the two steps.
+    user.status.as_mut().unwrap().kubernetes_user = Some("idc:mary".into());
+    let between = Facts { lookup: away, bound: Vec::new(), ..facts.clone() };
+    let Some(Action::Bind(again)) = plan(&user, &between).actions.into_iter().next() else {
+        panic!("they have a role")
+    };
+    assert_eq!((again.name.as_str(), again.subjects[0].name.as_str()), ("mary-installer", "idc:mary"));
+    let asked = plan(&user, &Facts { lookup: Lookup::Asked, ..facts.clone() });
+    assert!(asked.actions.is_empty(), "{asked:?}");
+    user.metadata.deletion_timestamp = Some(Time(fixtures::noon()));
+    let removed = plan(&user, &Facts { lookup: Lookup::Asked, another_admin: true, ..facts });
+    assert!(matches!(removed.actions.last(), Some(Action::Release { .. })), "nobody is asked about who goes");
+}
+
+#[test]
+fn what_a_directory_lacks_keeps_people_from_being_added_and_nobody_from_working() {
+    let lacking = Some(Obstacle::waits(Reason::DirectoryAccessDenied, "nobody is added until the directory is ready"));
+    let new = plan(&mary(Role::Viewer), &Facts { lacking: lacking.clone(), ..given() });
+    insta::assert_json_snapshot!("directory_lacks", new);
+    let (user, facts) = known(Role::Viewer);
+    let with = plan(&user, &Facts { lacking, ..facts.clone() });
+    assert_eq!(format!("{with:?}"), format!("{:?}", plan(&user, &facts)), "as if it lacked nothing");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Projects: they own what the operator makes in their namespace, and count what is there.
 
+pub mod directory;
 pub mod encryption;
 pub mod plan;
 mod reseal;
@@ -17,6 +18,7 @@ use crate::error::Result;
 use crate::queue::Key;
 use crate::reconcile::names;
 use crate::reconcile::plan::Action;
+use directory::DirectoryFacts;
 use plan::{Facts, StoredRevision};
 
 /// Brings the project of this name to where it should be.
@@ -59,6 +61,11 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         stored: world.secrets.in_namespace(&name.namespace).iter().filter_map(|s| StoredRevision::read(s)).collect(),
         orphans: admin::orphans(world, &name.namespace),
         keys,
+        directory: match (project.identity_store(), context.directories.lacking(&project)) {
+            (None, _) => DirectoryFacts::Native,
+            (Some(_), None) => DirectoryFacts::Unknown,
+            (Some(_), Some(lacking)) => DirectoryFacts::Outside(lacking),
+        },
         now,
     };
     let plan = plan::plan(&project, &facts);

@@ -8,6 +8,7 @@ use fleetform_crds::{Project, ProjectStatus};
 use fleetform_domain::id::{Installation, ResourceId};
 use jiff::{SignedDuration, Timestamp};
 
+use super::directory::{self, DirectoryFacts};
 use super::encryption::{self, KeyFacts};
 use crate::controllers::admin::Orphan;
 use crate::controllers::{Obstacle, quota};
@@ -50,6 +51,8 @@ pub struct Facts<'a> {
     pub orphans: Vec<Orphan>,
     /// Its data keys.
     pub keys: KeyFacts,
+    /// Its directory.
+    pub directory: DirectoryFacts,
     /// Now.
     pub now: Timestamp,
 }
@@ -125,13 +128,23 @@ pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
         }
     };
     statements.extend([known, keys.statement]);
+    let exceeded = facts.over_quota.as_ref().map(|obstacle| obstacle.message.as_str());
+    let exceeded = exceeded.or(facts.exceeded_sites.as_deref());
+    let current = project.status.as_ref();
+    let conditions = current.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    statements.push(quota::within(exceeded));
+    statements.extend(directory::statement(&facts.directory));
+    // Nothing is written to say alone that nothing is wrong.
+    let is_news = |statement: &&Statement| {
+        let is_unsaid = condition::status_of(conditions, statement.condition).is_none();
+        !(is_unsaid && statement.status == Status::True && is_beside(statement, &facts.directory))
+    };
+    let news: Vec<Statement> = statements.iter().filter(is_news).cloned().collect();
     let id = ResourceId::of(uid);
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    let current = project.status.as_ref();
     let kept = |counted: i64, stored: fn(&ProjectStatus) -> i64| {
         if facts.unreadable { counted.max(current.map_or(0, stored)) } else { counted }
     };
-    let conditions = current.map(|status| status.conditions.as_slice()).unwrap_or_default();
     let desired = |statements: &[Statement]| ProjectStatus {
         observed_generation: project.metadata.generation,
         arn: Some(facts.installation.project_arn(&id)),
@@ -142,15 +155,24 @@ pub fn plan(project: &Project, facts: &Facts<'_>) -> Plan {
         admin_count: count(facts.admins),
         enrolled_user_count: count(facts.users),
         data_keys: keys.data_keys.clone(),
-        conditions: condition::merge(conditions, statements, project.metadata.generation, facts.now),
+        conditions: {
+            let mut merged = condition::merge(conditions, statements, project.metadata.generation, facts.now);
+            merged.extend(directory::unchanged(&facts.directory, conditions));
+            merged
+        },
     };
-    let before = desired(&statements);
-    let own = facts.over_quota.as_ref().map(|obstacle| obstacle.message.as_str());
-    let exceeded = own.or(facts.exceeded_sites.as_deref());
-    statements.push(quota::within(exceeded));
-    let patch = quota::patch(current, &before, &desired(&statements), exceeded);
+    let patch = quota::patch(current, &desired(&news), &desired(&statements), exceeded);
     plan.actions.extend(patch.map(Action::PatchStatus));
     plan
+}
+
+/// Whether it is about quotas, or about a directory that cannot lack anything.
+fn is_beside(statement: &Statement, directory: &DirectoryFacts) -> bool {
+    match statement.condition {
+        ConditionType::WithinQuota => true,
+        ConditionType::DirectoryReady => *directory == DirectoryFacts::Native,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -175,6 +197,7 @@ mod tests {
             stored: Vec::new(),
             orphans: Vec::new(),
             keys: encryption::tests::in_force(),
+            directory: DirectoryFacts::Native,
             now: fixtures::noon(),
         }
     }
@@ -219,6 +242,31 @@ mod tests {
         let mut project = executed(fixtures::project(), &check(&fixtures::project(), Ok(()), Vec::new()));
         project.status.as_mut().unwrap().conditions.retain(|condition| condition.type_ != "WithinQuota");
         assert!(check(&project, Ok(()), Vec::new()).actions.is_empty());
+    }
+
+    #[test]
+    fn what_a_directory_lacks_is_said_once_and_nothing_while_it_is_not_known() {
+        use crate::directory::{DirectoryTrouble, trouble::Call};
+        let installation = fixtures::installation();
+        let with = |directory| Facts { directory, ..facts(&installation) };
+        let denied = [Call::ListUsers, Call::ListGroups].map(DirectoryTrouble::AccessDenied).to_vec();
+        let lacking = plan(&fixtures::project(), &with(DirectoryFacts::Outside(denied.clone())));
+        insta::assert_json_snapshot!("directory_lacks", lacking);
+        let project = executed(fixtures::project(), &lacking);
+        for known in [DirectoryFacts::Outside(denied), DirectoryFacts::Unknown] {
+            assert!(plan(&project, &with(known)).actions.is_empty());
+        }
+        for ready in [DirectoryFacts::Outside(Vec::new()), DirectoryFacts::Native] {
+            let project = executed(project.clone(), &plan(&project, &with(ready.clone())));
+            let conditions = &project.status.as_ref().unwrap().conditions;
+            assert!(condition::is_true(conditions, ConditionType::DirectoryReady));
+            assert!(plan(&project, &with(ready)).actions.is_empty());
+        }
+        // Of the built-in one it goes along with what is written anyway; of another one it is news.
+        let mut silent = executed(fixtures::project(), &plan(&fixtures::project(), &with(DirectoryFacts::Native)));
+        silent.status.as_mut().unwrap().conditions.retain(|condition| condition.type_ != "DirectoryReady");
+        assert!(plan(&silent, &with(DirectoryFacts::Native)).actions.is_empty());
+        assert_eq!(plan(&silent, &with(DirectoryFacts::Outside(Vec::new()))).actions.len(), 1);
     }
 
     fn revision(number: u32, age: i64) -> StoredRevision {
