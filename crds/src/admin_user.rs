@@ -1,7 +1,7 @@
 //! `AdminUser`: a person or a group of the project's directory, with a role in the project.
 
 use fleetform_domain::admin::Role;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +101,13 @@ pub struct Person {
     /// Create the person in the directory when there is nobody of that name and address. Needs email, firstName and lastName.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub create: bool,
+    /// Write them a letter that says which role they have, and where. It is drafted once, and sent if the installation has a mail server.
+    #[serde(default = "yes")]
+    pub invite: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// A group of the project's directory.
@@ -130,14 +137,45 @@ pub struct AdminUserStatus {
     /// The role that they have now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// `Ready`, `Reconciling`, `Stalled`.
+    /// The letter to them, once it is drafted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invitation: Option<Invitation>,
+    /// `Ready`, `Reconciling`, `Stalled`, and `Invited` of a person who is written to.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
 }
 
+/// A letter to somebody.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Invitation {
+    /// Name of the Secret that holds it, as `invitation.eml`. Delete the Secret to have it written and sent again.
+    #[schemars(length(max = 253))]
+    pub secret_name: String,
+    /// UID of the Secret whose letter was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub sent_uid: Option<String>,
+    /// When it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Time>,
+}
+
 impl AdminUser {
+    /// Whether a letter is written to them: a group has no address.
+    pub fn is_invited(&self) -> bool {
+        self.spec.person.as_ref().is_some_and(|person| person.invite)
+    }
+
+    /// Whether the letter in the Secret with this UID is yet to be sent.
+    pub fn awaits_letter(&self, secret_uid: &str) -> bool {
+        let invitation = self.status.as_ref().and_then(|status| status.invitation.as_ref());
+        let is_sent = invitation.is_some_and(|invitation| invitation.sent_uid.as_deref() == Some(secret_uid));
+        !is_sent && self.is_invited() && self.metadata.deletion_timestamp.is_none()
+    }
+
     /// Whether they are to be an Admin of the whole project.
     pub fn is_project_admin(&self) -> bool {
         self.spec.role == Role::Admin && self.spec.site_ref.is_none()

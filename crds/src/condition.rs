@@ -39,6 +39,8 @@ pub enum ConditionType {
     WithinQuota,
     /// The project's directory has all that it takes to give people roles.
     DirectoryReady,
+    /// There is a letter to them, and it is sent where the installation has a mail server.
+    Invited,
     /// Somebody has taken the alert on.
     Acknowledged,
     /// Somebody said what the alert was, and what was done.
@@ -65,6 +67,7 @@ impl ConditionType {
             Self::FullyEquipped => "FullyEquipped",
             Self::WithinQuota => "WithinQuota",
             Self::DirectoryReady => "DirectoryReady",
+            Self::Invited => "Invited",
             Self::Acknowledged => "Acknowledged",
             Self::Resolved => "Resolved",
         }
@@ -283,6 +286,22 @@ reasons! {
     DirectoryAccessDenied,
     /// The directory does not answer, or answers that there are too many requests.
     DirectoryUnavailable,
+    /// The letter to somebody is written, for a person to send.
+    InvitationDrafted,
+    /// The letter to somebody is on its way to the mail server.
+    InvitationQueued,
+    /// The letter to somebody is with the mail server.
+    InvitationSent,
+    /// No address is known that somebody can be written to at.
+    NoEmailAddress,
+    /// The mail server refuses a letter, or wants it later.
+    MailRefused,
+    /// The mail server does not take the operator's user name and password.
+    MailCredentialsRefused,
+    /// The mail server has no TLS, or a certificate that is not trusted.
+    MailServerUntrusted,
+    /// The mail server does not answer.
+    MailServerUnreachable,
     /// A policy without which this would not be safe is not installed.
     PolicyMissing,
     /// The person is enrolled.

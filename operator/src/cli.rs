@@ -10,12 +10,17 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleetform_domain::audit::{OPERATOR_USER, Translator};
 use fleetform_domain::id::Installation;
 use fleetform_domain::quota::Quota;
+use fleetform_domain::wire::project_device_list_path;
 use jiff::SignedDuration;
+use lettre::message::Mailbox;
 use tracing_subscriber::EnvFilter;
 
 use crate::audit::translate;
 use crate::clock::{Clock as _, SystemClock};
 use crate::directory::subject::SubjectPrefix;
+use crate::invitation::letter::{PROJECT, Stationery};
+use crate::invitation::server::MailServer;
+use crate::invitation::{InvitationSettings, Mail};
 use crate::run::run;
 use crate::settings::{
     AuthoritySettings, CodeSettings, DirectorySettings, GatewaySettings, LineSink, PortalSettings, Settings,
@@ -167,6 +172,24 @@ struct RunArguments {
     #[arg(long, env = "FLEETFORM_DIRECTORY_SECONDS", default_value_t = 180,
           value_parser = clap::value_parser!(u16).range(5..=3600))]
     directory_seconds: u16,
+    /// Where people reach the portal, https://host:port. It stands in letters. Left out: the first --portal-name.
+    #[arg(long, env = "FLEETFORM_PORTAL_URL")]
+    portal_url: Option<String>,
+    /// Where people find the app: it stands in letters to those who get a role. Left out: the portal.
+    #[arg(long, env = "FLEETFORM_APP_URL")]
+    app_url: Option<String>,
+    /// The page of a project, with {project} for its namespace: it stands in letters to those who get a role. Left out: its list of devices
+    /// at the portal.
+    #[arg(long, env = "FLEETFORM_PROJECT_URL")]
+    project_url: Option<String>,
+    /// Who letters to those who get a role come from, such as `Fleetform <fleet@example.com>`. Left out: they are drafts, which
+    /// whoever sends them puts their own address on.
+    #[arg(long, env = "FLEETFORM_MAIL_FROM")]
+    mail_from: Option<String>,
+    /// The mail server that sends letters: `smtps://user:password@host:465`, or `smtp://user:password@host:587?tls=required`. Left out:
+    /// letters are drafted only. Give it by the environment, as others can see arguments.
+    #[arg(long, env = "FLEETFORM_SMTP_URL", hide_env_values = true, requires = "mail_from")]
+    smtp_url: Option<String>,
     /// How many projects there may be, 1 to 10000. When there are more, the older ones keep their places; the others wait, and say so.
     #[arg(long, env = "FLEETFORM_MAX_PROJECTS", default_value_t = Quota::Projects.default_limit(),
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -215,6 +238,17 @@ impl RunArguments {
             region: self.directory_region.unwrap_or_else(|| installation.region().to_owned()),
             interval: SignedDuration::from_secs(self.directory_seconds.into()),
         };
+        let portal_url =
+            self.portal_url.unwrap_or_else(|| format!("https://{}:{}", portal_names[0], self.portal_listen.port()));
+        let portal_url = web_address("--portal-url", &portal_url)?.trim_end_matches('/');
+        let app = self.app_url.unwrap_or_else(|| portal_url.to_owned());
+        let project = self.project_url.unwrap_or_else(|| format!("{portal_url}{}", project_device_list_path(PROJECT)));
+        web_address("--app-url", &app)?;
+        web_address("--project-url", &project)?;
+        let from = self.mail_from.map(|from| from.parse::<Mailbox>().context("--mail-from")).transpose()?;
+        let server = self.smtp_url.map(|url| MailServer::parse(&url).context("--smtp-url")).transpose()?;
+        let mail = server.zip(from.as_ref()).map(|(server, from)| Mail { server, from: from.email.clone() });
+        let invitations = InvitationSettings { stationery: Stationery { app, project, from }, mail };
         Ok(Settings {
             installation,
             namespace: self.namespace,
@@ -241,6 +275,7 @@ impl RunArguments {
             codes: CodeSettings { validity, fresh_for: validity / 8 },
             data_keys_open_for: SignedDuration::from_secs(self.data_key_seconds.into()),
             directory,
+            invitations,
             max_projects: self.max_projects,
             role_prefix: self.role_prefix,
             events: line_sink(self.events),
@@ -248,6 +283,15 @@ impl RunArguments {
             other_operators: self.other_operators,
         })
     }
+}
+
+/// A link that people are sent.
+fn web_address<'a>(flag: &str, url: &'a str) -> anyhow::Result<&'a str> {
+    let is_link = url.strip_prefix("https://").is_some_and(|rest| {
+        !rest.is_empty() && rest.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '@' | '<' | '>' | '"'))
+    });
+    anyhow::ensure!(is_link, "{flag} {url}: must begin with https:// and have no blanks");
+    Ok(url)
 }
 
 fn line_sink(text: String) -> LineSink {
@@ -326,6 +370,9 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_are_refused_by_name() {
         let prefix = ["--account=123456789012", "--gateway-url=https://gw:1", "--subject-prefix=system:"];
+        let clear =
+            ["--account=123456789012", "--gateway-url=https://gw:1", "--mail-from=a@b.c", "--smtp-url=smtp://a:b@c"];
+        let plain_link = ["--account=123456789012", "--gateway-url=https://gw:1", "--app-url=http://fleet"];
         let one_file = ["--account=123456789012", "--gateway-url=https://gw:1", "--events=lines", "--audit=lines"];
         for (arguments, named) in [
             (&["--account", "1", "--gateway-url", "https://gw:1"][..], "account id"),
@@ -333,8 +380,10 @@ mod tests {
             (&["--account", "123456789012", "--gateway-url", "https://gw/path"], "--gateway-url"),
             (&one_file, "--audit lines"),
             (&prefix, "--subject-prefix"),
+            (&clear, "password in the clear"),
+            (&plain_link, "--app-url http://"),
         ] {
-            let error = check(arguments).unwrap_err().to_string();
+            let error = format!("{:#}", check(arguments).unwrap_err());
             assert!(error.contains(named), "{error}");
         }
     }

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::events::Submissions;
 use crate::gateway::table::DeviceTable;
 use crate::guard::Guard;
+use crate::invitation::Deliveries;
 use crate::leader::Leadership;
 use crate::measurements::Measurements;
 use crate::people::Directory;
@@ -51,6 +52,8 @@ pub struct Context {
     pub guard: Arc<Guard>,
     /// Directories of people who get roles.
     pub directories: Arc<Directories>,
+    /// What became of letters to people who got a role.
+    pub deliveries: Arc<Deliveries>,
     /// Held while the count of a site's active devices is looked at and stored: the count keeps the address from being edited.
     pub site_locks: Arc<Shards>,
     /// Revisions of templates, as they were read last.

@@ -19,6 +19,7 @@ pub mod error;
 pub mod events;
 pub mod gateway;
 pub mod guard;
+pub mod invitation;
 pub mod jsonl;
 pub mod leader;
 pub mod measurements;

@@ -22,6 +22,7 @@ use crate::directory::identity_center::IdentityCenter;
 use crate::directory::{Directories, follow};
 use crate::events;
 use crate::gateway::table::DeviceTable;
+use crate::invitation::post;
 use crate::jsonl::JsonLines;
 use crate::leader::{Elector, Leadership};
 use crate::measurements::Measurements;
@@ -216,6 +217,7 @@ async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken)
     following.spawn(people::follow(context.clone(), changes));
     following.spawn(keeper::keep(context.clone()));
     following.spawn(follow::follow(context.clone()));
+    following.spawn(post::follow(context.clone()));
     following.spawn(follow_leadership(context));
     tracing::info!("serving");
     let outcome = tokio::select! {
@@ -227,7 +229,7 @@ async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken)
             ended => Err(ended_early("a listener", ended)),
         },
         ended = reconciling.join_next() => Err(ended_early("a worker", ended)),
-        ended = following.join_next() => Err(ended_early("the delivery of events, the audit trail, the watch over people, directories, the authority or over the lease", ended)),
+        ended = following.join_next() => Err(ended_early("the delivery of events, the audit trail, the post, the watch over people, directories, the authority or over the lease", ended)),
     };
     shutdown.cancel();
     let drained = async { while listening.join_next().await.is_some() {} };
@@ -294,6 +296,7 @@ async fn prepare(parts: Parts) -> Context {
         measurements,
         guard: Arc::default(),
         directories,
+        deliveries: Arc::default(),
         site_locks: Arc::default(),
         revisions: Arc::default(),
         credentials: Arc::default(),

@@ -8,6 +8,7 @@ use fleetform_domain::id::Installation;
 use jiff::SignedDuration;
 
 use crate::directory::subject::SubjectPrefix;
+use crate::invitation::InvitationSettings;
 
 /// How this process is to run.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Settings {
     pub data_keys_open_for: SignedDuration,
     /// Outside directories of people.
     pub directory: DirectorySettings,
+    /// Letters to people who got a role.
+    pub invitations: InvitationSettings,
     /// How many projects there may be; younger ones wait.
     pub max_projects: u32,
     /// What the names of the `ClusterRoles` of people and of the policies that guard them begin with: the chart's full name.

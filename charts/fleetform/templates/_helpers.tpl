@@ -63,6 +63,11 @@ capabilities:
 {{- default (printf "https://%s-gateway.%s.svc:%v" (include "fleetform.fullname" .) .Release.Namespace .Values.gateway.service.port) .Values.gateway.url -}}
 {{- end -}}
 
+{{/* Where people reach the portal. */}}
+{{- define "fleetform.portalUrl" -}}
+{{- default (printf "https://%s-portal.%s.svc:%v" (include "fleetform.fullname" .) .Release.Namespace .Values.portal.service.port) .Values.portal.url -}}
+{{- end -}}
+
 {{/* User name of the operator. */}}
 {{- define "fleetform.operatorUser" -}}
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "fleetform.fullname" . }}-operator
@@ -102,5 +107,5 @@ that has installed them. */}}
 
 {{/* The rights to one site that the operator gives, as `resource:verb`. */}}
 {{- define "fleetform.siteRights" -}}
-{{- list "sites:use" "sites:bind" "sites/alerts:use" "sites/activationqrcode:create" "sites/devices:get" "sites/address:get" "sites/objects:get" "sites/configuration:get" "sites/measurements:get" | toJson -}}
+{{- list "sites:use" "sites:bind" "sites/alerts:use" "sites/activationqrcode:create" "sites/devices:get" "sites/address:get" "sites/objects:get" "sites/configuration:get" "sites/measurements:get" "sites/invitation:get" | toJson -}}
 {{- end -}}

@@ -54,6 +54,9 @@ const WRITES: SiteRight = SiteRight::new("use", "sites");
 /// To give and take roles at a site.
 const GIVES_ROLES: SiteRight = SiteRight::new("bind", "sites");
 
+/// To see the letters to those who got a role at a site.
+const SEES_INVITATIONS: SiteRight = SiteRight::new("get", "sites/invitation");
+
 impl Role {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Admin, Self::Technician, Self::Viewer, Self::Installer];
@@ -91,7 +94,7 @@ impl Role {
     /// What somebody has a right to, at one site, who has this role there.
     pub fn site_rights(self) -> Vec<SiteRight> {
         match self {
-            Self::Admin => [Self::Technician.site_rights(), vec![WRITES, GIVES_ROLES]].concat(),
+            Self::Admin => [Self::Technician.site_rights(), vec![WRITES, GIVES_ROLES, SEES_INVITATIONS]].concat(),
             Self::Technician => [&SEES[..], &[ACTIVATES, ANSWERS_ALERTS]].concat(),
             Self::Viewer => SEES.to_vec(),
             Self::Installer => vec![ACTIVATES, SEES[0], SEES[1]],

@@ -187,6 +187,11 @@ fn portal(generator: &mut SchemaGenerator) -> Operations {
         .with_path(&["project", "name"])
         .answers::<wire::EnrolledUserProfile>(generator)
         .fails(&with(&portal, &[P::SystemError]));
+    let invitation = Operation::new("getUserInvitation", "The letter to somebody who got a role.")
+        .by("kubernetesToken")
+        .with_path(&["project", "name"])
+        .answers_with(&json!({ "message/rfc822": { "schema": { "type": "string" } } }))
+        .fails(&portal);
 
     vec![
         (wire::DEVICE_LIST_PATH.into(), "get", all),
@@ -198,6 +203,7 @@ fn portal(generator: &mut SchemaGenerator) -> Operations {
         (wire::asset_measurements_path("{project}", "{asset}"), "get", measurements),
         (wire::site_objects_path("{project}", "{site}"), "get", objects),
         (wire::enrolled_user_profile_path("{project}", "{name}"), "get", profile),
+        (wire::admin_user_invitation_path("{project}", "{name}"), "get", invitation),
     ]
 }
 

@@ -121,6 +121,8 @@ pub enum SecretOf {
     Device(String),
     /// It is a revision of the template with this UID.
     Template(String),
+    /// It is a letter to the admin user of this name.
+    Admin(String),
 }
 
 /// The name of what changed, and whether `same` says that the change is of no matter to what depends on it.
@@ -239,9 +241,12 @@ pub(super) fn secret_change(observed: &Observed<SecretMeta>) -> Option<Change> {
         return None;
     };
     let owners = secret.metadata.owner_references.iter().flatten();
-    let device = owners.into_iter().find(|owner| owner.kind == "DeviceInstance");
+    let owner = owners.into_iter().find_map(|owner| match owner.kind.as_str() {
+        "DeviceInstance" => Some(SecretOf::Device(owner.name.clone())),
+        "AdminUser" => Some(SecretOf::Admin(owner.name.clone())),
+        _ => None,
+    });
     let template = secret.metadata.labels.as_ref().and_then(|labels| labels.get(names::TEMPLATE_LABEL));
-    let of = device.map(|owner| SecretOf::Device(owner.name.clone()));
-    let of = of.or_else(|| template.map(|uid| SecretOf::Template(uid.clone())));
+    let of = owner.or_else(|| template.map(|uid| SecretOf::Template(uid.clone())));
     Some(Change::Secret { name: Name::of(&**secret), of })
 }

@@ -47,6 +47,20 @@ pub struct Principal {
     pub kubernetes_user: Option<String>,
     /// Who is bound to the role. None when nobody is in the group.
     pub subjects: Vec<Subject>,
+    /// How a person is written to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Contact>,
+}
+
+/// How somebody is written to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contact {
+    /// Their user name in the directory.
+    pub user_name: String,
+    /// An address that the directory says is theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
 }
 
 /// What a directory says of whom one looks for.
@@ -175,7 +189,8 @@ impl Directories {
         match made {
             Ok(id) => {
                 tracing::info!(store, user_name = person.user_name, "a person is created in the directory");
-                let lookup = Lookup::Here(self.prefix.person(id, &person.user_name));
+                let contact = Contact { user_name: person.user_name.clone(), email: Some(person.email.clone()) };
+                let lookup = Lookup::Here(self.prefix.person(id, contact));
                 self.lookups.note(&question, Ok(lookup), now);
             }
             Err(trouble) => self.lookups.refuse(&question, trouble, now + CREATE_AGAIN),
@@ -236,7 +251,11 @@ impl Directories {
                         "spec.person: {} is disabled in the directory: enable them there, or delete this AdminUser",
                         account.user_name
                     )),
-                    Ok(Some(account)) => Lookup::Here(self.prefix.person(account.id, &account.user_name)),
+                    Ok(Some(account)) => {
+                        let address = wanted.email.map(ToOwned::to_owned).or(account.emails.into_iter().next());
+                        let contact = Contact { user_name: account.user_name, email: address };
+                        Lookup::Here(self.prefix.person(account.id, contact))
+                    }
                     Ok(None) => Lookup::Absent,
                     Err(why) => Lookup::Impossible(why),
                 })

@@ -10,7 +10,7 @@ use k8s_openapi::api::rbac::v1::Subject;
 use kube::core::PartialObjectMeta;
 
 use super::person::{Account, Wanted, identify};
-use super::{Lookup, NewPerson, Principal};
+use super::{Contact, Lookup, NewPerson, Principal};
 
 /// Stands on every ServiceAccount that is a person. Others are programs, and get no role.
 pub const PERSON_LABEL: &str = "fleetform.dev/person";
@@ -75,6 +75,10 @@ pub fn find_person(people: &[Arc<AccountMeta>], person: &Person) -> Lookup {
                 name(account)
             )),
             subjects: vec![subject(account)],
+            contact: Some(Contact {
+                user_name: name(account).to_owned(),
+                email: email(account).map(ToOwned::to_owned),
+            }),
         }),
         Err(why) => Lookup::Impossible(why),
     }
@@ -103,7 +107,7 @@ pub fn find_group(people: &[Arc<AccountMeta>], group: &Group) -> Lookup {
     if subjects.is_empty() {
         return Lookup::Absent;
     }
-    Lookup::Here(Principal { directory_id: None, kubernetes_user: None, subjects })
+    Lookup::Here(Principal { directory_id: None, kubernetes_user: None, subjects, contact: None })
 }
 
 /// The user name of a person to be created with this address, who is to have this name if any; why there can be none otherwise.

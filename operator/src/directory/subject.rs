@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::rbac::v1::Subject;
 
-use super::Principal;
+use super::{Contact, Principal};
 
 /// Group of the subjects of bindings that are users and groups.
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -36,16 +36,21 @@ impl SubjectPrefix {
         }
     }
 
-    /// A person with this id and user name.
-    pub fn person(&self, id: String, user_name: &str) -> Principal {
-        let user = format!("{}{user_name}", self.0);
-        Principal { directory_id: Some(id), kubernetes_user: Some(user.clone()), subjects: vec![outside_user(user)] }
+    /// A person with this id.
+    pub fn person(&self, id: String, contact: Contact) -> Principal {
+        let user = format!("{}{}", self.0, contact.user_name);
+        Principal {
+            directory_id: Some(id),
+            kubernetes_user: Some(user.clone()),
+            subjects: vec![outside_user(user)],
+            contact: Some(contact),
+        }
     }
 
     /// A group with this id and display name. Who is in it is not looked at: their tokens say so.
     pub fn group(&self, id: String, name: &str) -> Principal {
         let group = subject("Group", format!("{}{name}", self.0));
-        Principal { directory_id: Some(id), kubernetes_user: None, subjects: vec![group] }
+        Principal { directory_id: Some(id), kubernetes_user: None, subjects: vec![group], contact: None }
     }
 }
 
@@ -79,7 +84,8 @@ mod tests {
         #[test]
         fn nobody_becomes_a_part_of_kubernetes(prefix in "(s|sys|system|[a-z:]{0,8}):?", name in "(tem:|:)?[a-z:]{0,12}") {
             if let Ok(prefix) = SubjectPrefix::parse(&prefix) {
-                for principal in [prefix.person("1".into(), &name), prefix.group("1".into(), &name)] {
+                let contact = Contact { user_name: name.clone(), email: None };
+                for principal in [prefix.person("1".into(), contact), prefix.group("1".into(), &name)] {
                     prop_assert!(!principal.subjects[0].name.starts_with("system:"), "{principal:?}");
                 }
             }

@@ -1,5 +1,5 @@
 //! The portal: activation codes and lists of them, configurations by version, the list of devices, addresses of sites, profiles of
-//! enrolled users, recent measurements and what is declared at a site, for people and who plays them. They come with a Kubernetes token, and Kubernetes decides
+//! enrolled users, letters to those who got a role, recent measurements and what is declared at a site, for people and who plays them. They come with a Kubernetes token, and Kubernetes decides
 //! what they may.
 //!
 //! # Guarantees
@@ -14,6 +14,7 @@ mod codes;
 mod configuration;
 mod feed;
 mod follow;
+mod invitation;
 mod list;
 mod measurements;
 mod media;
@@ -29,9 +30,9 @@ use axum::Router;
 use axum::routing::{get, post};
 use fleetform_domain::audit::AUDIT_EVENTS_PATH;
 use fleetform_domain::wire::{
-    DEVICE_LIST_PATH, activation_code_list_path, activation_code_path, asset_measurements_path,
-    configuration_version_path, enrolled_user_profile_path, project_device_list_path, site_address_path,
-    site_objects_path,
+    DEVICE_LIST_PATH, activation_code_list_path, activation_code_path, admin_user_invitation_path,
+    asset_measurements_path, configuration_version_path, enrolled_user_profile_path, project_device_list_path,
+    site_address_path, site_objects_path,
 };
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -89,6 +90,7 @@ fn router(portal: Arc<Portal>) -> Router {
         .route(&asset_measurements_path("{project}", "{name}"), get(measurements::measurements))
         .route(&site_objects_path("{project}", "{name}"), get(objects::objects))
         .route(&enrolled_user_profile_path("{project}", "{name}"), get(profile::profile))
+        .route(&admin_user_invitation_path("{project}", "{name}"), get(invitation::invitation))
         .route(AUDIT_EVENTS_PATH, post(audit_events::take))
         .fallback(path_not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -112,6 +114,8 @@ fn route(path: &str) -> &'static str {
         "site-objects"
     } else if path.ends_with("/profile") {
         "enrolled-user-profile"
+    } else if path.ends_with("/invitation") {
+        "user-invitation"
     } else if path == AUDIT_EVENTS_PATH {
         "audit-events"
     } else {

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::names;
-use super::plan::{AlertDraft, BindingDraft, CodeSecret, RevisionSecret, RoleDraft};
+use super::plan::{AlertDraft, BindingDraft, CodeSecret, LetterDraft, RevisionSecret, RoleDraft};
 use crate::activation::picture;
 use crate::crypto::KeyId;
 use crate::directory::{NewPerson, native};
@@ -126,6 +126,25 @@ fn of_admin(user: &AdminUser, name: &str) -> Value {
         "labels": { names::ADMIN_LABEL: "true", "app.kubernetes.io/managed-by": "fleetform" },
         "ownerReferences": owned_by(user),
     })
+}
+
+/// The Secret with a letter to an admin user, owned by it.
+pub fn letter(user: &AdminUser, draft: &LetterDraft) -> Secret {
+    sendable(json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": draft.name,
+            "namespace": user.metadata.namespace,
+            "labels": { names::SECRET_LABEL: names::INVITATION, "app.kubernetes.io/managed-by": "fleetform" },
+            "ownerReferences": owned_by(user),
+        },
+        "type": names::INVITATION_TYPE,
+        "data": {
+            names::RECIPIENT: STANDARD.encode(&draft.letter.recipient),
+            names::LETTER: STANDARD.encode(&draft.letter.message),
+        },
+    }))
 }
 
 /// The ServiceAccount that is a person of the built-in directory.

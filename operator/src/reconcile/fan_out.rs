@@ -156,6 +156,7 @@ fn secret(world: &World, queue: &Queue, name: &Name, of: &SecretOf) {
         SecretOf::Device(owner) => {
             queue.add(Key::new(Kind::DeviceInstance, Name::new(&name.namespace, owner)));
         }
+        SecretOf::Admin(owner) => queue.add(Key::new(Kind::AdminUser, Name::new(&name.namespace, owner))),
         SecretOf::Template(uid) => {
             let templates = world.templates.in_namespace(&name.namespace);
             let found = templates.iter().filter(|template| template.metadata.uid.as_ref() == Some(uid));

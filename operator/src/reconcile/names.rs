@@ -16,6 +16,18 @@ pub const CODE: &str = "activation-qr";
 /// Value of [`SECRET_LABEL`] on revisions of templates.
 pub const REVISION: &str = "configuration-revision";
 
+/// Value of [`SECRET_LABEL`] on letters to people who got a role.
+pub const INVITATION: &str = "invitation";
+
+/// Type of Secrets that hold such a letter.
+pub const INVITATION_TYPE: &str = "fleetform.dev/invitation";
+
+/// In the Secret of a letter: all of it.
+pub const LETTER: &str = "invitation.eml";
+
+/// In the Secret of a letter: the address that it goes to.
+pub const RECIPIENT: &str = "recipient";
+
 /// Type of Secrets that hold an activation code.
 pub const CODE_TYPE: &str = "fleetform.dev/activation-qr";
 
@@ -111,6 +123,11 @@ pub fn site_role(admin: &str, role: Role) -> String {
 /// Name of the RoleBinding that lets somebody write who has this role at a site.
 pub fn site_writes(admin: &str, role: Role) -> String {
     child(admin, &format!("-{}-writes-at-site", role.as_str().to_ascii_lowercase()))
+}
+
+/// Name of the Secret with the letter to an `AdminUser`.
+pub fn invitation(admin: &str) -> String {
+    child(admin, "-invitation")
 }
 
 /// Whether a Role or RoleBinding is called as one of this `AdminUser` is.

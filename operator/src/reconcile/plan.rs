@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::controllers::project::encryption::Stale;
 use crate::directory::NewPerson;
+use crate::invitation::letter::Letter;
 
 /// What to do about one object, in this order.
 #[derive(Debug, Default, Serialize)]
@@ -100,6 +101,8 @@ pub enum Action {
         /// Its UID.
         uid: String,
     },
+    /// Create the Secret with the letter to an `AdminUser`.
+    DraftLetter(LetterDraft),
     /// Take this finalizer off the object, which was deleted.
     Release {
         /// Which one.
@@ -147,6 +150,15 @@ pub struct RoleDraft {
     pub name: String,
     /// What it lets them do.
     pub rules: Vec<PolicyRule>,
+}
+
+/// A Secret with a letter to somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LetterDraft {
+    /// Its name.
+    pub name: String,
+    /// The letter.
+    pub letter: Letter,
 }
 
 /// What people are told by a Kubernetes Event.

@@ -27,7 +27,7 @@ const VERBS: [(&str, char); 8] = [
 ];
 
 /// Rights that do not exist in the API server.
-const VIRTUAL: [(&str, &str); 19] = [
+const VIRTUAL: [(&str, &str); 21] = [
     ("use", "sites"),
     ("bind", "sites"),
     ("use", "sites/alerts"),
@@ -37,6 +37,7 @@ const VIRTUAL: [(&str, &str); 19] = [
     ("get", "sites/objects"),
     ("get", "sites/configuration"),
     ("get", "sites/measurements"),
+    ("get", "sites/invitation"),
     ("create", "sites/remediate"),
     ("create", "deviceinstances/activationqrcode"),
     ("get", "deviceinstances/configuration"),
@@ -47,6 +48,7 @@ const VIRTUAL: [(&str, &str); 19] = [
     ("get", "assets/measurements"),
     ("get", "enrolledusers/profile"),
     ("create", "enrolledusers/abandon"),
+    ("get", "adminusers/invitation"),
 ];
 
 /// What leads to more, by its group.

@@ -15,6 +15,7 @@ use crate::render;
 
 const CODE_TYPE: &str = "fleetform.dev/activation-qr";
 const REVISION_TYPE: &str = "fleetform.dev/configuration-revision";
+const INVITATION_TYPE: &str = "fleetform.dev/invitation";
 
 pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
     tokio::try_join!(
@@ -219,7 +220,7 @@ async fn secrets_of_the_operator_are_its_own(cluster: &Cluster, refusals: &Refus
     let operator = cluster.operator().await?;
     let secrets = |client: &Client| Api::<Secret>::namespaced(client.clone(), &ns);
     let (mine, its) = (secrets(&cluster.client), secrets(operator));
-    for (name, type_) in [("code", CODE_TYPE), ("revision", REVISION_TYPE)] {
+    for (name, type_) in [("code", CODE_TYPE), ("revision", REVISION_TYPE), ("letter", INVITATION_TYPE)] {
         let owner = owned_by(&device);
         let secret = secret(name, type_, &owner)?;
         let status = refused("a Secret of the operator's type", async |dry_run| {

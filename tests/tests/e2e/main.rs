@@ -21,6 +21,7 @@ mod floor;
 mod gateway;
 mod hostile;
 mod identity_center;
+mod invitation;
 mod keys;
 mod leaving;
 mod library;
@@ -209,6 +210,10 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             roles_are_given_changed_and_taken,
             nobody_makes_themselves_more_than_they_are,
             a_project_that_has_an_admin_keeps_one,
+        }
+        invitation {
+            who_gets_a_role_is_written_to,
+            a_letter_is_for_those_who_give_roles,
         }
         scope {
             a_role_at_a_site_comes_and_goes_with_the_site,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use fleetform_e2e::control_plane::{Options, free_ports};
-use fleetform_e2e::stand_ins::{self, StandIn};
+use fleetform_e2e::stand_ins::{self, MailServer, StandIn};
 use fleetform_e2e::{Cluster, ControlPlane, Installation, installation};
 use futures::FutureExt;
 use libtest_mimic::Failed;
@@ -46,6 +46,19 @@ impl Stage {
     /// One of a test's own, whose API server has these flags too.
     pub(crate) async fn with_api_server_flags(flags: Vec<String>) -> Result<Self> {
         Self::of(flags, |options| installation::Options { simulator: None, ..options }).await
+    }
+
+    /// One of a test's own, which sends letters by this mail server.
+    pub(crate) async fn with_mail_server(server: &MailServer, password: &str) -> Result<Self> {
+        Self::with(|mut options| {
+            let certificate = server.certificate().display().to_string();
+            options.operator_env.push(("FLEETFORM_SMTP_URL".to_owned(), server.url(password)));
+            options.operator_env.push(("SSL_CERT_FILE".to_owned(), certificate));
+            options.operator_args.push("--mail-from=Fleetform <fleet@example.com>".to_owned());
+            options.operator_args.push("--app-url=https://app.example.com/".to_owned());
+            installation::Options { simulator: None, ..options }
+        })
+        .await
     }
 
     async fn with(change: impl FnOnce(installation::Options) -> installation::Options) -> Result<Self> {

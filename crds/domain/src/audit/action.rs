@@ -162,6 +162,8 @@ actions! {
     ListProjectAdminUsers = Monitron, read, "ListProjectAdminUsers";
     /// Which role somebody has was read.
     GetProjectAdminUser = Monitron, read, "GetProjectAdminUser";
+    /// The letter to somebody who got a role was read.
+    GetUserInvitation = Monitron, read, "GetUserInvitation";
     /// Tags of a project or asset were set.
     TagMonitronResource = Monitron, write, "TagResource";
     /// Tags of a project or asset were removed.

@@ -34,8 +34,8 @@ pub use portal::{
     ActivationCodeList, ActivationCodeSummary, ConfigurationOrigin, DEVICE_LIST_PATH, DeviceList, DeviceListQuery,
     DeviceName, DeviceSummary, EnrolledUserProfile, MeasurementSeries, MeasurementSeriesQuery, SiteObjectKind,
     SiteObjects, SiteObjectsQuery, StoredConfiguration, activation_code_list_path, activation_code_path,
-    asset_measurements_path, configuration_version_path, enrolled_user_profile_path, project_device_list_path,
-    site_address_path, site_objects_path,
+    admin_user_invitation_path, asset_measurements_path, configuration_version_path, enrolled_user_profile_path,
+    project_device_list_path, site_address_path, site_objects_path,
 };
 
 /// `POST` [`LookupRequest`] → [`LookupResponse`].

@@ -213,6 +213,11 @@ pub struct SiteObjects {
     pub items: Vec<serde_json::Value>,
 }
 
+/// Portal: `GET` → the letter to somebody who got a role, as `message/rfc822`.
+pub fn admin_user_invitation_path(project: &str, name: &str) -> String {
+    format!("/v1/projects/{project}/admin-users/{name}/invitation")
+}
+
 /// Portal: `GET` → [`EnrolledUserProfile`] of one person.
 pub fn enrolled_user_profile_path(project: &str, name: &str) -> String {
     format!("/v1/projects/{project}/enrolled-users/{name}/profile")

@@ -2,6 +2,7 @@
 //! them do what they may.
 
 pub mod grant;
+pub mod invite;
 pub mod plan;
 
 use std::time::Duration;
@@ -20,10 +21,12 @@ use crate::directory::trouble::lacks;
 use crate::directory::{Lookup, NewPerson};
 use crate::error::{Error, Result};
 use crate::guard::Policy;
+use crate::invitation;
 use crate::queue::Key;
 use crate::reconcile::execute::Released;
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
+use invite::Post;
 use plan::{Bound, Facts, OwnRole};
 
 /// How long until it is looked again whether the policy is there, or a name is free: neither is watched.
@@ -69,6 +72,7 @@ async fn execute(context: &Context, user: &AdminUser, name: &Name, plan: &Plan) 
                 executor.delete_binding(&Name::new(&name.namespace, binding), uid).await?;
                 tracing::info!(admin = %name, binding, "a role is taken");
             }
+            Action::DraftLetter(draft) => executor.draft_letter(user, draft).await?,
             Action::PatchStatus(patch) => world.own_admin(executor.patch_status(user, patch).await?),
             Action::Release { finalizer } => match executor.release("adminusers", user, finalizer).await? {
                 Released::Not => {}
@@ -125,8 +129,27 @@ async fn facts(context: &Context, user: &AdminUser, name: &Name) -> Result<Facts
     let bound = bindings.iter().filter(|binding| is_of(&***binding, user)).map(|binding| bound(binding)).collect();
     let roles = world.roles.in_namespace(&name.namespace);
     let roles = roles.iter().filter(|role| is_of(&***role, user)).map(|role| own(role)).collect();
+    let post = match &project {
+        Found::Here(project) => Some(post(context, project, user)),
+        Found::Unreadable(_) | Found::Absent => None,
+    };
     let prefix = prefix.clone();
-    Ok(Facts { prefix, obstacle, barred, ends, provider, lacking, lookup, bound, roles, another_admin, now })
+    Ok(Facts { prefix, obstacle, barred, ends, provider, lacking, lookup, bound, roles, another_admin, post, now })
+}
+
+/// What a letter to somebody depends on. Who is written to for the first time wakes the post.
+fn post(context: &Context, project: &Project, user: &AdminUser) -> Post {
+    let settings = &context.settings.invitations;
+    let (sends, drafted) = (settings.mail.is_some(), invitation::post::drafted(&context.world, user));
+    let awaited = drafted.as_deref().filter(|letter| sends && user.awaits_letter(letter));
+    Post {
+        project: project.spec.display_name.clone(),
+        directory: project.identity_store().map(ToOwned::to_owned),
+        stationery: settings.stationery.clone(),
+        sends,
+        delivery: awaited.and_then(|letter| context.deliveries.of(letter)),
+        drafted,
+    }
 }
 
 /// What comes of asking the directory.

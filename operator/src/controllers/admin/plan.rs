@@ -1,7 +1,7 @@
 //! Pure: what to do about somebody who has, or is to have, a role.
 
 use fleetform_crds::AdminUser;
-use fleetform_crds::admin_user::LAST_ADMIN_FINALIZER;
+use fleetform_crds::admin_user::{Invitation, LAST_ADMIN_FINALIZER};
 use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status};
 use fleetform_crds::project::DirectoryProvider;
 use fleetform_domain::admin::Role;
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 
 use super::grant::{Grant, grant, project_admin};
+use super::invite::{Invited, Post, invite};
 use crate::controllers::{Obstacle, grace_left};
 use crate::directory::person::new_person;
 use crate::directory::subject::outside_user;
@@ -63,6 +64,8 @@ pub struct Facts {
     pub roles: Vec<OwnRole>,
     /// Whether somebody else is an Admin, and stays one.
     pub another_admin: bool,
+    /// What a letter to them depends on; none while nothing is known of the project.
+    pub post: Option<Post>,
     /// Now.
     pub now: Timestamp,
 }
@@ -131,7 +134,7 @@ pub fn plan(user: &AdminUser, facts: &Facts) -> Plan {
     }
     let demotes = role != Role::Admin && is_needed;
     if demotes {
-        let standing = Standing { principal: Some(&principal), role: Some(Role::Admin) };
+        let standing = Standing { principal: Some(&principal), role: Some(Role::Admin), ..Standing::default() };
         say(&mut plan, user, facts, Some(&standing), &last_admin("is to get another role").statements());
         return plan;
     }
@@ -140,8 +143,13 @@ pub fn plan(user: &AdminUser, facts: &Facts) -> Plan {
     let place = user.site().map(|site| format!(" at Site {site}")).unwrap_or_default();
     let message = format!("{who} has the role {}{place}", role.as_str());
     let ready = Statement::new(ConditionType::Ready, Status::True, Reason::RoleGiven, message);
-    let statements = trouble.map_or_else(|| vec![ready], |trouble| trouble.statements());
-    say(&mut plan, user, facts, Some(&Standing { principal: Some(&principal), role: Some(role) }), &statements);
+    let mut statements = trouble.map_or_else(|| vec![ready], |trouble| trouble.statements());
+    let invited = facts.post.as_ref().map(|post| invite(user, principal.contact.as_ref(), post, facts.now));
+    let Invited { action, statement, invitation } = invited.unwrap_or_default();
+    plan.actions.extend(action);
+    statements.extend(statement);
+    let standing = Standing { principal: Some(&principal), role: Some(role), invitation };
+    say(&mut plan, user, facts, Some(&standing), &statements);
     if held && role != Role::Admin {
         plan.actions.push(Action::Release { finalizer: LAST_ADMIN_FINALIZER });
     }
@@ -201,7 +209,7 @@ fn known(user: &AdminUser, facts: &Facts) -> Option<Principal> {
     let has_role = status.is_some_and(|status| status.role.is_some());
     let is_outside = |name: &String| has_role && !name.starts_with("system:");
     let subjects = bound.or_else(|| kubernetes_user.clone().filter(is_outside).map(|name| vec![outside_user(name)]))?;
-    Some(Principal { directory_id, kubernetes_user, subjects })
+    Some(Principal { directory_id, kubernetes_user, subjects, contact: None })
 }
 
 fn find(user: &AdminUser, facts: &Facts) -> Result<Sought, Obstacle> {
@@ -246,6 +254,8 @@ fn last_admin(what: &str) -> Obstacle {
 struct Standing<'a> {
     principal: Option<&'a Principal>,
     role: Option<Role>,
+    /// The letter, where there is one to speak of.
+    invitation: Option<Invitation>,
 }
 
 /// Writes down how they stand, if that is not there already.
@@ -255,7 +265,10 @@ fn say(plan: &mut Plan, user: &AdminUser, facts: &Facts, standing: Option<&Stand
     let mut desired = current.cloned().unwrap_or_default();
     desired.observed_generation = user.metadata.generation;
     desired.conditions = condition::merge(conditions, statements, user.metadata.generation, facts.now);
-    if let Some(Standing { principal, role }) = standing {
+    if let Some(Standing { principal, role, invitation }) = standing {
+        if invitation.is_some() {
+            desired.invitation.clone_from(invitation);
+        }
         desired.directory_id = principal.and_then(|principal| principal.directory_id.clone());
         desired.kubernetes_user = principal.and_then(|principal| principal.kubernetes_user.clone());
         desired.role = *role;

@@ -13,7 +13,10 @@ use super::plan::{OwnRole, plan};
 use super::*;
 use crate::controllers::fixtures;
 use crate::directory::trouble::Call;
-use crate::directory::{DirectoryTrouble, Principal};
+use crate::directory::{Contact, DirectoryTrouble, Principal};
+use crate::invitation::Delivery;
+use crate::invitation::letter::Stationery;
+use crate::invitation::server::MailTrouble;
 
 /// What the names of the installation's `ClusterRoles` begin with.
 const PREFIX: &str = "fleetform";
@@ -42,6 +45,7 @@ fn principal(name: &str) -> Principal {
             namespace: Some("library".into()),
             api_group: None,
         }],
+        contact: Some(Contact { user_name: name.into(), email: Some(format!("{name}@example.com")) }),
     }
 }
 
@@ -57,6 +61,7 @@ fn given() -> Facts {
         bound: Vec::new(),
         roles: Vec::new(),
         another_admin: false,
+        post: None,
         now: fixtures::noon(),
     }
 }
@@ -152,13 +157,8 @@ fn who_has_a_role_at_a_site_loses_it_with_the_site_or_to_those_before() {
 fn known(role: Role) -> (AdminUser, Facts) {
     let mut user = held(mary(role));
     let facts = Facts { provider: DirectoryProvider::IamIdentityCenter, ..given_to(&user) };
-    for action in plan(&user, &facts).actions {
-        if let Action::PatchStatus(patch) = action {
-            let mut status = serde_json::to_value(user.status.clone().unwrap_or_default()).unwrap();
-            json_patch::merge(&mut status, &patch);
-            user.status = Some(serde_json::from_value(status).unwrap());
-        }
-    }
+    let plan = plan(&user, &facts);
+    note(&mut user, &plan);
     (user, facts)
 }
 
@@ -208,6 +208,95 @@ fn what_a_directory_lacks_keeps_people_from_being_added_and_nobody_from_working(
     let (user, facts) = known(Role::Viewer);
     let with = plan(&user, &Facts { lacking, ..facts.clone() });
     assert_eq!(format!("{with:?}"), format!("{:?}", plan(&user, &facts)), "as if it lacked nothing");
+}
+
+/// The facts about somebody who has their role, and is written to.
+fn written_to(user: &AdminUser, sends: bool, drafted: Option<&str>, delivery: Option<Delivery>) -> Facts {
+    let stationery = Stationery {
+        app: "https://fleet.example.com".into(),
+        project: "https://fleet.example.com/{project}".into(),
+        from: sends.then(|| "fleet@example.com".parse().unwrap()),
+    };
+    let (project, drafted) = ("Library".to_owned(), drafted.map(ToOwned::to_owned));
+    let post = Post { project, directory: None, stationery, sends, drafted, delivery };
+    Facts { post: Some(post), another_admin: true, ..given_to(user) }
+}
+
+/// Writes down what a plan says.
+fn note(user: &mut AdminUser, plan: &Plan) {
+    for action in &plan.actions {
+        if let Action::PatchStatus(patch) = action {
+            let mut status = serde_json::to_value(user.status.clone().unwrap_or_default()).unwrap();
+            json_patch::merge(&mut status, patch);
+            user.status = Some(serde_json::from_value(status).unwrap());
+        }
+    }
+}
+
+fn invited(user: &AdminUser) -> String {
+    let conditions = &user.status.as_ref().unwrap().conditions;
+    let found = conditions.iter().find(|condition| condition.type_ == "Invited");
+    found.map(|condition| format!("{} {}", condition.status, condition.reason)).unwrap_or_default()
+}
+
+#[test]
+fn who_gets_a_role_is_written_to_once() {
+    let mut viewer = mary(Role::Viewer);
+    let first = plan(&viewer, &written_to(&viewer, false, None, None));
+    insta::assert_json_snapshot!("invited", first);
+    note(&mut viewer, &first);
+    let rest = plan(&viewer, &written_to(&viewer, false, Some("letter-1"), None));
+    assert!(rest.actions.is_empty(), "{rest:?}");
+    assert_eq!(invited(&viewer), "True InvitationDrafted");
+    // The installation gets a mail server later.
+    for (delivery, expected) in [
+        (None, "Unknown InvitationQueued"),
+        (Some(Err(MailTrouble::Unreachable)), "False MailServerUnreachable"),
+        (Some(Ok(fixtures::noon())), "True InvitationSent"),
+        (None, "True InvitationSent"),
+    ] {
+        let next = plan(&viewer, &written_to(&viewer, true, Some("letter-1"), delivery));
+        note(&mut viewer, &next);
+        assert_eq!(invited(&viewer), expected);
+        let rest = plan(&viewer, &written_to(&viewer, true, Some("letter-1"), delivery));
+        assert!(rest.actions.is_empty(), "{rest:?}");
+    }
+    assert!(!viewer.awaits_letter("letter-1"));
+    // Another role is no reason to write, and a letter that was deleted is.
+    viewer.spec.role = Role::Technician;
+    let other = plan(&viewer, &written_to(&mary(Role::Viewer), true, Some("letter-1"), None));
+    assert!(!other.actions.iter().any(|action| matches!(action, Action::DraftLetter(_))), "{other:?}");
+    let again = plan(&viewer, &written_to(&viewer, true, None, None));
+    assert!(again.actions.iter().any(|action| matches!(action, Action::DraftLetter(_))), "{again:?}");
+    note(&mut viewer, &again);
+    assert!(viewer.awaits_letter("letter-2") && viewer.awaits_letter("letter-1"));
+}
+
+#[test]
+fn who_cannot_be_written_to_has_the_role_all_the_same() {
+    let without = |change: fn(&mut AdminUser), email: Option<&str>| {
+        let mut viewer = mary(Role::Viewer);
+        change(&mut viewer);
+        let mut facts = written_to(&viewer, true, None, None);
+        let mut there = principal("mary");
+        there.contact.as_mut().unwrap().email = email.map(ToOwned::to_owned);
+        facts.lookup = Lookup::Here(there);
+        let plan = plan(&viewer, &facts);
+        assert!(!plan.actions.iter().any(|action| matches!(action, Action::DraftLetter(_))), "{plan:?}");
+        note(&mut viewer, &plan);
+        assert_eq!(viewer.status.as_ref().unwrap().role, Some(Role::Viewer));
+        invited(&viewer)
+    };
+    let refuses = |user: &mut AdminUser| user.spec.person.as_mut().unwrap().invite = false;
+    assert_eq!(without(refuses, Some("mary@example.com")), "");
+    assert_eq!(without(|_| {}, None), "False NoEmailAddress");
+    assert_eq!(without(|_| {}, Some("mary at home")), "False NoEmailAddress");
+    // A directory that is away does not say where to.
+    let (user, facts) = known(Role::Viewer);
+    let away = Facts { lookup: Lookup::Unanswered(DirectoryTrouble::Unreachable), ..facts };
+    let away = Facts { post: written_to(&user, true, None, None).post, ..away };
+    let kept = plan(&user, &away);
+    assert!(!kept.actions.iter().any(|action| matches!(action, Action::DraftLetter(_))), "{kept:?}");
 }
 
 #[test]

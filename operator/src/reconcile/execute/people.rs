@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use fleetform_crds::AdminUser;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding, Subject};
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::super::body;
-use super::super::plan::{BindingDraft, RoleDraft};
-use super::{Executor, POST, of_uid, or_gone};
+use super::super::plan::{BindingDraft, LetterDraft, RoleDraft};
+use super::{Executor, POST, metadata_of, of_uid, or_gone};
 use crate::cache::Name;
 use crate::directory::NewPerson;
 use crate::error::{Class, Error, Result};
@@ -81,6 +81,15 @@ impl Executor {
         let what = format!("delete the Role {name}");
         or_gone(self.write("delete", "roles", what, api.delete(&name.name, &of_uid(uid))).await)?;
         self.world.forget_role(name);
+        Ok(())
+    }
+
+    /// Creates the Secret with a letter to an admin user. One of the name that is to them is kept: a crash left it, or the cache is late.
+    /// One that is somebody else's is [`Error::NameTaken`].
+    pub async fn draft_letter(&self, user: &AdminUser, draft: &LetterDraft) -> Result<()> {
+        let secret = body::letter(user, draft);
+        let is_letter = |found: &Secret| found.type_ == secret.type_;
+        self.world.own_secret(metadata_of(self.create_or_keep("secrets", &secret, is_letter).await?));
         Ok(())
     }
 

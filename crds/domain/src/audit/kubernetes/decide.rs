@@ -78,6 +78,7 @@ fn virtual_right(kind: ResourceKind, subresource: &str) -> Option<Action> {
         (ResourceKind::Site, "devices") => Action::ListDeviceInstances,
         (ResourceKind::Asset, "measurements") => Action::GetAssetMeasurements,
         (ResourceKind::EnrolledUser, "profile") => Action::GetEnrolledUserProfile,
+        (ResourceKind::AdminUser | ResourceKind::Site, "invitation") => Action::GetUserInvitation,
         (ResourceKind::EnrolledUser, "abandon") => Action::AbandonUnEnrollment,
         (_, "status") => edited(kind, Known { sent: None, stored: None }),
         _ => return None,

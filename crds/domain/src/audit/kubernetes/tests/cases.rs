@@ -275,6 +275,7 @@ pub(super) fn refusals() -> Vec<(&'static str, Value)> {
         ("may not read a configuration at the wrong place", forbidden("get", "deviceinstances/configuration")),
         ("may not read measurements at the wrong place", forbidden("get", "assets/measurements")),
         ("may not read a profile at the wrong place", forbidden("get", "enrolledusers/profile")),
+        ("may not read a letter at the wrong place", forbidden("get", "adminusers/invitation")),
         ("may not make an enrolled user up", forbidden("create", "enrolledusers")),
         ("may not raise an alert", forbidden("create", "alerts")),
         ("may not reboot, says a policy", by_policy("deviceinstances", "RebootDevice")),

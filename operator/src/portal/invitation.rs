@@ -1,0 +1,55 @@
+//! Letters to people who got a role, for those who gave it: roles read no Secrets.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use fleetform_crds::AdminUser;
+use fleetform_domain::audit::{Action, ResourceKind};
+
+use super::Portal;
+use super::access::{AtSite, Caller, Refused, not_found};
+use super::code::{not_served, object_name};
+use super::record::{Asked, actor};
+use crate::cache::Name;
+use crate::gateway::live;
+use crate::invitation::post;
+use crate::reconcile::names;
+use crate::server::{Peer, Refusal};
+
+/// `GET /v1/projects/{project}/admin-users/{name}/invitation`.
+pub(super) async fn invitation(
+    State(portal): State<Arc<Portal>>,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let caller = portal.access.authenticate(&headers, &peer).await?;
+    let Path((project, name)) = path.map_err(|_| not_found())?;
+    let name = object_name(project, name).ok_or_else(not_found)?;
+    let outcome = portal.invitation(&caller, &name).await;
+    let asked = Asked::of(Action::GetUserInvitation, ResourceKind::AdminUser, &name, None);
+    portal.record(&actor(&caller, &peer, &headers), asked, &outcome).await?;
+    Ok(([(CACHE_CONTROL, "no-store"), (CONTENT_TYPE, "message/rfc822")], outcome?).into_response())
+}
+
+impl Portal {
+    async fn invitation(&self, caller: &Caller, name: &Name) -> Result<Vec<u8>, Refused> {
+        let world = &self.context.world;
+        let user = world.admins.get(name);
+        let site = user.as_deref().and_then(AdminUser::site);
+        let right = AtSite::to("get", ["adminusers", "invitation"], name, site);
+        if !self.access.allows_at(caller, right).await? {
+            return Err(Refused::Denied);
+        }
+        let letter = user.and_then(|user| post::drafted(world, &user)).ok_or_else(not_found)?;
+        let secret = Name::new(&name.namespace, names::invitation(&name.name));
+        let secret = live::secret(&self.context.client, &secret).await.map_err(|error| not_served(&error))?;
+        let secret = secret.filter(|secret| secret.metadata.uid.as_ref() == Some(&letter)).ok_or_else(not_found)?;
+        Ok(post::contents(&secret).ok_or_else(not_found)?.1.to_vec())
+    }
+}
