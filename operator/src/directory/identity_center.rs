@@ -247,6 +247,7 @@ mod tests {
             email: "mary@example.com".into(),
             first_name: "Mary".into(),
             last_name: "Major".into(),
+            site: None,
         }
     }
 

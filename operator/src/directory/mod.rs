@@ -90,6 +90,9 @@ pub struct NewPerson {
     pub first_name: String,
     /// Last name.
     pub last_name: String,
+    /// The site that their role is at, if it is at one alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
 }
 
 /// Whom an identity store is asked for.
@@ -151,7 +154,7 @@ impl Directories {
         let Some(store) = project.identity_store() else {
             let people = world.people.in_namespace(user.metadata.namespace.as_deref().unwrap_or_default());
             return match (&user.spec.person, &user.spec.group) {
-                (Some(person), _) => native::find_person(&people, person),
+                (Some(person), _) => native::find_person(&people, person, user.site()),
                 (None, Some(group)) => native::find_group(&people, group),
                 (None, None) => nobody_named(),
             };

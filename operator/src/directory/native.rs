@@ -24,6 +24,9 @@ pub const FIRST_NAME_ANNOTATION: &str = "fleetform.dev/first-name";
 /// On a person: last name.
 pub const LAST_NAME_ANNOTATION: &str = "fleetform.dev/last-name";
 
+/// On a person who was created by an `AdminUser` at a site: name of the site. Whoever has a role there chose the name and the address.
+pub const SITE_ANNOTATION: &str = "fleetform.dev/created-at-site";
+
 /// Beginning of the labels that say in which groups a person is.
 pub const GROUP_LABEL_PREFIX: &str = "group.fleetform.dev/";
 
@@ -33,8 +36,18 @@ const LONGEST_NAME: usize = 63;
 /// Metadata of a ServiceAccount that is a person.
 pub type AccountMeta = PartialObjectMeta<ServiceAccount>;
 
+fn annotation<'a>(account: &'a AccountMeta, key: &str) -> Option<&'a str> {
+    account.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
 fn email(account: &AccountMeta) -> Option<&str> {
-    account.metadata.annotations.as_ref()?.get(EMAIL_ANNOTATION).map(String::as_str)
+    annotation(account, EMAIL_ANNOTATION)
+}
+
+/// Whether somebody may be other than who an `AdminUser` means: an Admin of another site chose one of the two that it does not name.
+fn is_ambiguous(account: &AccountMeta, wanted: Wanted<'_>, site: Option<&str>) -> bool {
+    let is_named_whole = wanted.user_name.is_some() && wanted.email.is_some();
+    annotation(account, SITE_ANNOTATION).is_some_and(|created| site != Some(created)) && !is_named_whole
 }
 
 impl Account for &Arc<AccountMeta> {
@@ -60,13 +73,19 @@ fn subject(account: &AccountMeta) -> Subject {
     }
 }
 
-/// Who this person is, among the people of a namespace.
-pub fn find_person(people: &[Arc<AccountMeta>], person: &Person) -> Lookup {
+/// Who this person is, among the people of a namespace, who is to have a role at this site or in the project.
+pub fn find_person(people: &[Arc<AccountMeta>], person: &Person, site: Option<&str>) -> Lookup {
     let wanted = Wanted { user_name: person.user_name.as_deref(), email: person.email.as_deref() };
     let named = wanted.user_name.and_then(|wanted| people.iter().find(|account| name(account) == wanted));
     let addressed = wanted.email.map(|wanted| people.iter().filter(|account| account.has_address(wanted)).collect());
     match identify(wanted, named, addressed.unwrap_or_default()) {
         Ok(None) => Lookup::Absent,
+        Ok(Some(account)) if is_ambiguous(account, wanted, site) => Lookup::Impossible(format!(
+            "spec.person: {} was created at Site {}, by whoever gives roles there: write both spec.person.userName and spec.person.email, so that \
+             it is sure who is meant",
+            name(account),
+            annotation(account, SITE_ANNOTATION).unwrap_or_default()
+        )),
         Ok(Some(account)) => Lookup::Here(Principal {
             directory_id: account.metadata.uid.clone(),
             kubernetes_user: Some(format!(
@@ -131,16 +150,15 @@ fn as_name(text: &str) -> String {
 
 /// Labels and annotations of the ServiceAccount of a person.
 pub fn marks(person: &NewPerson) -> [BTreeMap<String, String>; 2] {
-    let map =
-        |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    [
-        map(&[(PERSON_LABEL, "true"), ("app.kubernetes.io/managed-by", "fleetform")]),
-        map(&[
-            (EMAIL_ANNOTATION, &person.email),
-            (FIRST_NAME_ANNOTATION, &person.first_name),
-            (LAST_NAME_ANNOTATION, &person.last_name),
-        ]),
-    ]
+    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let labels = [(PERSON_LABEL, "true"), ("app.kubernetes.io/managed-by", "fleetform")];
+    let annotations = [
+        (EMAIL_ANNOTATION, person.email.as_str()),
+        (FIRST_NAME_ANNOTATION, &person.first_name),
+        (LAST_NAME_ANNOTATION, &person.last_name),
+    ];
+    let site = person.site.as_deref().map(|site| (SITE_ANNOTATION, site));
+    [labels.map(owned).into(), annotations.into_iter().chain(site).map(owned).collect()]
 }
 
 #[cfg(test)]
@@ -184,7 +202,7 @@ mod tests {
 
     #[test]
     fn people_are_found_by_name_or_address() {
-        let find = |fields| find_person(&people(), &person(fields));
+        let find = |fields| find_person(&people(), &person(fields), None);
         for fields in [
             json!({ "userName": "mary-major" }),
             json!({ "email": "mary.major@EXAMPLE.com" }),
@@ -204,6 +222,34 @@ mod tests {
         assert!(found(&taken)[0].contains("is that of mary-major"), "{taken:?}");
         let twins = find(json!({ "email": "twin@example.com" }));
         assert!(found(&twins)[0].contains("2 people"), "{twins:?}");
+    }
+
+    #[test]
+    fn who_was_created_at_a_site_is_nobody_elsewhere_by_one_name_alone() {
+        let new = NewPerson {
+            user_name: "mallory".into(),
+            email: "boss@example.com".into(),
+            first_name: "M".into(),
+            last_name: "M".into(),
+            site: Some("annex".into()),
+        };
+        let [labels, annotations] = marks(&new);
+        let metadata =
+            json!({ "name": "mallory", "namespace": "library", "labels": labels, "annotations": annotations });
+        let people = [Arc::new(serde_json::from_value(json!({ "metadata": metadata })).unwrap())];
+        let both = json!({ "userName": "mallory", "email": "boss@example.com" });
+        for (fields, site, is_found) in [
+            (json!({ "email": "boss@example.com" }), None, false),
+            (json!({ "email": "boss@example.com" }), Some("central"), false),
+            (json!({ "userName": "mallory" }), None, false),
+            (json!({ "email": "boss@example.com" }), Some("annex"), true),
+            (both.clone(), None, true),
+            (both, Some("central"), true),
+        ] {
+            let lookup = find_person(&people, &person(fields), site);
+            assert_eq!(found(&lookup) == ["mallory"], is_found, "{lookup:?}");
+            assert!(is_found || found(&lookup)[0].contains("created at Site annex"), "{lookup:?}");
+        }
     }
 
     #[test]

@@ -53,8 +53,8 @@ pub fn identify<A: Account>(wanted: Wanted<'_>, named: Option<A>, mut addressed:
     }
 }
 
-/// The person to be created in a directory; why there can be none otherwise.
-pub fn new_person(provider: DirectoryProvider, person: &Person) -> Result<NewPerson, String> {
+/// The person to be created in a directory, for a role at this site or in the project; why there can be none otherwise.
+pub fn new_person(provider: DirectoryProvider, person: &Person, site: Option<&str>) -> Result<NewPerson, String> {
     let (Some(email), Some(first), Some(last)) = (&person.email, &person.first_name, &person.last_name) else {
         return Err("spec.person: to create a person takes email, firstName and lastName".to_owned());
     };
@@ -63,7 +63,8 @@ pub fn new_person(provider: DirectoryProvider, person: &Person) -> Result<NewPer
         // There a user name is what people sign in with, and by custom their address.
         DirectoryProvider::IamIdentityCenter => person.user_name.clone().unwrap_or_else(|| email.clone()),
     };
-    Ok(NewPerson { user_name, email: email.clone(), first_name: first.clone(), last_name: last.clone() })
+    let (email, first_name, last_name) = (email.clone(), first.clone(), last.clone());
+    Ok(NewPerson { user_name, email, first_name, last_name, site: site.map(ToOwned::to_owned) })
 }
 
 #[cfg(test)]
@@ -77,7 +78,7 @@ mod tests {
             let mut whole = json!({ "email": "Mary.O'Major@example.com", "firstName": "Mary", "lastName": "Major", "create": true });
             json_patch::merge(&mut whole, fields);
             let person: Person = serde_json::from_value(whole).unwrap();
-            new_person(provider, &person).map(|new| new.user_name)
+            new_person(provider, &person, None).map(|new| new.user_name)
         };
         let native = |fields: &serde_json::Value| new(DirectoryProvider::Native, fields);
         assert_eq!(native(&json!({})), Ok("mary.o-major".into()));

@@ -166,7 +166,7 @@ async fn who_is_created_is_there_and_who_cannot_be_hears_why() {
         "userName": "mary", "email": "mary@example.com", "firstName": "Mary", "lastName": "Major", "create": true,
     } }));
     assert_eq!(asked(&directories, &mary).await, Lookup::Absent);
-    let new = person::new_person(project().directory_provider(), mary.spec.person.as_ref().unwrap()).unwrap();
+    let new = person::new_person(project().directory_provider(), mary.spec.person.as_ref().unwrap(), None).unwrap();
     directories.create(STORE, &mary, &new).await;
     let made = find(&directories, &mary);
     assert!(matches!(&made, Lookup::Here(mary) if mary.directory_id.as_deref() == Some("id-mary")), "{made:?}");

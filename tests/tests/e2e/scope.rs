@@ -201,6 +201,15 @@ pub(crate) async fn an_admin_of_a_site_works_there_and_becomes_no_more(stage: Ar
     users.create(&PostParams::default(), &user(twin)?).await?;
     until_said(&project, "twin", Reason::DirectoryRefused).await?;
     until_has(&project, "boss", Title::Viewer).await?;
+    // Nor make up who somebody is that has yet to come.
+    let awaited = json!({ "role": "Technician", "person": { "email": "new@example.com" } });
+    project.create::<AdminUser>(json!({ "metadata": { "name": "awaited" }, "spec": awaited })).await?;
+    until_said(&project, "awaited", Reason::PersonNotFound).await?;
+    let mut made_up = person_at("made-up", Title::Viewer, SITE);
+    made_up["spec"]["person"]["email"] = "new@example.com".into();
+    users.create(&PostParams::default(), &user(made_up)?).await?;
+    until_has(&project, "made-up", Title::Viewer).await?;
+    until_said(&project, "awaited", Reason::DirectoryRefused).await?;
     // Their own Role is not theirs to change.
     let own: Api<Role> = Api::namespaced(ann, &project.namespace);
     let widen = Patch::Merge(json!({ "rules": [] }));

@@ -218,7 +218,7 @@ fn find(user: &AdminUser, facts: &Facts) -> Result<Sought, Obstacle> {
         (Lookup::Asked, _) => Ok(Sought::Asked),
         (Lookup::Unanswered(trouble), _) => Ok(Sought::Unanswered(*trouble)),
         (Lookup::Impossible(why), _) => Err(Obstacle::stalls(Reason::DirectoryRefused, why.clone())),
-        (Lookup::Absent, Some(person)) if person.create => new_person(facts.provider, person)
+        (Lookup::Absent, Some(person)) if person.create => new_person(facts.provider, person, user.site())
             .map(Sought::Created)
             .map_err(|why| Obstacle::stalls(Reason::DirectoryRefused, why)),
         (Lookup::Absent, Some(_)) => Err(Obstacle::stalls(
