@@ -90,7 +90,7 @@ pub struct Person {
     #[x_kube(validation = Rule::new("self.matches('^[^@\\\\s<>]+@[^@\\\\s<>]+[.][^@\\\\s<>.]+$')")
         .message("person.email is no email address: write it like mary.major@example.com"))]
     pub email: Option<String>,
-    /// First name, at most 64 characters. Used when the person is created.
+    /// First name, at most 64 characters. Used when the person is created, and in the letter to them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub first_name: Option<String>,
@@ -101,7 +101,8 @@ pub struct Person {
     /// Create the person in the directory when there is nobody of that name and address. Needs email, firstName and lastName.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub create: bool,
-    /// Write them a letter that says which role they have, and where. It is drafted once, and sent if the installation has a mail server.
+    /// Write them a letter that says which role they have, and where. It is drafted once, and sent if the installation has a mail server. Set to
+    /// false and to true again, it is written and sent anew.
     #[serde(default = "yes")]
     pub invite: bool,
 }
@@ -151,7 +152,7 @@ pub struct AdminUserStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Invitation {
-    /// Name of the Secret that holds it, as `invitation.eml`. Delete the Secret to have it written and sent again.
+    /// Name of the Secret that holds it, as `invitation.eml`.
     #[schemars(length(max = 253))]
     pub secret_name: String,
     /// UID of the Secret whose letter was sent.

@@ -1,4 +1,5 @@
-//! Asks outside directories anew for everybody who has, or is to have, a role, and has those looked at of whom something else is said.
+//! Asks outside directories anew for everybody who has, or is to have, a role, creates people there, and has those looked at of whom
+//! something else is said.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -62,6 +63,18 @@ pub async fn follow(context: Context) {
             .for_each_concurrent(AT_ONCE, |(store, concerned)| async {
                 if directories.check(store).await {
                     look(&context, concerned);
+                }
+            })
+            .await;
+        futures::stream::iter(directories.take_wanted())
+            .for_each_concurrent(AT_ONCE, |(question, person)| {
+                let (context, concerned) = (&context, asked.lookups.get(&question));
+                async move {
+                    // Whoever leads creates, and nobody is created for an AdminUser that is gone.
+                    if let Some(concerned) = concerned.filter(|_| context.leadership.is_leading()) {
+                        context.directories.create(&question, &person).await;
+                        look(context, concerned);
+                    }
                 }
             })
             .await;

@@ -20,6 +20,12 @@ use crate::aws::{self, Fault, fault};
 /// What comes of asking an identity store.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DirectoryTrouble>> + Send + 'a>>;
 
+/// A name that nobody has.
+const NOBODY: &str = "fleetform-asks-whether-it-may-ask";
+
+/// An id that nobody has.
+const NO_ID: &str = "00000000-0000-0000-0000-000000000000";
+
 /// By what a person is looked for.
 #[derive(Clone, Copy, Debug)]
 pub enum By<'a> {
@@ -146,7 +152,28 @@ impl IdentityStores for IdentityCenter {
             );
             let users = users.err().map(|error| trouble(&error, Call::ListUsers));
             let groups = groups.err().map(|error| trouble(&error, Call::ListGroups));
-            users.into_iter().chain(groups).collect()
+            let lacking: Vec<DirectoryTrouble> = users.into_iter().chain(groups).collect();
+            if !lacking.is_empty() {
+                return lacking;
+            }
+            // Whether these may be asked is told by asking for nobody; that nobody is there is no trouble.
+            let (Ok(no_name), Ok(no_group)) = (unique("userName", NOBODY), unique("displayName", NOBODY)) else {
+                return lacking;
+            };
+            let answers = tokio::join!(
+                client.get_user_id().identity_store_id(store).alternate_identifier(no_name).send(),
+                client.describe_user().identity_store_id(store).user_id(NO_ID).send(),
+                client.get_group_id().identity_store_id(store).alternate_identifier(no_group).send(),
+                client.describe_group().identity_store_id(store).group_id(NO_ID).send()
+            );
+            let troubles = [
+                answers.0.err().map(|error| trouble(&error, Call::GetUserId)),
+                answers.1.err().map(|error| trouble(&error, Call::DescribeUser)),
+                answers.2.err().map(|error| trouble(&error, Call::GetGroupId)),
+                answers.3.err().map(|error| trouble(&error, Call::DescribeGroup)),
+            ];
+            let is_denied = |trouble: &DirectoryTrouble| matches!(trouble, DirectoryTrouble::AccessDenied(_));
+            troubles.into_iter().flatten().filter(is_denied).collect()
         })
     }
 }
@@ -282,6 +309,20 @@ mod tests {
             assert_eq!(center.create(STORE, &mary()).await, Err(expected), "{code}");
             server.abort();
         }
+    }
+
+    /// One who may list and nothing else hears all that is missing at once, as far as it can be tried without changing anything.
+    #[tokio::test]
+    async fn all_that_is_denied_is_told_at_once() {
+        use Call::{DescribeGroup, DescribeUser, GetGroupId, GetUserId};
+        let lists = |target: &str| match target.rsplit('.').next() {
+            Some("ListUsers" | "ListGroups") => (StatusCode::OK, json!({ "Users": [], "Groups": [] }).to_string()),
+            _ => (StatusCode::BAD_REQUEST, json!({ "__type": "AccessDeniedException", "Message": "" }).to_string()),
+        };
+        let (config, server) = aws::tests::serving(lists, true).await;
+        let denied = [GetUserId, DescribeUser, GetGroupId, DescribeGroup].map(DirectoryTrouble::AccessDenied);
+        assert_eq!(of(&config).lacking(STORE).await, denied);
+        server.abort();
     }
 
     #[tokio::test]

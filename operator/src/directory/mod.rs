@@ -14,12 +14,14 @@ pub mod person;
 pub mod subject;
 pub mod trouble;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use fleetform_crds::admin_user::{Group, Person};
 use fleetform_crds::{AdminUser, Project};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::rbac::v1::Subject;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -132,6 +134,8 @@ pub struct Directories {
     /// What identity stores lack.
     prerequisites: Answers<String, Vec<DirectoryTrouble>>,
     pauses: Pauses,
+    /// Who is to be created.
+    wanted: Mutex<HashMap<Question, NewPerson>>,
     /// Somebody waits for an answer.
     asked: Notify,
 }
@@ -146,7 +150,8 @@ impl Directories {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (lookups, prerequisites) = (Answers::new(interval), Answers::new(interval));
-        Self { service, prefix, clock, lookups, prerequisites, pauses: Pauses::default(), asked: Notify::new() }
+        let (pauses, wanted, asked) = (Pauses::default(), Mutex::default(), Notify::new());
+        Self { service, prefix, clock, lookups, prerequisites, pauses, wanted, asked }
     }
 
     /// Whom an admin user of this project is about. It asks nobody: what is not known yet is asked for by [`follow`].
@@ -180,23 +185,43 @@ impl Directories {
         told.map(|told| told.unwrap_or_else(|trouble| vec![trouble]))
     }
 
-    /// Creates a person in an identity store, for an admin user. How it went is what is told of them next.
-    pub async fn create(&self, store: &str, user: &AdminUser, person: &NewPerson) {
+    /// Has a person created in an identity store, for an admin user. It waits for nobody: [`follow`] does it.
+    pub fn want(&self, store: &str, user: &AdminUser, person: &NewPerson) {
         let Some(question) = Question::of(store, user) else { return };
+        self.wanted.lock().entry(question).or_insert_with(|| person.clone());
+        self.asked.notify_one();
+    }
+
+    /// Who is to be created, once for all who ask for them.
+    fn take_wanted(&self) -> HashMap<Question, NewPerson> {
+        std::mem::take(&mut *self.wanted.lock())
+    }
+
+    /// Creates a person. How it went is what is told of them next.
+    async fn create(&self, question: &Question, person: &NewPerson) {
+        let store = &question.store;
         let made = match self.pauses.of(store, self.clock.now()) {
             Some(trouble) => Err(trouble),
             None => self.service.create(store, person).await,
         };
-        let now = self.clock.now();
-        self.heed(store, made.as_ref().err(), now);
-        match made {
+        self.heed(store, made.as_ref().err(), self.clock.now());
+        let told = match made {
             Ok(id) => {
                 tracing::info!(store, user_name = person.user_name, "a person is created in the directory");
                 let contact = Contact { user_name: person.user_name.clone(), email: Some(person.email.clone()) };
-                let lookup = Lookup::Here(self.prefix.person(id, contact));
-                self.lookups.note(&question, Ok(lookup), now);
+                Ok(Lookup::Here(self.prefix.person(id, contact)))
             }
-            Err(trouble) => self.lookups.refuse(&question, trouble, now + CREATE_AGAIN),
+            // By somebody else at the same time, or by an attempt of ours of which nothing was heard.
+            Err(DirectoryTrouble::Taken) => match self.look_up(question).await {
+                Ok(Lookup::Absent) | Err(_) => Err(DirectoryTrouble::Taken),
+                told => told,
+            },
+            Err(trouble) => Err(trouble),
+        };
+        let now = self.clock.now();
+        match told {
+            Ok(lookup) => drop(self.lookups.note(question, Ok(lookup), now)),
+            Err(trouble) => self.lookups.refuse(question, trouble, now + CREATE_AGAIN),
         }
     }
 

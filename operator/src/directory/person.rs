@@ -60,6 +60,14 @@ pub fn new_person(provider: DirectoryProvider, person: &Person, site: Option<&st
     };
     let user_name = match provider {
         DirectoryProvider::Native => native::user_name(person.user_name.as_deref(), email)?,
+        // Whoever gives roles at one site would choose who somebody is everywhere else.
+        DirectoryProvider::IamIdentityCenter if site.is_some() => {
+            return Err(
+                "spec.person.create: for a role at a site nobody is created in an outside directory: have an Admin of the project give them a role, or \
+                 somebody create them there"
+                    .to_owned(),
+            );
+        }
         // There a user name is what people sign in with, and by custom their address.
         DirectoryProvider::IamIdentityCenter => person.user_name.clone().unwrap_or_else(|| email.clone()),
     };
@@ -88,5 +96,12 @@ mod tests {
         let foreign = |fields: &serde_json::Value| new(DirectoryProvider::IamIdentityCenter, fields);
         assert_eq!(foreign(&json!({})), Ok("Mary.O'Major@example.com".into()));
         assert_eq!(foreign(&json!({ "userName": "Mary" })), Ok("Mary".into()));
+        let person: Person = serde_json::from_value(
+            json!({ "email": "m@example.com", "firstName": "M", "lastName": "M", "create": true }),
+        )
+        .unwrap();
+        let at_site = |provider| new_person(provider, &person, Some("central"));
+        assert!(at_site(DirectoryProvider::IamIdentityCenter).is_err_and(|why| why.contains("spec.person.create")));
+        assert_eq!(at_site(DirectoryProvider::Native).unwrap().site.as_deref(), Some("central"));
     }
 }

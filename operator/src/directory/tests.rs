@@ -167,13 +167,25 @@ async fn who_is_created_is_there_and_who_cannot_be_hears_why() {
     } }));
     assert_eq!(asked(&directories, &mary).await, Lookup::Absent);
     let new = person::new_person(project().directory_provider(), mary.spec.person.as_ref().unwrap(), None).unwrap();
-    directories.create(STORE, &mary, &new).await;
+    let question = Question::of(STORE, &mary).unwrap();
+    // Two who ask for the same person at once have one made.
+    directories.want(STORE, &mary, &new);
+    directories.want(STORE, &mary, &new);
+    let wanted = directories.take_wanted();
+    assert_eq!(wanted, HashMap::from([(question.clone(), new.clone())]));
+    assert!(directories.take_wanted().is_empty());
+    directories.create(&question, &new).await;
     let made = find(&directories, &mary);
     assert!(matches!(&made, Lookup::Here(mary) if mary.directory_id.as_deref() == Some("id-mary")), "{made:?}");
     assert_eq!(asked(&directories, &mary).await, made, "and the same when it is asked for");
-    directories.create(STORE, &mary, &new).await;
-    assert_eq!(find(&directories, &mary), Lookup::Unanswered(DirectoryTrouble::Taken));
-    assert_eq!(asked(&directories, &mary).await, made, "whoever made them");
+    directories.create(&question, &new).await;
+    assert_eq!(find(&directories, &mary), made, "whoever made them");
+    // The name is taken by somebody who cannot be found by it yet.
+    let hidden = NewPerson { user_name: "hidden".into(), ..new };
+    let who = admin(&json!({ "person": { "userName": "hidden", "email": "hidden@example.com" } }));
+    store.users.lock().insert("id-hidden".into(), user("other", "other@example.com"));
+    directories.create(&Question::of(STORE, &who).unwrap(), &hidden).await;
+    assert_eq!(find(&directories, &who), Lookup::Unanswered(DirectoryTrouble::Taken));
 }
 
 #[tokio::test]

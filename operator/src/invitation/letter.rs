@@ -7,6 +7,8 @@ use lettre::message::header::{self, ContentType, Header, HeaderName, HeaderValue
 use lettre::message::{Mailbox, Mailboxes, SinglePart};
 use serde::Serialize;
 
+use super::drafted::By;
+
 /// What an installation has on all its letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stationery {
@@ -42,6 +44,8 @@ pub struct Occasion<'a> {
     pub sign_in: SignIn<'a>,
     /// What tells this letter from all others: letters, digits, dots and hyphens.
     pub id: &'a str,
+    /// Who sends it.
+    pub by: By,
 }
 
 /// How people sign in, by whose directory it is.
@@ -62,10 +66,18 @@ pub struct Letter {
     pub message: String,
 }
 
-/// There can be no letter to this address.
+/// There can be no letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the address in the directory is none that mail can be sent to")]
-pub struct NoAddress;
+pub enum NoAddress {
+    /// It is not known where to.
+    #[error("the directory has no email address of theirs")]
+    Unknown,
+    /// Not every mail server takes such an address, and some of them no mail.
+    #[error(
+        "their address in the directory is none that mail can be sent to (letters beyond ASCII are written as xn--… in a domain)"
+    )]
+    Unusable,
+}
 
 impl Letter {
     /// Writes one.
@@ -73,14 +85,19 @@ impl Letter {
     /// # Errors
     /// When the address is none.
     pub fn write(occasion: &Occasion<'_>, stationery: &Stationery, now: Timestamp) -> Result<Self, NoAddress> {
-        let address: Address = occasion.address.parse().map_err(|_| NoAddress)?;
+        let address: Address = occasion.address.parse().map_err(|_| NoAddress::Unusable)?;
+        if !occasion.address.is_ascii() {
+            return Err(NoAddress::Unusable);
+        }
         let host = stationery.from.as_ref().map_or("fleetform.invalid", |from| from.email.domain());
         let mut part = SinglePart::builder();
-        part = match &stationery.from {
-            Some(from) => part.header(header::From::from(Mailboxes::from(from.clone()))),
-            None => part.header(Unsent),
-        };
-        let to = Mailbox::new(Some(one_line(occasion.name)), address.clone());
+        if let Some(from) = &stationery.from {
+            part = part.header(header::From::from(Mailboxes::from(from.clone())));
+        }
+        if occasion.by == By::Hand {
+            part = part.header(Unsent);
+        }
+        let to = Mailbox::new(spoken(occasion.name), address.clone());
         let part = part
             .header(header::To::from(Mailboxes::from(to)))
             .header(header::Subject::from(format!("Your role in {}", one_line(occasion.project))))
@@ -112,11 +129,18 @@ impl Header for Unsent {
     }
 }
 
+/// A name to call somebody by. Whoever gives a role writes it, so it is none if it could be read as anything else, such as a link.
+fn spoken(name: &str) -> Option<String> {
+    let name = one_line(name);
+    let is_name = |c: char| c.is_alphabetic() || matches!(c, ' ' | '-' | '\'' | '’');
+    (name.starts_with(char::is_alphabetic) && name.chars().all(is_name) && name.chars().count() <= 64).then_some(name)
+}
+
 /// A name as it is shown: what breaks lines, or hides or turns text around, could make it say something else.
 fn one_line(name: &str) -> String {
     let is_hidden = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
     let shown = name.replace(is_hidden, " ");
     shown.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -124,9 +148,14 @@ fn one_line(name: &str) -> String {
 
 fn text(occasion: &Occasion<'_>, Stationery { app, project: page, .. }: &Stationery) -> String {
     let Occasion { role, namespace, .. } = occasion;
-    let [name, user_name, project] = [occasion.name, occasion.user_name, occasion.project].map(one_line);
+    let [user_name, project] = [occasion.user_name, occasion.project].map(one_line);
     let place = occasion.site.map(|site| format!(" at the site {site}")).unwrap_or_default();
-    let page = page.replace(PROJECT, namespace);
+    let greeting = spoken(occasion.name).map_or_else(|| "Hello,".to_owned(), |name| format!("Hello {name},"));
+    let mut page = page.replace(PROJECT, namespace);
+    if let Some(site) = occasion.site.filter(|_| !page.contains('?')) {
+        // Who has a role at one site sees that site's part of the page.
+        page = format!("{page}?site={site}");
+    }
     let may = match role {
         Role::Admin if occasion.site.is_some() => "You may do everything there, and give roles to others.",
         Role::Admin => "You may do everything in it, and give roles to others.",
@@ -149,7 +178,7 @@ fn text(occasion: &Occasion<'_>, Stationery { app, project: page, .. }: &Station
         ),
     };
     format!(
-        "Hello {name},\r\n\r\n\
+        "{greeting}\r\n\r\n\
          you have the role {} in the project \"{project}\"{place}.\r\n{may}\r\n\r\n\
          The app:       {app}\r\n\
          The project:   {page}\r\n\
@@ -186,6 +215,7 @@ mod tests {
             namespace: "library",
             sign_in: SignIn::Page("d-906703eea2"),
             id: "0f5e6c1e.1761134400",
+            by: By::Server,
         }
     }
 
@@ -199,6 +229,7 @@ mod tests {
             site: Some("central"),
             role: Role::Admin,
             sign_in: SignIn::Token,
+            by: By::Hand,
             ..occasion()
         };
         let draft = Letter::write(&at_site, &stationery(None), noon()).unwrap();
@@ -211,9 +242,28 @@ mod tests {
 
     #[test]
     fn what_is_no_address_gets_no_letter() {
-        for address in ["", "mary", "mary@", "mary@example.com\r\nBcc: all@example.com", "a b@example.com"] {
+        let odd =
+            ["", "mary", "mary@", "mary@example.com\r\nBcc: all@example.com", "a b@example.com", "m@bücher.example"];
+        for address in odd {
             let nobody = Occasion { address, ..occasion() };
-            assert_eq!(Letter::write(&nobody, &stationery(None), noon()), Err(NoAddress), "{address}");
+            assert_eq!(Letter::write(&nobody, &stationery(None), noon()), Err(NoAddress::Unusable), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_could_be_a_link_is_not_spoken() {
+        for (name, greeting) in [
+            ("Mary", "Hello Mary,"),
+            ("Anne-Marie O’Neill", "Hello Anne-Marie O’Neill,"),
+            ("李", "Hello 李,"),
+            ("Pay slip: https://evil.example/x", "Hello,"),
+            ("www.evil.example", "Hello,"),
+            ("door-fitter-2", "Hello,"),
+            ("", "Hello,"),
+        ] {
+            let letter = Letter::write(&Occasion { name, ..occasion() }, &stationery(None), noon()).unwrap();
+            let parsed = MessageParser::default().parse(letter.message.as_bytes()).unwrap();
+            assert!(parsed.body_text(0).unwrap().starts_with(&format!("{greeting}\r\n")), "{name}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! A letter holds no secret, and goes only to an address that the directory says is theirs. It is sent at least once: again, with the same
 //! Message-ID, if the operator ends between sending it and writing that down. Who waits for a mail server is [`post`], never a worker.
 
+pub mod drafted;
 pub mod letter;
 pub mod post;
 pub mod server;
@@ -19,8 +20,8 @@ use crate::backoff;
 use letter::Stationery;
 use server::{MailServer, MailTrouble};
 
-/// How long after a refusal for good a letter is tried again, as the server may have been told otherwise.
-const REFUSED_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+/// How long after what a person has to mend it is tried again, as it may be mended: no server is to take us for somebody who guesses passwords.
+const LASTING_AGAIN: SignedDuration = SignedDuration::from_mins(30);
 
 /// How an installation invites people.
 #[derive(Clone, Debug)]
@@ -58,7 +59,7 @@ struct Known {
 }
 
 impl Deliveries {
-    /// What became of this one, if it was tried.
+    /// What became of this one, if it was tried. If not, that is seen to.
     pub fn of(&self, letter: &str) -> Option<Delivery> {
         let known = self.known.lock().get(letter).map(|known| known.delivery);
         if known.is_none() {
@@ -78,8 +79,8 @@ impl Deliveries {
         let before = known.get(letter).copied();
         let failures = before.map_or(0, |before| before.failures).saturating_add(1);
         let again = match delivery {
-            Err(trouble) if trouble.is_lasting() => REFUSED_AGAIN,
-            _ => SignedDuration::try_from(backoff::delay(failures)).unwrap_or(REFUSED_AGAIN),
+            Err(trouble) if trouble.is_lasting() => LASTING_AGAIN,
+            _ => SignedDuration::try_from(backoff::delay(failures)).unwrap_or(LASTING_AGAIN),
         };
         known.insert(letter.to_owned(), Known { delivery, failures, due: now + again });
         before.is_none_or(|before| before.delivery != delivery)
@@ -109,7 +110,7 @@ mod tests {
         assert!(!deliveries.is_due("a", at(60)) && deliveries.is_due("a", at(61)));
         assert!(deliveries.note("a", Err(MailTrouble::Refused(550)), at(61)));
         assert!(
-            !deliveries.is_due("a", at(3600)) && deliveries.is_due("a", at(3661)),
+            !deliveries.is_due("a", at(1800)) && deliveries.is_due("a", at(1861)),
             "who is refused is not pestered"
         );
         assert!(deliveries.note("a", Ok(at(4000)), at(4000)));

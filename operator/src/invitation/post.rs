@@ -6,9 +6,10 @@ use std::time::Duration;
 use fleetform_crds::AdminUser;
 use k8s_openapi::api::core::v1::Secret;
 
+use super::drafted::{By, Drafted};
 use super::server::MailTrouble;
 use super::{Delivery, Mail};
-use crate::cache::{Kind, Name, SecretMeta, World};
+use crate::cache::{Kind, Name, World};
 use crate::context::Context;
 use crate::gateway::live;
 use crate::queue::Key;
@@ -33,49 +34,46 @@ pub async fn follow(context: Context) {
         let waiting = waiting(&context.world);
         let letters: HashSet<&str> = waiting.iter().map(|waiting| waiting.letter.as_str()).collect();
         deliveries.retain(|letter| letters.contains(letter));
-        for Waiting { user, secret, letter } in &waiting {
-            // Whoever leads sends: or it would go out twice.
-            if !context.leadership.is_leading() || !deliveries.is_due(letter, context.clock.now()) {
-                continue;
-            }
-            let Some(delivery) = deliver(&context, mail, secret, letter).await else { continue };
-            match delivery {
-                Ok(_) => tracing::info!(admin = %user, "an invitation is sent"),
-                Err(trouble) => tracing::warn!(admin = %user, why = trouble.remedy(), "an invitation is not sent"),
-            }
-            if deliveries.note(letter, delivery, context.clock.now()) {
-                context.queue.add(Key::new(Kind::AdminUser, user.clone()));
-            }
+        send(&context, mail, &waiting).await;
+    }
+}
+
+/// Sends what is due. When it is the server, the others are not tried, and hear the same.
+async fn send(context: &Context, mail: &Mail, waiting: &[Waiting]) {
+    let mut of_the_server: Option<MailTrouble> = None;
+    for Waiting { user, secret, letter } in waiting {
+        // Whoever leads sends: or it would go out twice.
+        if !context.leadership.is_leading() || !context.deliveries.is_due(letter, context.clock.now()) {
+            continue;
+        }
+        let delivery = match of_the_server {
+            Some(trouble) => Err(trouble),
+            None => match deliver(context, mail, secret, letter).await {
+                Some(delivery) => delivery,
+                None => continue,
+            },
+        };
+        match delivery {
+            Ok(_) => tracing::info!(admin = %user, "an invitation is sent"),
+            Err(trouble) => tracing::warn!(admin = %user, why = trouble.remedy(), "an invitation is not sent"),
+        }
+        of_the_server = of_the_server.or(delivery.err().filter(|trouble| trouble.is_of_the_server()));
+        if context.deliveries.note(letter, delivery, context.clock.now()) {
+            context.queue.add(Key::new(Kind::AdminUser, user.clone()));
         }
     }
 }
 
-/// What is drafted and not known to be sent.
+/// What is drafted to be sent, tells of the role that they have, and is not known to be sent.
 fn waiting(world: &World) -> Vec<Waiting> {
     let of = |user: &AdminUser| {
-        let secret = Name::new(Name::of(user).namespace, names::invitation(&Name::of(user).name));
-        let letter = drafted(world, user)?;
-        user.awaits_letter(&letter).then(|| Waiting { user: Name::of(user), secret, letter })
+        let drafted = Drafted::to(user, world).filter(|drafted| drafted.by == By::Server)?;
+        let role = user.status.as_ref().and_then(|status| status.role);
+        let is_due = role == Some(user.spec.role) && user.awaits_letter(&drafted.uid);
+        let secret = Name::new(Name::of(user).namespace, drafted.name);
+        is_due.then(|| Waiting { user: Name::of(user), secret, letter: drafted.uid })
     };
     world.admins.all().iter().filter_map(|user| of(user)).collect()
-}
-
-/// The UID of the Secret with the letter to somebody.
-pub fn drafted(world: &World, user: &AdminUser) -> Option<String> {
-    let name = Name::of(user);
-    let secret = world.secrets.get(&Name::new(&name.namespace, names::invitation(&name.name)))?;
-    is_letter_to(&secret, user).then(|| secret.metadata.uid.clone()).flatten()
-}
-
-fn is_letter_to(secret: &SecretMeta, user: &AdminUser) -> bool {
-    let is_letter = secret
-        .metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(names::SECRET_LABEL))
-        .is_some_and(|kind| kind == names::INVITATION);
-    let mut owners = secret.metadata.owner_references.iter().flatten();
-    is_letter && owners.any(|owner| Some(&owner.uid) == user.metadata.uid.as_ref())
 }
 
 /// Sends the letter in a Secret, if that is still this one. None when that cannot be read now, or is another one.

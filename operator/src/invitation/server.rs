@@ -55,7 +55,12 @@ pub enum MailTrouble {
 impl MailTrouble {
     /// Whether a person has to do something for it to go away.
     pub const fn is_lasting(self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Spoiled)
+        matches!(self, Self::Refused(_) | Self::Spoiled | Self::Credentials | Self::Tls)
+    }
+
+    /// Whether every other letter would meet the same now.
+    pub const fn is_of_the_server(self) -> bool {
+        matches!(self, Self::Credentials | Self::Tls | Self::Unreachable)
     }
 
     /// The reason as conditions have it.
@@ -72,18 +77,22 @@ impl MailTrouble {
     pub fn remedy(self) -> String {
         match self {
             Self::Refused(code) => format!(
-                "the mail server refuses it (SMTP {code}): correct the address in the directory and delete the Secret to have it written anew, or send it \
-                 yourself"
+                "the mail server refuses it (SMTP {code}): if the address is wrong, delete this AdminUser and make another with the right one; if it is \
+                 right, see whether the server takes mail of invitations.from"
             ),
             Self::Deferred(code) => format!("the mail server wants it later (SMTP {code}); it is tried again"),
             Self::Credentials => {
-                "the mail server does not take the operator's user name and password: correct the Secret in invitations.smtp of the chart".to_owned()
+                "the mail server does not take the operator's user name and password: correct the Secret in invitations.smtp of the chart, and restart the \
+                 operator"
+                    .to_owned()
             }
             Self::Tls => {
-                "the mail server has no TLS, or a certificate that the operator does not trust: see invitations.smtp of the chart".to_owned()
+                "the mail server has no TLS, no way to sign in with a password, or a certificate that the operator does not trust: see invitations.smtp \
+                 of the chart"
+                    .to_owned()
             }
             Self::Unreachable => "the mail server does not answer; it is tried again".to_owned(),
-            Self::Spoiled => "what is in the Secret is no letter: delete it to have it written anew".to_owned(),
+            Self::Spoiled => "what is in the Secret is no letter: set spec.person.invite to false and to true again to have it written anew".to_owned(),
         }
     }
 }
@@ -95,6 +104,8 @@ impl MailServer {
     /// # Errors
     /// When the URL is none, or sends a password in the clear.
     pub fn parse(url: &str) -> Result<Self, NoMailServer> {
+        // Files and editors end with a line.
+        let url = url.trim();
         let has_password =
             url.split_once("://").is_some_and(|(_, rest)| rest.split(['/', '?']).any(|part| part.contains('@')));
         let is_secured =

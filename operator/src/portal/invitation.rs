@@ -17,6 +17,7 @@ use super::code::{not_served, object_name};
 use super::record::{Asked, actor};
 use crate::cache::Name;
 use crate::gateway::live;
+use crate::invitation::drafted::Drafted;
 use crate::invitation::post;
 use crate::reconcile::names;
 use crate::server::{Peer, Refusal};
@@ -46,10 +47,10 @@ impl Portal {
         if !self.access.allows_at(caller, right).await? {
             return Err(Refused::Denied);
         }
-        let letter = user.and_then(|user| post::drafted(world, &user)).ok_or_else(not_found)?;
+        let letter = user.and_then(|user| Drafted::to(&user, world)).ok_or_else(not_found)?;
         let secret = Name::new(&name.namespace, names::invitation(&name.name));
         let secret = live::secret(&self.context.client, &secret).await.map_err(|error| not_served(&error))?;
-        let secret = secret.filter(|secret| secret.metadata.uid.as_ref() == Some(&letter)).ok_or_else(not_found)?;
+        let secret = secret.filter(|secret| secret.metadata.uid.as_ref() == Some(&letter.uid)).ok_or_else(not_found)?;
         Ok(post::contents(&secret).ok_or_else(not_found)?.1.to_vec())
     }
 }

@@ -137,6 +137,10 @@ pub fn letter(user: &AdminUser, draft: &LetterDraft) -> Secret {
             "name": draft.name,
             "namespace": user.metadata.namespace,
             "labels": { names::SECRET_LABEL: names::INVITATION, "app.kubernetes.io/managed-by": "fleetform" },
+            "annotations": {
+                names::SENT_BY_ANNOTATION: draft.by.as_str(),
+                names::EDITION_ANNOTATION: draft.edition.as_str(),
+            },
             "ownerReferences": owned_by(user),
         },
         "type": names::INVITATION_TYPE,

@@ -22,6 +22,12 @@ pub const INVITATION: &str = "invitation";
 /// Type of Secrets that hold such a letter.
 pub const INVITATION_TYPE: &str = "fleetform.dev/invitation";
 
+/// On a letter: who sends it, `hand` or `server`.
+pub const SENT_BY_ANNOTATION: &str = "fleetform.dev/sent-by";
+
+/// On a letter: a digest of what it is about.
+pub const EDITION_ANNOTATION: &str = "fleetform.dev/letter-edition";
+
 /// In the Secret of a letter: all of it.
 pub const LETTER: &str = "invitation.eml";
 

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::controllers::project::encryption::Stale;
 use crate::directory::NewPerson;
+use crate::invitation::drafted::{By, Edition};
 use crate::invitation::letter::Letter;
 
 /// What to do about one object, in this order.
@@ -157,6 +158,10 @@ pub struct RoleDraft {
 pub struct LetterDraft {
     /// Its name.
     pub name: String,
+    /// Who sends it.
+    pub by: By,
+    /// What it is about.
+    pub edition: Edition,
     /// The letter.
     pub letter: Letter,
 }

@@ -132,7 +132,7 @@ pub(crate) async fn roles_are_given_changed_and_taken(stage: Arc<Stage>) -> Resu
     until_lists(&project, &client, false).await?;
 
     // Who leaves the directory has no role any more, and a program that takes the name gets none.
-    project.patch::<AdminUser>("mary", json!({ "spec": { "role": "Viewer", "person": { "create": false } } })).await?;
+    project.patch::<AdminUser>("mary", json!({ "spec": { "role": "Viewer" } })).await?;
     until_has(&project, "mary", Role::Viewer).await?;
     project.api::<ServiceAccount>().delete("mary", &DeleteParams::default()).await?;
     let program = serde_json::from_value(json!({ "metadata": { "name": "mary" } }))?;

@@ -15,14 +15,13 @@ use kube::{Resource, ResourceExt as _};
 
 use super::quota::Quotas;
 use super::{Obstacle, Unmet, no_project, stands};
-use crate::cache::{Found, Kind, Name, World, grant_owner};
+use crate::cache::{Found, Name, World, grant_owner};
 use crate::context::Context;
 use crate::directory::trouble::lacks;
 use crate::directory::{Lookup, NewPerson};
 use crate::error::{Error, Result};
 use crate::guard::Policy;
-use crate::invitation;
-use crate::queue::Key;
+use crate::invitation::drafted::{By, Drafted};
 use crate::reconcile::execute::Released;
 use crate::reconcile::names;
 use crate::reconcile::plan::{Action, Plan};
@@ -32,25 +31,39 @@ use plan::{Bound, Facts, OwnRole};
 /// How long until it is looked again whether the policy is there, or a name is free: neither is watched.
 const BLOCKED: Duration = Duration::from_secs(10);
 
+/// How long until it is tried again to store a letter that was refused.
+const LETTER_AGAIN: Duration = Duration::from_mins(1);
+
 /// Brings the admin user of this name to where it should be.
 pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration>> {
     let Some(user) = context.world.admins.get(name) else { return Ok(None) };
     let mut facts = facts(context, &user, name).await?;
     let mut plan = plan::plan(&user, &facts);
-    if let Err(error) = execute(context, &user, name, &plan).await {
-        let Error::NameTaken { what } = error else { return Err(error) };
-        let message =
-            format!("cannot {what}, as somebody else's is called so: delete it, or give it or this another name");
-        facts.obstacle = Some(Obstacle::stalls(Reason::NameTaken, message));
-        plan = plan::plan(&user, &facts);
-        execute(context, &user, name, &plan).await?;
+    match execute(context, &user, name, &plan).await {
+        Ok(None) => {}
+        // The role does not wait for the letter.
+        Ok(Some(why)) => {
+            facts.post = facts.post.map(|post| Post { not_stored: Some(why), ..post });
+            plan = plan::plan(&user, &facts);
+            plan.look_again_in(LETTER_AGAIN);
+            execute(context, &user, name, &plan).await?;
+        }
+        Err(Error::NameTaken { what }) => {
+            let message =
+                format!("cannot {what}, as somebody else's is called so: delete it, or give it or this another name");
+            facts.obstacle = Some(Obstacle::stalls(Reason::NameTaken, message));
+            plan = plan::plan(&user, &facts);
+            execute(context, &user, name, &plan).await?;
+        }
+        Err(error) => return Err(error),
     }
     let is_looked_at = |reason| matches!(reason, Reason::PolicyMissing | Reason::NameTaken);
     let blocked = facts.obstacle.iter().chain(&facts.barred).any(|obstacle| is_looked_at(obstacle.reason));
     Ok(plan.look_again.or(blocked.then_some(BLOCKED)))
 }
 
-async fn execute(context: &Context, user: &AdminUser, name: &Name, plan: &Plan) -> Result<()> {
+/// Does what is planned, up to a letter that cannot be stored: then it gives why.
+async fn execute(context: &Context, user: &AdminUser, name: &Name, plan: &Plan) -> Result<Option<(Reason, String)>> {
     let (world, executor) = (&context.world, &context.executor);
     for action in &plan.actions {
         match action {
@@ -72,7 +85,14 @@ async fn execute(context: &Context, user: &AdminUser, name: &Name, plan: &Plan) 
                 executor.delete_binding(&Name::new(&name.namespace, binding), uid).await?;
                 tracing::info!(admin = %name, binding, "a role is taken");
             }
-            Action::DraftLetter(draft) => executor.draft_letter(user, draft).await?,
+            Action::DraftLetter(draft) => {
+                if let Err(error) = executor.draft_letter(user, draft).await {
+                    return invite::not_stored(&error).map(Some).ok_or(error);
+                }
+            }
+            Action::DeleteSecret { name: secret, uid } => {
+                executor.delete_secret(&Name::new(&name.namespace, secret), uid).await?;
+            }
             Action::PatchStatus(patch) => world.own_admin(executor.patch_status(user, patch).await?),
             Action::Release { finalizer } => match executor.release("adminusers", user, finalizer).await? {
                 Released::Not => {}
@@ -82,7 +102,7 @@ async fn execute(context: &Context, user: &AdminUser, name: &Name, plan: &Plan) 
             other => unreachable!("an admin user's plan has no {other:?}"),
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Creates somebody in the directory of the project.
@@ -94,8 +114,7 @@ async fn create(context: &Context, user: &AdminUser, name: &Name, person: &NewPe
     let Some(store) = project.identity_store() else {
         return context.executor.create_person(&name.namespace, person).await;
     };
-    context.directories.create(store, user, person).await;
-    context.queue.add(Key::new(Kind::AdminUser, name.clone()));
+    context.directories.want(store, user, person);
     Ok(())
 }
 
@@ -140,14 +159,16 @@ async fn facts(context: &Context, user: &AdminUser, name: &Name) -> Result<Facts
 /// What a letter to somebody depends on. Who is written to for the first time wakes the post.
 fn post(context: &Context, project: &Project, user: &AdminUser) -> Post {
     let settings = &context.settings.invitations;
-    let (sends, drafted) = (settings.mail.is_some(), invitation::post::drafted(&context.world, user));
-    let awaited = drafted.as_deref().filter(|letter| sends && user.awaits_letter(letter));
+    let (sends, drafted) = (settings.mail.is_some(), Drafted::to(user, &context.world));
+    let awaited =
+        drafted.as_ref().filter(|drafted| sends && drafted.by == By::Server && user.awaits_letter(&drafted.uid));
     Post {
         project: project.spec.display_name.clone(),
         directory: project.identity_store().map(ToOwned::to_owned),
         stationery: settings.stationery.clone(),
         sends,
-        delivery: awaited.and_then(|letter| context.deliveries.of(letter)),
+        delivery: awaited.and_then(|drafted| context.deliveries.of(&drafted.uid)),
+        not_stored: None,
         drafted,
     }
 }

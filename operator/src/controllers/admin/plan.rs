@@ -7,9 +7,10 @@ use fleetform_crds::project::DirectoryProvider;
 use fleetform_domain::admin::Role;
 use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::grant::{Grant, grant, project_admin};
-use super::invite::{Invited, Post, invite};
+use super::invite::{self, Invited, Post, invite};
 use crate::controllers::{Obstacle, grace_left};
 use crate::directory::person::new_person;
 use crate::directory::subject::outside_user;
@@ -122,7 +123,8 @@ pub fn plan(user: &AdminUser, facts: &Facts) -> Plan {
         Err(obstacle) => {
             // Whoever takes the name next must not find a role waiting for them.
             take_all(&mut plan, facts);
-            say(&mut plan, user, facts, Some(&Standing::default()), &obstacle.statements());
+            let standing = Standing { left: was_known(user, facts), ..Standing::default() };
+            say(&mut plan, user, facts, Some(&standing), &obstacle.statements());
             return plan;
         }
     };
@@ -145,10 +147,10 @@ pub fn plan(user: &AdminUser, facts: &Facts) -> Plan {
     let ready = Statement::new(ConditionType::Ready, Status::True, Reason::RoleGiven, message);
     let mut statements = trouble.map_or_else(|| vec![ready], |trouble| trouble.statements());
     let invited = facts.post.as_ref().map(|post| invite(user, principal.contact.as_ref(), post, facts.now));
-    let Invited { action, statement, invitation } = invited.unwrap_or_default();
-    plan.actions.extend(action);
+    let Invited { actions, statement, invitation } = invited.unwrap_or_default();
+    plan.actions.extend(actions);
     statements.extend(statement);
-    let standing = Standing { principal: Some(&principal), role: Some(role), invitation };
+    let standing = Standing { principal: Some(&principal), role: Some(role), invitation, ..Standing::default() };
     say(&mut plan, user, facts, Some(&standing), &statements);
     if held && role != Role::Admin {
         plan.actions.push(Action::Release { finalizer: LAST_ADMIN_FINALIZER });
@@ -212,12 +214,23 @@ fn known(user: &AdminUser, facts: &Facts) -> Option<Principal> {
     Some(Principal { directory_id, kubernetes_user, subjects, contact: None })
 }
 
+/// Whether the directory had them once.
+fn was_known(user: &AdminUser, facts: &Facts) -> bool {
+    !facts.bound.is_empty() || user.status.as_ref().is_some_and(|status| status.directory_id.is_some())
+}
+
 fn find(user: &AdminUser, facts: &Facts) -> Result<Sought, Obstacle> {
     match (&facts.lookup, &user.spec.person) {
         (Lookup::Here(principal), _) => Ok(Sought::Here(principal.clone())),
         (Lookup::Asked, _) => Ok(Sought::Asked),
         (Lookup::Unanswered(trouble), _) => Ok(Sought::Unanswered(*trouble)),
         (Lookup::Impossible(why), _) => Err(Obstacle::stalls(Reason::DirectoryRefused, why.clone())),
+        // Who was there and left is not to be had back by an AdminUser that stayed.
+        (Lookup::Absent, Some(_)) if was_known(user, facts) => Err(Obstacle::stalls(
+            Reason::PersonNotFound,
+            "spec.person: they have left the project's directory, and the role is taken: delete this AdminUser; to have them created anew, \
+             make another one",
+        )),
         (Lookup::Absent, Some(person)) if person.create => new_person(facts.provider, person, user.site())
             .map(Sought::Created)
             .map_err(|why| Obstacle::stalls(Reason::DirectoryRefused, why)),
@@ -254,6 +267,8 @@ fn last_admin(what: &str) -> Obstacle {
 struct Standing<'a> {
     principal: Option<&'a Principal>,
     role: Option<Role>,
+    /// They were there and left: which id they had is kept, or they would be created anew.
+    left: bool,
     /// The letter, where there is one to speak of.
     invitation: Option<Invitation>,
 }
@@ -265,11 +280,24 @@ fn say(plan: &mut Plan, user: &AdminUser, facts: &Facts, standing: Option<&Stand
     let mut desired = current.cloned().unwrap_or_default();
     desired.observed_generation = user.metadata.generation;
     desired.conditions = condition::merge(conditions, statements, user.metadata.generation, facts.now);
-    if let Some(Standing { principal, role, invitation }) = standing {
+    if let Some(sent) = facts.post.as_ref().and_then(|post| invite::sent(user, post)) {
+        desired.invitation = Some(sent);
+    }
+    // What was said of the letter stays while it is not looked at.
+    let is_said = |found: &&Condition| found.type_ == ConditionType::Invited.as_str();
+    if user.is_invited() && !desired.conditions.iter().any(|found| is_said(&found)) {
+        desired.conditions.extend(conditions.iter().find(is_said).cloned());
+    }
+    if let Some(Standing { principal, role, left, invitation }) = standing {
         if invitation.is_some() {
             desired.invitation.clone_from(invitation);
         }
-        desired.directory_id = principal.and_then(|principal| principal.directory_id.clone());
+        if !user.is_invited() {
+            desired.invitation = None;
+        }
+        if !left {
+            desired.directory_id = principal.and_then(|principal| principal.directory_id.clone());
+        }
         desired.kubernetes_user = principal.and_then(|principal| principal.kubernetes_user.clone());
         desired.role = *role;
     }

@@ -15,6 +15,7 @@ use crate::controllers::fixtures;
 use crate::directory::trouble::Call;
 use crate::directory::{Contact, DirectoryTrouble, Principal};
 use crate::invitation::Delivery;
+use crate::invitation::drafted::{By, Drafted, Edition};
 use crate::invitation::letter::Stationery;
 use crate::invitation::server::MailTrouble;
 
@@ -211,15 +212,31 @@ fn what_a_directory_lacks_keeps_people_from_being_added_and_nobody_from_working(
 }
 
 /// The facts about somebody who has their role, and is written to.
-fn written_to(user: &AdminUser, sends: bool, drafted: Option<&str>, delivery: Option<Delivery>) -> Facts {
+fn written_to(user: &AdminUser, sends: bool, drafted: Option<Drafted>, delivery: Option<Delivery>) -> Facts {
     let stationery = Stationery {
         app: "https://fleet.example.com".into(),
         project: "https://fleet.example.com/{project}".into(),
         from: sends.then(|| "fleet@example.com".parse().unwrap()),
     };
-    let (project, drafted) = ("Library".to_owned(), drafted.map(ToOwned::to_owned));
-    let post = Post { project, directory: None, stationery, sends, drafted, delivery };
+    let project = "Library".to_owned();
+    let post = Post { project, directory: None, stationery, sends, drafted, delivery, not_stored: None };
     Facts { post: Some(post), another_admin: true, ..given_to(user) }
+}
+
+/// The Secret with a letter about this role.
+fn letter(uid: &str, by: By, role: Role) -> Drafted {
+    let edition = Edition::of(role, "mary@example.com", None);
+    Drafted { name: "mary-invitation".into(), uid: uid.into(), by, edition }
+}
+
+/// What a plan does with letters.
+fn posts(plan: &Plan) -> Vec<String> {
+    let told = |action: &Action| match action {
+        Action::DraftLetter(draft) => Some(format!("draft for {}", draft.by.as_str())),
+        Action::DeleteSecret { uid, .. } => Some(format!("delete {uid}")),
+        _ => None,
+    };
+    plan.actions.iter().filter_map(told).collect()
 }
 
 /// Writes down what a plan says.
@@ -245,31 +262,65 @@ fn who_gets_a_role_is_written_to_once() {
     let first = plan(&viewer, &written_to(&viewer, false, None, None));
     insta::assert_json_snapshot!("invited", first);
     note(&mut viewer, &first);
-    let rest = plan(&viewer, &written_to(&viewer, false, Some("letter-1"), None));
-    assert!(rest.actions.is_empty(), "{rest:?}");
-    assert_eq!(invited(&viewer), "True InvitationDrafted");
-    // The installation gets a mail server later.
+    let by_hand = || Some(letter("letter-1", By::Hand, Role::Viewer));
+    // Also when the installation gets a mail server later: they may have been written to.
+    for sends in [false, true] {
+        let rest = plan(&viewer, &written_to(&viewer, sends, by_hand(), None));
+        assert!(rest.actions.is_empty(), "{rest:?}");
+        assert_eq!(invited(&viewer), "True InvitationDrafted");
+    }
+    let mut viewer = mary(Role::Viewer);
+    let queued = plan(&viewer, &written_to(&viewer, true, None, None));
+    assert_eq!(posts(&queued), ["draft for server"]);
+    note(&mut viewer, &queued);
+    let by_server = || Some(letter("letter-2", By::Server, Role::Viewer));
     for (delivery, expected) in [
         (None, "Unknown InvitationQueued"),
         (Some(Err(MailTrouble::Unreachable)), "False MailServerUnreachable"),
         (Some(Ok(fixtures::noon())), "True InvitationSent"),
         (None, "True InvitationSent"),
     ] {
-        let next = plan(&viewer, &written_to(&viewer, true, Some("letter-1"), delivery));
+        let next = plan(&viewer, &written_to(&viewer, true, by_server(), delivery));
+        assert!(posts(&next).is_empty(), "{next:?}");
         note(&mut viewer, &next);
         assert_eq!(invited(&viewer), expected);
-        let rest = plan(&viewer, &written_to(&viewer, true, Some("letter-1"), delivery));
+        let rest = plan(&viewer, &written_to(&viewer, true, by_server(), delivery));
         assert!(rest.actions.is_empty(), "{rest:?}");
     }
-    assert!(!viewer.awaits_letter("letter-1"));
-    // Another role is no reason to write, and a letter that was deleted is.
+    assert!(!viewer.awaits_letter("letter-2") && viewer.awaits_letter("letter-1"));
+    // Another role is no reason to write to who was written to.
     viewer.spec.role = Role::Technician;
-    let other = plan(&viewer, &written_to(&mary(Role::Viewer), true, Some("letter-1"), None));
-    assert!(!other.actions.iter().any(|action| matches!(action, Action::DraftLetter(_))), "{other:?}");
+    let other = plan(&viewer, &written_to(&viewer, true, by_server(), None));
+    assert!(posts(&other).is_empty(), "{other:?}");
+    // Whoever asks for it is: by taking it back, and by deleting it.
+    viewer.spec.person.as_mut().unwrap().invite = false;
+    let back = plan(&viewer, &written_to(&viewer, true, by_server(), None));
+    assert_eq!(posts(&back), ["delete letter-2"]);
+    note(&mut viewer, &back);
+    assert_eq!((invited(&viewer).as_str(), &viewer.status.as_ref().unwrap().invitation), ("", &None));
+    viewer.spec.person.as_mut().unwrap().invite = true;
     let again = plan(&viewer, &written_to(&viewer, true, None, None));
-    assert!(again.actions.iter().any(|action| matches!(action, Action::DraftLetter(_))), "{again:?}");
-    note(&mut viewer, &again);
-    assert!(viewer.awaits_letter("letter-2") && viewer.awaits_letter("letter-1"));
+    assert_eq!(posts(&again), ["draft for server"]);
+}
+
+#[test]
+fn a_letter_that_is_not_sent_tells_of_the_role_that_they_have() {
+    let mut viewer = mary(Role::Viewer);
+    let queued = plan(&viewer, &written_to(&viewer, true, None, None));
+    note(&mut viewer, &queued);
+    viewer.spec.role = Role::Technician;
+    for (by, drafts) in [(By::Server, "draft for server"), (By::Hand, "draft for hand")] {
+        let anew = plan(&viewer, &written_to(&viewer, true, Some(letter("letter-1", by, Role::Viewer)), None));
+        assert_eq!(posts(&anew), ["delete letter-1", drafts]);
+    }
+    // What was sent is written down also of who has no role any more, or it would be sent again.
+    let mut barred =
+        written_to(&viewer, true, Some(letter("letter-1", By::Server, Role::Viewer)), Some(Ok(fixtures::noon())));
+    barred.barred = Some(Obstacle::stalls(Reason::SiteNotFound, "there is no such Site"));
+    let taken = plan(&viewer, &barred);
+    note(&mut viewer, &taken);
+    assert!(!viewer.awaits_letter("letter-1"));
+    assert_eq!(viewer.status.as_ref().unwrap().role, None);
 }
 
 #[test]
@@ -282,21 +333,46 @@ fn who_cannot_be_written_to_has_the_role_all_the_same() {
         there.contact.as_mut().unwrap().email = email.map(ToOwned::to_owned);
         facts.lookup = Lookup::Here(there);
         let plan = plan(&viewer, &facts);
-        assert!(!plan.actions.iter().any(|action| matches!(action, Action::DraftLetter(_))), "{plan:?}");
+        assert!(posts(&plan).is_empty(), "{plan:?}");
         note(&mut viewer, &plan);
         assert_eq!(viewer.status.as_ref().unwrap().role, Some(Role::Viewer));
         invited(&viewer)
     };
-    let refuses = |user: &mut AdminUser| user.spec.person.as_mut().unwrap().invite = false;
-    assert_eq!(without(refuses, Some("mary@example.com")), "");
+    let declines = |user: &mut AdminUser| user.spec.person.as_mut().unwrap().invite = false;
+    assert_eq!(without(declines, Some("mary@example.com")), "");
     assert_eq!(without(|_| {}, None), "False NoEmailAddress");
     assert_eq!(without(|_| {}, Some("mary at home")), "False NoEmailAddress");
+    // A letter that cannot be stored is said, and nothing else.
+    let mut viewer = mary(Role::Viewer);
+    let mut facts = written_to(&viewer, true, None, None);
+    facts.post.as_mut().unwrap().not_stored = Some((Reason::WriteRefused, "a quota".into()));
+    let refused = plan(&viewer, &facts);
+    assert!(posts(&refused).is_empty(), "{refused:?}");
+    note(&mut viewer, &refused);
+    assert_eq!(invited(&viewer), "False WriteRefused");
+    assert_eq!(viewer.status.as_ref().unwrap().role, Some(Role::Viewer));
     // A directory that is away does not say where to.
     let (user, facts) = known(Role::Viewer);
     let away = Facts { lookup: Lookup::Unanswered(DirectoryTrouble::Unreachable), ..facts };
     let away = Facts { post: written_to(&user, true, None, None).post, ..away };
-    let kept = plan(&user, &away);
-    assert!(!kept.actions.iter().any(|action| matches!(action, Action::DraftLetter(_))), "{kept:?}");
+    assert!(posts(&plan(&user, &away)).is_empty());
+}
+
+#[test]
+fn who_left_the_directory_has_no_role_and_is_not_created_anew() {
+    let new = json!({ "email": "mary@example.com", "firstName": "Mary", "lastName": "Major", "create": true });
+    let mut user = user(&json!({ "role": "Viewer", "person": new }));
+    let here = plan(&user, &given());
+    note(&mut user, &here);
+    let left = Facts { lookup: Lookup::Absent, ..given_to(&user) };
+    let taken = plan(&user, &left);
+    insta::assert_json_snapshot!("left", taken);
+    note(&mut user, &taken);
+    // Nor at the next look, when nothing is left of the role.
+    let gone = plan(&user, &Facts { lookup: Lookup::Absent, ..given() });
+    assert!(gone.actions.is_empty(), "{gone:?}");
+    let back = plan(&user, &given());
+    assert!(matches!(back.actions.first(), Some(Action::Bind(_))), "{back:?}");
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn a_password_is_sent_over_tls_alone_and_never_shown() {
         "smtp://fleet:s3cret@mail.example.com:587?tls=required",
         "smtp://relay.internal:25",
         "smtps://mail.example.com:465",
+        "smtp://fleet:s3cret@mail.example.com:587?tls=required\n",
     ] {
         let server = MailServer::parse(good).unwrap();
         assert!(!format!("{server:?}").contains("s3cret"));

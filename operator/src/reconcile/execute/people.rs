@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding, Subject};
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
-use kube::{Api, Resource};
+use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -19,6 +19,7 @@ use super::{Executor, POST, metadata_of, of_uid, or_gone};
 use crate::cache::Name;
 use crate::directory::NewPerson;
 use crate::error::{Class, Error, Result};
+use crate::gateway::live;
 
 impl Executor {
     /// Creates a RoleBinding of an admin user. One of the name that is theirs and says the same is kept: a crash left it, or the cache is
@@ -84,12 +85,23 @@ impl Executor {
         Ok(())
     }
 
-    /// Creates the Secret with a letter to an admin user. One of the name that is to them is kept: a crash left it, or the cache is late.
-    /// One that is somebody else's is [`Error::NameTaken`].
+    /// Creates the Secret with a letter to an admin user. One of the name that is to them and about the same is kept: a crash left it, or
+    /// the cache is late. A letter that is nobody's any more goes first. Any other is [`Error::NameTaken`].
     pub async fn draft_letter(&self, user: &AdminUser, draft: &LetterDraft) -> Result<()> {
         let secret = body::letter(user, draft);
-        let is_letter = |found: &Secret| found.type_ == secret.type_;
-        self.world.own_secret(metadata_of(self.create_or_keep("secrets", &secret, is_letter).await?));
+        let is_the_same = |found: &Secret| found.type_ == secret.type_ && found.annotations() == secret.annotations();
+        let stored = match self.create_or_keep("secrets", &secret, is_the_same).await {
+            Err(taken @ Error::NameTaken { .. }) => {
+                let name = Name::of(&secret);
+                let found = live::secret(&self.client, &name).await?;
+                let is_left = |found: &Secret| found.type_ == secret.type_ && found.owner_references().is_empty();
+                let Some(uid) = found.filter(is_left).and_then(|found| found.uid()) else { return Err(taken) };
+                self.delete_secret(&name, &uid).await?;
+                self.create_or_keep("secrets", &secret, is_the_same).await?
+            }
+            stored => stored?,
+        };
+        self.world.own_secret(metadata_of(stored));
         Ok(())
     }
 
