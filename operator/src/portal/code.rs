@@ -1,10 +1,5 @@
 //! Hands activation codes out.
 
-use std::sync::Arc;
-
-use axum::Extension;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -16,47 +11,33 @@ use fleetform_domain::problem::ProblemCode;
 use super::Portal;
 use super::access::{AtSite, Caller, Refused, Right, not_found};
 use super::media::{Form, wanted};
-use super::record::{Asked, actor};
+use super::record::Asked;
+use super::visit::Visit;
 use crate::activation::picture;
 use crate::cache::Name;
 use crate::error::{Class, Error};
 use crate::gateway::rotation;
-use crate::server::{Peer, Refusal};
+use crate::server::Refusal;
 
 /// `POST /v1/projects/{project}/device-instances/{name}/activation-qr-code`.
-pub(super) async fn hand_out(
-    State(portal): State<Arc<Portal>>,
-    Extension(peer): Extension<Peer>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let caller = portal.access.authenticate(&headers, &peer).await?;
-    let Path((project, name)) = path.map_err(|_| not_found())?;
-    let name = object_name(project, name).ok_or_else(not_found)?;
+pub(super) async fn hand_out(visit: Visit, headers: HeaderMap) -> Result<Response, Refusal> {
+    let Visit { portal, caller, actor, .. } = &visit;
+    let name = visit.name()?;
     let form = wanted(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
-    let outcome = portal.hand_out(&caller, &name, form).await;
-    let device = portal.context.world.devices.get(&name);
+    let outcome = portal.hand_out(caller, name, form).await;
+    let device = portal.context.world.devices.get(name);
     let uid = device.as_ref().and_then(|device| device.metadata.uid.as_deref());
-    let mut asked = Asked::of(Action::CreateDeviceActivationQrCode, ResourceKind::DeviceInstance, &name, uid);
+    let mut asked = Asked::of(Action::CreateDeviceActivationQrCode, ResourceKind::DeviceInstance, name, uid);
     if let Some(device) = &device {
         asked = asked.with("site", device.spec.site_ref.name.as_str());
     }
-    portal.record(&actor(&caller, &peer, &headers), asked, &outcome).await?;
+    portal.record(actor, asked, &outcome).await?;
     let (media_type, body) = match outcome? {
         Code::Picture(bytes) => ("image/png", bytes),
         Code::Text(text) => ("text/plain; charset=utf-8", text.into_bytes()),
     };
     portal.context.metrics.code_handed_out();
     Ok(([(CONTENT_TYPE, media_type), (CACHE_CONTROL, "no-store")], body).into_response())
-}
-
-/// A name, if an object can have it: what cannot be there is not asked for, and does not stand in the log.
-pub(super) fn object_name(namespace: String, name: String) -> Option<Name> {
-    let fits = |text: &str, longest: usize| {
-        (1..=longest).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
-    };
-    (fits(&namespace, 63) && fits(&name, 253)).then(|| Name::new(namespace, name))
 }
 
 /// The right to the codes of a site, or to the code of a device instance.

@@ -1,13 +1,8 @@
 //! What there is to activate at a site. Not the codes: handing one out is audited, and may refresh it.
 
-use std::sync::Arc;
-
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::Json as Answer;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json as Answer};
 use fleetform_crds::DeviceInstance;
 use fleetform_domain::activation::Phase;
 use fleetform_domain::audit::{Action, ResourceKind};
@@ -18,12 +13,13 @@ use jiff::Timestamp;
 
 use super::Portal;
 use super::access::{Caller, Refused, not_found};
-use super::code::{object_name, right};
-use super::record::{Asked, actor};
+use super::code::right;
+use super::record::Asked;
+use super::visit::Visit;
 use crate::activation::code::CodeSecretMeta;
 use crate::cache::Name;
 use crate::reconcile::names;
-use crate::server::{Peer, Refusal};
+use crate::server::Refusal;
 
 /// Rights to so many single instances are asked about for one list. Who has to see more needs the right to the site.
 const ASKED_ABOUT: usize = 100;
@@ -32,18 +28,12 @@ const ASKED_ABOUT: usize = 100;
 const AT_ONCE: usize = 8;
 
 /// `GET /v1/projects/{project}/sites/{site}/activation-qr-codes`.
-pub(super) async fn list(
-    State(portal): State<Arc<Portal>>,
-    Extension(peer): Extension<Peer>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let caller = portal.access.authenticate(&headers, &peer).await?;
-    let Path((project, name)) = path.map_err(|_| not_found())?;
-    let site = object_name(project, name).ok_or_else(not_found)?;
-    let list = portal.activation_codes(&caller, &site).await;
-    let asked = || Asked::of(Action::ListDeviceInstances, ResourceKind::Site, &site, None);
-    portal.record_denial(&actor(&caller, &peer, &headers), asked, &list).await?;
+pub(super) async fn list(visit: Visit) -> Result<Response, Refusal> {
+    let Visit { portal, caller, actor, .. } = &visit;
+    let site = visit.name()?;
+    let list = portal.activation_codes(caller, site).await;
+    let asked = || Asked::of(Action::ListDeviceInstances, ResourceKind::Site, site, None);
+    portal.record_denial(actor, asked, &list).await?;
     Ok(([(CACHE_CONTROL, "no-store")], Answer(list?)).into_response())
 }
 

@@ -1,13 +1,10 @@
 //! Configurations of device instances, by version: what people see of them. Secrets are referred to and never read.
 
-use std::sync::Arc;
-
+use axum::Json as Answer;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json as Answer};
 use fleetform_crds::DeviceInstance;
 use fleetform_crds::device_instance::{ConfigurationStatus, ConfigurationVersion};
 use fleetform_domain::audit::{Action, ResourceKind};
@@ -18,29 +15,28 @@ use fleetform_domain::wire::{ConfigurationOrigin, StoredConfiguration};
 
 use super::Portal;
 use super::access::{AtSite, Caller, Refused, not_found};
-use super::code::{not_served, object_name};
-use super::record::{Asked, actor};
+use super::code::not_served;
+use super::record::Asked;
+use super::visit::Visit;
 use crate::cache::Name;
-use crate::server::{Peer, Refusal};
+use crate::server::Refusal;
 
 /// `GET /v1/projects/{project}/device-instances/{name}/configuration/{version}`.
 pub(super) async fn configuration(
-    State(portal): State<Arc<Portal>>,
-    Extension(peer): Extension<Peer>,
+    visit: Visit,
     path: Result<Path<(String, String, String)>, PathRejection>,
-    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let caller = portal.access.authenticate(&headers, &peer).await?;
-    let Path((project, name, version)) = path.map_err(|_| not_found())?;
-    let name = object_name(project, name).ok_or_else(not_found)?;
-    let outcome = portal.configuration(&caller, &name, &version).await;
-    let device = portal.context.world.devices.get(&name);
+    let Visit { portal, caller, actor, .. } = &visit;
+    let Path((_, _, version)) = path.map_err(|_| not_found())?;
+    let name = visit.name()?;
+    let outcome = portal.configuration(caller, name, &version).await;
+    let device = portal.context.world.devices.get(name);
     let uid = device.as_ref().and_then(|device| device.metadata.uid.as_deref());
-    let mut asked = Asked::of(Action::GetDeviceInstanceConfiguration, ResourceKind::DeviceInstance, &name, uid);
+    let mut asked = Asked::of(Action::GetDeviceInstanceConfiguration, ResourceKind::DeviceInstance, name, uid);
     if let Ok(version) = version.parse::<u32>() {
         asked = asked.with("version", version);
     }
-    portal.record(&actor(&caller, &peer, &headers), asked, &outcome).await?;
+    portal.record(actor, asked, &outcome).await?;
     Ok(([(CACHE_CONTROL, "no-store")], Answer(outcome?)).into_response())
 }
 

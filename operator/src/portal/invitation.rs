@@ -1,11 +1,5 @@
 //! Letters to people who got a role, for those who gave it: roles read no Secrets.
 
-use std::sync::Arc;
-
-use axum::Extension;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use fleetform_crds::AdminUser;
@@ -13,28 +7,23 @@ use fleetform_domain::audit::{Action, ResourceKind};
 
 use super::Portal;
 use super::access::{AtSite, Caller, Refused, not_found};
-use super::code::{not_served, object_name};
-use super::record::{Asked, actor};
+use super::code::not_served;
+use super::record::Asked;
+use super::visit::Visit;
 use crate::cache::Name;
 use crate::gateway::live;
 use crate::invitation::drafted::Drafted;
 use crate::invitation::post;
 use crate::reconcile::names;
-use crate::server::{Peer, Refusal};
+use crate::server::Refusal;
 
 /// `GET /v1/projects/{project}/admin-users/{name}/invitation`.
-pub(super) async fn invitation(
-    State(portal): State<Arc<Portal>>,
-    Extension(peer): Extension<Peer>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let caller = portal.access.authenticate(&headers, &peer).await?;
-    let Path((project, name)) = path.map_err(|_| not_found())?;
-    let name = object_name(project, name).ok_or_else(not_found)?;
-    let outcome = portal.invitation(&caller, &name).await;
-    let asked = Asked::of(Action::GetUserInvitation, ResourceKind::AdminUser, &name, None);
-    portal.record(&actor(&caller, &peer, &headers), asked, &outcome).await?;
+pub(super) async fn invitation(visit: Visit) -> Result<Response, Refusal> {
+    let Visit { portal, caller, actor, .. } = &visit;
+    let name = visit.name()?;
+    let outcome = portal.invitation(caller, name).await;
+    let asked = Asked::of(Action::GetUserInvitation, ResourceKind::AdminUser, name, None);
+    portal.record(actor, asked, &outcome).await?;
     Ok(([(CACHE_CONTROL, "no-store"), (CONTENT_TYPE, "message/rfc822")], outcome?).into_response())
 }
 

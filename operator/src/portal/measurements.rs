@@ -1,13 +1,9 @@
 //! Recent measurements of a machine, for charts.
 
-use std::sync::Arc;
-
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::Json as Answer;
+use axum::http::Uri;
 use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json as Answer};
 use fleetform_crds::Asset;
 use fleetform_domain::audit::{Action, ResourceKind};
 use fleetform_domain::id::ResourceId;
@@ -17,26 +13,19 @@ use fleetform_domain::wire::{MeasurementSeries, MeasurementSeriesQuery};
 
 use super::Portal;
 use super::access::{AtSite, Caller, Refused, not_found};
-use super::code::object_name;
-use super::record::{Asked, actor};
+use super::record::Asked;
+use super::visit::Visit;
 use crate::cache::Name;
 use crate::measurements::{Cursor, Place};
-use crate::server::{Peer, Refusal, query};
+use crate::server::{Refusal, query};
 
 /// `GET /v1/projects/{project}/assets/{name}/measurements`.
-pub(super) async fn measurements(
-    State(portal): State<Arc<Portal>>,
-    Extension(peer): Extension<Peer>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<Response, Refusal> {
-    let caller = portal.access.authenticate(&headers, &peer).await?;
-    let Path((project, name)) = path.map_err(|_| not_found())?;
-    let name = object_name(project, name).ok_or_else(not_found)?;
-    let series = portal.measurements(&caller, &name, &uri).await;
-    let asked = || Asked::of(Action::GetAssetMeasurements, ResourceKind::Asset, &name, None);
-    portal.record_denial(&actor(&caller, &peer, &headers), asked, &series).await?;
+pub(super) async fn measurements(visit: Visit, uri: Uri) -> Result<Response, Refusal> {
+    let Visit { portal, caller, actor, .. } = &visit;
+    let name = visit.name()?;
+    let series = portal.measurements(caller, name, &uri).await;
+    let asked = || Asked::of(Action::GetAssetMeasurements, ResourceKind::Asset, name, None);
+    portal.record_denial(actor, asked, &series).await?;
     Ok(([(CACHE_CONTROL, "no-store")], Answer(series?)).into_response())
 }
 

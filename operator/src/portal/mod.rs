@@ -22,6 +22,7 @@ mod objects;
 mod profile;
 mod record;
 mod reviews;
+mod visit;
 
 use std::sync::Arc;
 

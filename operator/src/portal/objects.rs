@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::Json as Answer;
+use axum::http::Uri;
 use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json as Answer};
 use fleetform_domain::audit::{Action, ResourceKind};
 use fleetform_domain::wire::{SiteObjectKind, SiteObjects, SiteObjectsQuery};
 use kube::ResourceExt;
@@ -16,27 +14,20 @@ use serde_json::Value;
 
 use super::Portal;
 use super::access::{Caller, Refused, Right, not_found};
-use super::code::object_name;
-use super::record::{Asked, actor};
+use super::record::Asked;
+use super::visit::Visit;
 use crate::cache::{Name, World};
-use crate::server::{Peer, Refusal, query};
+use crate::server::{Refusal, query};
 
 /// `GET /v1/projects/{project}/sites/{site}/objects`.
-pub(super) async fn objects(
-    State(portal): State<Arc<Portal>>,
-    Extension(peer): Extension<Peer>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<Response, Refusal> {
-    let caller = portal.access.authenticate(&headers, &peer).await?;
-    let Path((project, name)) = path.map_err(|_| not_found())?;
-    let site = object_name(project, name).ok_or_else(not_found)?;
-    let found = portal.context.world.sites.get(&site);
+pub(super) async fn objects(visit: Visit, uri: Uri) -> Result<Response, Refusal> {
+    let Visit { portal, caller, actor, .. } = &visit;
+    let site = visit.name()?;
+    let found = portal.context.world.sites.get(site);
     let uid = found.as_ref().and_then(|found| found.metadata.uid.as_deref());
-    let asked = Asked::of(Action::ListSiteObjects, ResourceKind::Site, &site, uid);
-    let outcome = portal.objects(&caller, &site, &uri).await;
-    portal.record(&actor(&caller, &peer, &headers), asked, &outcome).await?;
+    let asked = Asked::of(Action::ListSiteObjects, ResourceKind::Site, site, uid);
+    let outcome = portal.objects(caller, site, &uri).await;
+    portal.record(actor, asked, &outcome).await?;
     Ok(([(CACHE_CONTROL, "no-store")], Answer(outcome?)).into_response())
 }
 

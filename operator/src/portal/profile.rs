@@ -1,13 +1,8 @@
 //! Who an enrolled user is: the badge number in full, for those who may know it. Nothing of a palm is shown to anybody.
 
-use std::sync::Arc;
-
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::Json as Answer;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json as Answer};
 use fleetform_crds::EnrolledUser;
 use fleetform_domain::audit::{Action, ResourceKind};
 use fleetform_domain::event::UserStatus;
@@ -16,31 +11,25 @@ use fleetform_domain::wire::EnrolledUserProfile;
 
 use super::Portal;
 use super::access::{Caller, Refused, Right, not_found};
-use super::code::object_name;
-use super::record::{Asked, actor};
+use super::record::Asked;
+use super::visit::Visit;
 use crate::cache::Name;
 use crate::people::{Profile, Unreadable};
-use crate::server::{Peer, Refusal};
+use crate::server::Refusal;
 
 /// `GET /v1/projects/{project}/enrolled-users/{name}/profile`.
-pub(super) async fn profile(
-    State(portal): State<Arc<Portal>>,
-    Extension(peer): Extension<Peer>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let caller = portal.access.authenticate(&headers, &peer).await?;
-    let name = path.ok().and_then(|Path((project, name))| object_name(project, name));
-    let outcome = match &name {
-        Some(name) => portal.profile(&caller, name).await,
+pub(super) async fn profile(visit: Visit) -> Result<Response, Refusal> {
+    let Visit { portal, caller, actor, .. } = &visit;
+    let outcome = match &visit.named {
+        Some(name) => portal.profile(caller, name).await,
         None => Err(not_found().into()),
     };
-    let asked = match &name {
+    let asked = match &visit.named {
         Some(name) => Asked::of(Action::GetEnrolledUserProfile, ResourceKind::EnrolledUser, name, None),
         // What is no name may be anything.
         None => Asked::of_all(Action::GetEnrolledUserProfile, ResourceKind::EnrolledUser, None),
     };
-    portal.record(&actor(&caller, &peer, &headers), asked, &outcome).await?;
+    portal.record(actor, asked, &outcome).await?;
     Ok(([(CACHE_CONTROL, "no-store")], Answer(outcome?)).into_response())
 }
 
