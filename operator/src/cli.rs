@@ -1,8 +1,9 @@
 //! The command line: the only place that reads arguments and the environment.
 
-use std::io::{self, BufWriter};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -11,13 +12,15 @@ use fleetform_domain::audit::{OPERATOR_USER, Translator};
 use fleetform_domain::id::Installation;
 use fleetform_domain::quota::Quota;
 use fleetform_domain::wire::project_device_list_path;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use lettre::message::Mailbox;
 use tracing_subscriber::EnvFilter;
 
 use crate::audit::translate;
 use crate::clock::{Clock as _, SystemClock};
 use crate::directory::subject::SubjectPrefix;
+use crate::events::config::{self, SinkSettings, Sinks, Target};
+use crate::events::show;
 use crate::invitation::letter::{PROJECT, Stationery};
 use crate::invitation::server::MailServer;
 use crate::invitation::{InvitationSettings, Mail};
@@ -40,6 +43,8 @@ enum Command {
     Run(Box<RunArguments>),
     /// Makes audit records of Kubernetes audit events: one event a line on standard input, one record a line on standard output.
     Audit(AuditArguments),
+    /// Shows events for a person to read: of files or of standard input, where they are one a line.
+    Events(EventsArguments),
     /// Prints the `CustomResourceDefinitions` as YAML.
     Crds,
 }
@@ -90,6 +95,99 @@ impl AuditArguments {
             unread => anyhow::bail!("{unread} lines were no audit events"),
         }
     }
+}
+
+#[derive(Debug, Args)]
+struct EventsArguments {
+    /// Files with events, the oldest first. Left out: standard input.
+    files: Vec<PathBuf>,
+    /// Only events of a site whose display name holds this.
+    #[arg(long)]
+    site: Option<String>,
+    /// Only events of a device or machine whose display name holds this, or of the device instance with this id.
+    #[arg(long)]
+    device: Option<String>,
+    /// Only events whose type holds this, such as offline.
+    #[arg(long = "type")]
+    detail_type: Option<String>,
+    /// Only events from this time on: 2026-01-01T12:00:00Z, or so long ago as 90m, 2h or 1d.
+    #[arg(long, value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Only events before this time.
+    #[arg(long, value_parser = moment)]
+    until: Option<Timestamp>,
+    /// Goes on with what is appended to the last file.
+    #[arg(long, short, requires = "files")]
+    follow: bool,
+    /// How they are shown.
+    #[arg(long, short, default_value = "table")]
+    output: show::Form,
+}
+
+/// A time, or how long ago.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let told = || format!("`{text}` is neither a time such as 2026-01-01T12:00:00Z nor a span such as 90m, 2h or 1d");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(told)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(told()),
+    };
+    let number: i64 = number.parse().map_err(|_| told())?;
+    let ago = number.checked_mul(seconds).filter(|ago| *ago >= 0).ok_or_else(told)?;
+    SystemClock.now().checked_sub(SignedDuration::from_secs(ago)).map_err(|_| told())
+}
+
+impl EventsArguments {
+    fn run(self) -> anyhow::Result<()> {
+        let Self { files, site, device, detail_type, since, until, follow, output } = self;
+        let filter = show::Filter { site, device, detail_type, since, until };
+        match show_events(&files, &filter, output, follow, io::stdout().lock()) {
+            Ok(0) => Ok(()),
+            Ok(odd) => anyhow::bail!("{odd} of the lines were no events"),
+            // Whoever read it has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Shows the events of these files, or of standard input; how many lines were no events.
+fn show_events(
+    files: &[PathBuf],
+    filter: &show::Filter,
+    form: show::Form,
+    follow: bool,
+    mut to: impl Write,
+) -> io::Result<u64> {
+    if form == show::Form::Table {
+        to.write_all(show::TITLE.as_bytes())?;
+    }
+    if files.is_empty() {
+        return show::show(io::stdin().lock(), filter, form, &mut to);
+    }
+    let followed = files.last().filter(|_| follow);
+    let mut odd = 0;
+    for path in &files[..files.len() - usize::from(follow)] {
+        let file = File::open(path).map_err(|error| named(path, &error))?;
+        odd += show::show(BufReader::new(file), filter, form, &mut to)?;
+    }
+    if let Some(path) = followed {
+        show::follow(path, filter, form, &mut to).map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => error,
+            _ => named(path, &error),
+        })?;
+    }
+    Ok(odd)
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[derive(Debug, Args)]
@@ -198,9 +296,9 @@ struct RunArguments {
     /// full name of the chart.
     #[arg(long, env = "FLEETFORM_ROLE_PREFIX", default_value = "fleetform")]
     role_prefix: String,
-    /// Where events go: a file to append JSON lines to, or - for standard output.
-    #[arg(long, env = "FLEETFORM_EVENTS", default_value = "-")]
-    events: String,
+    /// A file in YAML that lists where events go. Left out: JSON lines on standard output.
+    #[arg(long, env = "FLEETFORM_EVENT_SINKS")]
+    event_sinks: Option<PathBuf>,
     /// Where audit records go: a file of their own to append JSON lines to, or - for standard output.
     #[arg(long, env = "FLEETFORM_AUDIT", default_value = "-")]
     audit: String,
@@ -223,11 +321,12 @@ impl RunArguments {
                 anyhow::anyhow!("--gateway-url {}: must be https://host:port, without a path", self.gateway_url)
             })?;
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host).trim_matches(['[', ']']).to_owned();
-        anyhow::ensure!(
-            self.audit == "-" || self.audit != self.events,
-            "--audit {}: is for audit records alone",
-            self.audit
-        );
+        let events = self.event_sinks.as_deref().map_or_else(|| Ok(config::standard_output()), listed_sinks)?;
+        let audit = line_sink(self.audit);
+        let is_shared = |sink: &SinkSettings| matches!(&sink.target, Target::JsonLines { to, .. } if *to == audit);
+        if let (LineSink::File(path), true) = (&audit, events.sinks.iter().any(is_shared)) {
+            anyhow::bail!("--audit {}: is for audit records alone", path.display());
+        }
         let mut names = vec![host.clone()];
         names.extend(self.gateway_names);
         let portal_names = if self.portal_names.is_empty() { vec![host] } else { self.portal_names };
@@ -278,8 +377,8 @@ impl RunArguments {
             invitations,
             max_projects: self.max_projects,
             role_prefix: self.role_prefix,
-            events: line_sink(self.events),
-            audit: line_sink(self.audit),
+            events,
+            audit,
             other_operators: self.other_operators,
         })
     }
@@ -292,6 +391,12 @@ fn web_address<'a>(flag: &str, url: &'a str) -> anyhow::Result<&'a str> {
     });
     anyhow::ensure!(is_link, "{flag} {url}: must begin with https:// and have no blanks");
     Ok(url)
+}
+
+/// The sinks that a file lists.
+fn listed_sinks(path: &Path) -> anyhow::Result<Sinks> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("--event-sinks {}", path.display()))?;
+    config::read(&text).with_context(|| format!("--event-sinks {}", path.display()))
 }
 
 fn line_sink(text: String) -> LineSink {
@@ -308,6 +413,7 @@ pub async fn execute(cli: Cli) -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Audit(arguments) => told(arguments.run()),
+        Command::Events(arguments) => told(arguments.run()),
         Command::Run(arguments) => {
             log_to_stderr(arguments.log_format);
             told(match arguments.validated() {
@@ -359,6 +465,18 @@ mod tests {
         insta::assert_snapshot!(run.render_long_help());
         let audit = command.find_subcommand_mut("audit").expect("there is such a command");
         insta::assert_snapshot!("help_of_audit", audit.render_long_help());
+        let events = command.find_subcommand_mut("events").expect("there is such a command");
+        insta::assert_snapshot!("help_of_events", events.render_long_help());
+    }
+
+    #[test]
+    fn a_moment_is_a_time_or_so_long_ago() {
+        assert_eq!(moment("2026-01-01T12:00:00Z").unwrap().as_second(), 1_767_268_800);
+        let ago = SystemClock.now().duration_since(moment("2h").unwrap()).as_secs();
+        assert!((7199..10_800).contains(&ago), "{ago}");
+        for odd in ["", "h", "2 h", "-2h", "yesterday", "9223372036854775807d", "2é"] {
+            assert!(moment(odd).unwrap_err().contains("90m"), "{odd}");
+        }
     }
 
     #[test]
@@ -373,12 +491,17 @@ mod tests {
         let clear =
             ["--account=123456789012", "--gateway-url=https://gw:1", "--mail-from=a@b.c", "--smtp-url=smtp://a:b@c"];
         let plain_link = ["--account=123456789012", "--gateway-url=https://gw:1", "--app-url=http://fleet"];
-        let one_file = ["--account=123456789012", "--gateway-url=https://gw:1", "--events=lines", "--audit=lines"];
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "sinks: [{ name: file, jsonLines: { path: lines } }]").unwrap();
+        let list = format!("--event-sinks={}", file.path().display());
+        let one_file = ["--account=123456789012", "--gateway-url=https://gw:1", &list, "--audit=lines"];
+        let nowhere = ["--account=123456789012", "--gateway-url=https://gw:1", "--event-sinks=/nowhere"];
         for (arguments, named) in [
             (&["--account", "1", "--gateway-url", "https://gw:1"][..], "account id"),
             (&["--account", "123456789012", "--gateway-url", "http://gw:1"], "--gateway-url"),
             (&["--account", "123456789012", "--gateway-url", "https://gw/path"], "--gateway-url"),
             (&one_file, "--audit lines"),
+            (&nowhere, "--event-sinks /nowhere"),
             (&prefix, "--subject-prefix"),
             (&clear, "password in the clear"),
             (&plain_link, "--app-url http://"),

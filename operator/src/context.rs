@@ -1,7 +1,9 @@
 //! What every part of the running operator shares.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use fleetform_domain::event::Event;
 use kube::Client;
 
 use crate::activation::code::Mint;
@@ -12,7 +14,7 @@ use crate::credentials::KnownCredentials;
 use crate::crypto::Authorities;
 use crate::directory::Directories;
 use crate::error::{Error, Result};
-use crate::events::Submissions;
+use crate::events::{Marks, NotDelivered, Submissions};
 use crate::gateway::table::DeviceTable;
 use crate::guard::Guard;
 use crate::invitation::Deliveries;
@@ -66,6 +68,8 @@ pub struct Context {
     pub people: Arc<Directory>,
     /// Events that are no transitions are handed in here.
     pub submissions: Arc<Submissions>,
+    /// How far each event sink has come.
+    pub marks: Arc<Marks>,
     /// Audit records are handed in here.
     pub trail: Arc<Trail>,
     /// Counters.
@@ -87,6 +91,15 @@ impl Context {
             what: format!("what is sealed in namespace {namespace} cannot be used"),
             trouble,
         })
+    }
+
+    /// Hands an event in that is no transition, and waits until every required sink has it, at most so long.
+    pub async fn tell(&self, event: &Event, limit: Duration) -> Result<(), NotDelivered> {
+        let missed = self.submissions.deliver(event, limit).await?;
+        for sink in missed {
+            self.metrics.event_missed(sink);
+        }
+        Ok(())
     }
 
     /// Makes activation codes, which pin the authority that serves now.

@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::crypto::{Authorities, Holder, Keys};
 use crate::directory::identity_center::IdentityCenter;
 use crate::directory::{Directories, follow};
-use crate::events;
+use crate::events::{self, Submissions};
 use crate::gateway::table::DeviceTable;
 use crate::invitation::post;
 use crate::jsonl::JsonLines;
@@ -54,7 +54,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         portal: bind("--portal-listen", settings.portal.listen).await?,
     };
     let metrics_listener = bind("--metrics-listen", settings.metrics_listen).await?;
-    JsonLines::check(&settings.events).await.context("--events: the file cannot be opened")?;
+    for sink in &settings.events.sinks {
+        events::check(sink, &settings.installation)
+            .await
+            .with_context(|| format!("--event-sinks: the sink {} cannot be used", sink.name))?;
+    }
     JsonLines::check(&settings.audit).await.context("--audit: the file cannot be opened")?;
 
     let shutdown = CancellationToken::new();
@@ -207,7 +211,7 @@ async fn serve(parts: Parts, listeners: Listeners, shutdown: &CancellationToken)
     listening.spawn(gateway::serve(context.clone(), listeners.gateway, shutdown.clone()));
     listening.spawn(portal::serve(context.clone(), listeners.portal, shutdown.clone()));
     let mut following = JoinSet::new();
-    following.spawn(events::deliver(context.clone()));
+    events::deliver(&context, &mut following);
     following.spawn(audit::keep(
         Arc::clone(&context.trail),
         context.settings.audit.clone(),
@@ -279,6 +283,8 @@ async fn prepare(parts: Parts) -> Context {
     let executor = Executor::new(client.clone(), Arc::clone(&world), leadership.clone(), Arc::clone(&metrics));
     Context {
         table: Arc::new(DeviceTable::new(settings.gateway.check_in_seconds)),
+        submissions: Arc::new(Submissions::new(&settings.events.sinks)),
+        marks: Arc::default(),
         client,
         settings,
         clock,
@@ -288,7 +294,6 @@ async fn prepare(parts: Parts) -> Context {
         metrics,
         people: Arc::new(Directory::new(Arc::clone(&vault))),
         vault,
-        submissions: Arc::default(),
         trail: Arc::default(),
         activation_key,
         authorities: Arc::new(Authorities::new(ring)),

@@ -8,6 +8,7 @@ use fleetform_domain::id::Installation;
 use jiff::SignedDuration;
 
 use crate::directory::subject::SubjectPrefix;
+use crate::events::config::Sinks;
 use crate::invitation::InvitationSettings;
 
 /// How this process is to run.
@@ -41,8 +42,8 @@ pub struct Settings {
     pub max_projects: u32,
     /// What the names of the `ClusterRoles` of people and of the policies that guard them begin with: the chart's full name.
     pub role_prefix: String,
-    /// Where events go.
-    pub events: LineSink,
+    /// Where events go; at least one of them is required.
+    pub events: Sinks,
     /// Where audit records go.
     pub audit: LineSink,
     /// Users that are operators of other installations in the cluster: what they do follows from what people asked for.

@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 use fleetform_domain::admin::Role;
 use fleetform_domain::audit::CONFLICTS;
+use fleetform_operator::events::config::{self, Target};
+use fleetform_operator::settings::LineSink;
 use render::{chart, helm, objects, template, text};
 use serde_json::{Value, json};
 
@@ -88,6 +90,34 @@ fn watched_namespaces_get_roles_of_their_own_instead_of_a_cluster_wide_one() -> 
     let rights = |rendered: &str| documents(rendered, |kind| REVIEWED.contains(&kind));
     insta::assert_snapshot!("watch_namespaces", difference(&rights(&everywhere), &rights(&there)));
     ensure!(there.contains("- --watch-namespace=library\n"), "the operator is not told to look there alone");
+    Ok(())
+}
+
+#[test]
+fn event_sinks_are_listed_as_the_operator_reads_them() -> Result<()> {
+    let listed = |values: &[&str]| -> Result<Option<config::Sinks>> {
+        let rendered = template(values)?;
+        let objects = objects(&rendered)?;
+        let map = objects.iter().find(|object| text(object, "/metadata/name") == "fleetform-event-sinks");
+        let is_named = rendered.contains("--event-sinks=/etc/fleetform/events/sinks.yaml");
+        ensure!(map.is_some() == is_named, "the list is there, or the operator is told of it, and not both");
+        map.map(|map| Ok(config::read(text(map, "/data/sinks.yaml"))?)).transpose()
+    };
+    ensure!(listed(&[])?.is_none(), "standard output takes no list");
+    let on_claim = listed(&["operator.events.existingClaim=events"])?.context("a list")?;
+    let path = LineSink::File("/var/lib/fleetform/events/events.jsonl".into());
+    ensure!(matches!(&on_claim.sinks[0].target, Target::JsonLines { to, .. } if *to == path), "{on_claim:?}");
+    let several = [
+        "operator.events.sinks[0].name=bus",
+        "operator.events.sinks[0].eventBridge.bus=fleet",
+        "operator.events.sinks[1].name=hook",
+        "operator.events.sinks[1].required=false",
+        "operator.events.sinks[1].cloudEvents.url=https://events.example.com/",
+        "operator.events.deadLetters=/var/lib/fleetform/events/dead-letters.jsonl",
+    ];
+    let several = listed(&several)?.context("a list")?;
+    let told: Vec<_> = several.sinks.iter().map(|sink| (sink.name.as_str(), sink.required)).collect();
+    ensure!(told == [("bus", true), ("hook", false)] && several.dead_letters.is_some(), "{several:?}");
     Ok(())
 }
 

@@ -68,6 +68,18 @@ capabilities:
 {{- default (printf "https://%s-portal.%s.svc:%v" (include "fleetform.fullname" .) .Release.Namespace .Values.portal.service.port) .Values.portal.url -}}
 {{- end -}}
 
+{{/* Where events go, as the operator reads it; nothing when they go to standard output. */}}
+{{- define "fleetform.eventSinks" -}}
+{{- $events := .Values.operator.events -}}
+{{- if $events.sinks -}}
+{{- $list := dict "sinks" $events.sinks -}}
+{{- with $events.deadLetters }}{{ $list = set $list "deadLetters" . }}{{ end -}}
+{{- toYaml $list -}}
+{{- else if $events.existingClaim -}}
+{{- toYaml (dict "sinks" (list (dict "name" "file" "jsonLines" (dict "path" "/var/lib/fleetform/events/events.jsonl")))) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* User name of the operator. */}}
 {{- define "fleetform.operatorUser" -}}
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "fleetform.fullname" . }}-operator

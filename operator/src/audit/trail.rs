@@ -148,7 +148,7 @@ async fn write(to: &LineSink, sink: &mut Option<JsonLines>, entries: &[Entry]) -
     }
     let sink = match sink {
         Some(sink) => sink,
-        None => sink.insert(JsonLines::open(to).await?),
+        None => sink.insert(JsonLines::open(to, None).await?),
     };
     sink.write(&records).await?;
     Ok(records.len())

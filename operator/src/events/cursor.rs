@@ -2,14 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::object::{FactKey, Object};
 use crate::queue::Key;
-
-/// A sink without a memory of its own gets again, at a start, what was recorded so shortly before.
-const OVERLAP: SignedDuration = SignedDuration::from_secs(60);
 
 /// What has been delivered of what the objects still show.
 #[derive(Debug, Default)]
@@ -25,15 +22,18 @@ struct Delivered {
 }
 
 impl Cursor {
-    /// Where delivery goes on after a start: what the sink holds, or what was recorded a while ago where it cannot tell, is
-    /// delivered.
-    pub(super) fn after_start(objects: &[Object], held: Option<&HashSet<Uuid>>, started: Timestamp) -> Self {
-        let since = started - OVERLAP;
+    /// Ids of the events about what was recorded since this mark.
+    pub(super) fn asked(objects: &[Object], mark: Option<Timestamp>) -> impl Iterator<Item = Uuid> {
+        let facts = objects.iter().flat_map(Object::facts);
+        facts.filter(move |((_, time), _)| mark.is_none_or(|mark| *time >= mark)).map(|(_, id)| id)
+    }
+
+    /// Where delivery goes on after a start: what the sink says that it holds is delivered, and what was recorded before its mark.
+    pub(super) fn after_start(objects: &[Object], held: Option<&HashSet<Uuid>>, mark: Option<Timestamp>) -> Self {
         let mut cursor = Self::default();
         for object in objects {
-            let told = object.facts().into_iter().filter(|((_, time), id)| match held {
-                Some(held) => held.contains(id),
-                None => *time < since,
+            let told = object.facts().into_iter().filter(|((_, time), id)| {
+                mark.is_some_and(|mark| *time < mark) || held.is_some_and(|held| held.contains(id))
             });
             cursor.note(object, told.map(|(key, _)| key).collect());
         }
@@ -68,6 +68,7 @@ mod tests {
     use crate::controllers::fixtures;
     use fleetform_crds::DeviceInstanceStatus;
     use fleetform_domain::transition::{Change, Connectivity, Transition};
+    use jiff::SignedDuration;
     use std::sync::Arc;
 
     fn device(uid: &str, seconds: &[i64]) -> Object {
@@ -106,14 +107,21 @@ mod tests {
         let device = device("a", &[0, 1, 2]);
         let ids: Vec<Uuid> = device.facts().into_iter().map(|(_, id)| id).collect();
         let held = HashSet::from([ids[0], ids[2]]);
-        let cursor = Cursor::after_start(std::slice::from_ref(&device), Some(&held), fixtures::noon());
+        let cursor = Cursor::after_start(std::slice::from_ref(&device), Some(&held), None);
         assert_eq!(pending(&cursor, &device), [2], "also one that is missing in the middle");
     }
 
     #[test]
-    fn after_a_start_without_a_memory_the_last_minute_is_told_again() {
-        let device = device("a", &[-300, -61, -59]);
-        let cursor = Cursor::after_start(std::slice::from_ref(&device), None, fixtures::noon());
+    fn after_a_start_what_was_recorded_since_the_mark_is_told_again() {
+        let device = device("a", &[-300, -61, 0]);
+        let objects = std::slice::from_ref(&device);
+        let cursor = Cursor::after_start(objects, None, Some(fixtures::noon()));
         assert_eq!(pending(&cursor, &device), [3]);
+        let asked: Vec<Uuid> = Cursor::asked(objects, Some(fixtures::noon())).collect();
+        assert_eq!(asked, [device.facts()[2].1]);
+        let held = asked.into_iter().collect();
+        let cursor = Cursor::after_start(objects, Some(&held), Some(fixtures::noon()));
+        assert!(pending(&cursor, &device).is_empty(), "but for what the sink has");
+        assert_eq!(Cursor::asked(objects, None).count(), 3);
     }
 }

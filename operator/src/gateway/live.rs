@@ -1,11 +1,12 @@
 //! Reads past the cache, bounded in time.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
 use fleetform_crds::{DeviceInstance, EnrolledUser, Site};
 use fleetform_domain::address::PostalAddress;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::ListParams;
 use kube::{Api, Client};
 
@@ -57,6 +58,14 @@ pub async fn site(client: &Client, name: &Name) -> Result<Option<Site>> {
 pub async fn secret(client: &Client, name: &Name) -> Result<Option<Secret>> {
     let api: Api<Secret> = Api::namespaced(client.clone(), &name.namespace);
     bounded(format!("read the Secret {name}"), api.get_opt(&name.name)).await
+}
+
+/// How far event sinks have come, if it was ever written down.
+pub async fn event_marks(client: &Client, namespace: &str) -> Result<Option<BTreeMap<String, String>>> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let what = format!("read how far events are delivered from the ConfigMap {namespace}/{}", names::EVENT_MARKS);
+    let stored = bounded(what, api.get_opt(names::EVENT_MARKS)).await?;
+    Ok(stored.map(|stored| stored.data.unwrap_or_default()))
 }
 
 /// The metadata of the Secret of this name.

@@ -76,7 +76,7 @@ impl Gateway {
     pub(super) async fn event(&self, teller: &Teller<'_>, badge: Option<&BadgeNumber>, occasion: Occasion) -> bool {
         let person = Person { id: teller.event, time: teller.time, source: &teller.id, badge };
         let event = person_event(&self.context.settings.installation, &person, occasion);
-        self.context.submissions.deliver(event, DELIVERY).await.is_ok()
+        self.context.tell(&event, DELIVERY).await.is_ok()
     }
 }
 

@@ -1,10 +1,12 @@
 //! Pure: the bodies of the objects that the operator makes.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fleetform_crds::reference::LocalReference;
 use fleetform_crds::{AdminUser, Alert, AlertSpec, Asset, DeviceInstance, Project};
-use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::Resource;
 use serde::de::DeserializeOwned;
@@ -148,6 +150,16 @@ pub fn letter(user: &AdminUser, draft: &LetterDraft) -> Secret {
             names::RECIPIENT: STANDARD.encode(&draft.letter.recipient),
             names::LETTER: STANDARD.encode(&draft.letter.message),
         },
+    }))
+}
+
+/// The `ConfigMap` that says how far event sinks have come.
+pub fn event_marks(marks: &BTreeMap<String, String>) -> ConfigMap {
+    sendable(json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": { "name": names::EVENT_MARKS, "labels": { "app.kubernetes.io/managed-by": "fleetform" } },
+        "data": marks,
     }))
 }
 

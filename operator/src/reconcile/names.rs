@@ -7,6 +7,9 @@ use sha2::{Digest, Sha256};
 /// Who writes: the field manager of every apply.
 pub const MANAGER: &str = "fleetform-operator";
 
+/// The `ConfigMap` that says how far event sinks have come.
+pub const EVENT_MARKS: &str = "fleetform-event-marks";
+
 /// Stands on every Secret that the operator makes; its value says what kind it is.
 pub const SECRET_LABEL: &str = "fleetform.dev/secret";
 

@@ -71,8 +71,15 @@ pub(super) struct Outcome {
     pub(super) outcome: &'static str,
 }
 
+/// Sinks are few, and named by whoever installs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct Detail {
+pub(super) struct Sink {
+    pub(super) sink: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Delivery {
+    pub(super) sink: String,
     pub(super) detail_type: &'static str,
 }
 

@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::labels::{self, Detail, Kind, Listener, Open, Outcome, Reconciliation, Request, Stage, Write};
+use super::labels::{self, Delivery, Kind, Listener, Open, Outcome, Reconciliation, Request, Sink, Stage, Write};
 use crate::crypto::succession;
 use crate::error::Class;
 
@@ -31,8 +31,10 @@ pub struct Metrics {
     reconciliations: Family<Reconciliation, Counter>,
     reconcile_seconds: Seconds,
     queue_depth: Gauge,
-    events_delivered: Family<Detail, Counter>,
-    events_failed: Counter,
+    events_delivered: Family<Delivery, Counter>,
+    events_failed: Family<Sink, Counter>,
+    events_missed: Family<Sink, Counter>,
+    events_refused: Family<Sink, Counter>,
     audit_written: Counter,
     audit_failed: Counter,
     requests: Family<Request, Counter>,
@@ -146,7 +148,9 @@ impl Metrics {
             reconcile_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_5, 4.0, 8))),
             queue_depth: Gauge::default(),
             events_delivered: Family::default(),
-            events_failed: Counter::default(),
+            events_failed: Family::default(),
+            events_missed: Family::default(),
+            events_refused: Family::default(),
             audit_written: Counter::default(),
             audit_failed: Counter::default(),
             requests: Family::default(),
@@ -185,8 +189,10 @@ impl Metrics {
             reconciliations, "reconciliations", "Reconciled objects, by kind and outcome";
             reconcile_seconds, "reconcile_duration_seconds", "Time to reconcile one object, by kind";
             queue_depth, "queue_depth", "Objects that wait to be reconciled";
-            events_delivered, "events_delivered", "Events delivered to the sink, by type";
-            events_failed, "events_failed", "Deliveries that failed and are tried again";
+            events_delivered, "events_delivered", "Events delivered to each sink, by type";
+            events_failed, "events_failed", "Deliveries that failed and are tried again, by sink";
+            events_refused, "events_refused", "Events that a sink refused for good, by sink";
+            events_missed, "events_missed", "Events that a sink which is not required did not get, as too much waited for it";
             audit_written, "audit_records", "Audit records written to the sink";
             audit_failed, "audit_failed", "Attempts to write audit records that failed and are tried again";
             requests, "requests", "Requests answered, by listener, route and class of status";
@@ -246,14 +252,25 @@ impl Metrics {
         self.queue_depth.set(number(depth));
     }
 
-    /// An event of this type was delivered.
-    pub fn event_delivered(&self, detail_type: &str) {
-        self.events_delivered.get_or_create(&Detail { detail_type: labels::detail_type(detail_type) }).inc();
+    /// An event of this type was delivered to a sink.
+    pub fn event_delivered(&self, sink: &str, detail_type: &str) {
+        let delivery = Delivery { sink: sink.to_owned(), detail_type: labels::detail_type(detail_type) };
+        self.events_delivered.get_or_create(&delivery).inc();
     }
 
-    /// An event could not be delivered just now.
-    pub fn event_failed(&self) {
-        self.events_failed.inc();
+    /// Events could not be delivered to a sink just now.
+    pub fn event_failed(&self, sink: &str) {
+        self.events_failed.get_or_create(&Sink { sink: sink.to_owned() }).inc();
+    }
+
+    /// A sink refused an event for good.
+    pub fn event_refused(&self, sink: &str) {
+        self.events_refused.get_or_create(&Sink { sink: sink.to_owned() }).inc();
+    }
+
+    /// A sink that is not required did not get an event.
+    pub fn event_missed(&self, sink: &str) {
+        self.events_missed.get_or_create(&Sink { sink: sink.to_owned() }).inc();
     }
 
     /// So many audit records were written.
@@ -389,8 +406,8 @@ mod tests {
         metrics.check_in("ok");
         metrics.measurements("taken", 20);
         metrics.measurements("too-old", 0);
-        metrics.event_delivered("Device Connectivity Changed To Online");
-        metrics.event_failed();
+        metrics.event_delivered("file", "Device Connectivity Changed To Online");
+        metrics.event_failed("file");
         metrics.audit_written(3);
         metrics.audit_failed();
         metrics.code_handed_out();

@@ -21,6 +21,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::control_plane::{free_ports, write_private};
@@ -67,6 +68,8 @@ pub struct Options {
     pub operator_args: Vec<String>,
     /// More of its environment.
     pub operator_env: Vec<(String, String)>,
+    /// Where events go beside a file.
+    pub event_sinks: Vec<Value>,
 }
 
 impl Options {
@@ -79,6 +82,7 @@ impl Options {
             chart_values: Vec::new(),
             operator_args: Vec::new(),
             operator_env: Vec::new(),
+            event_sinks: Vec::new(),
         }
     }
 }
@@ -196,7 +200,7 @@ impl Installation {
             .arg(format!("--metrics-listen={}", listen(self.ports.metrics)))
             .arg(format!("--token-audience={AUDIENCE}"))
             .arg(format!("--check-in-seconds={}", self.options.check_in_seconds))
-            .arg(format!("--events={}", self.events_path().display()))
+            .arg(format!("--event-sinks={}", self.event_sinks()?.display()))
             .arg(format!("--audit={}", self.audit_path().display()))
             .args(&self.options.operator_args))
     }
@@ -349,6 +353,15 @@ impl Installation {
     /// The file that events are in, one a line.
     pub fn events_path(&self) -> PathBuf {
         self.options.dir.join("events.jsonl")
+    }
+
+    /// The list of event sinks that the operator goes by, which is written anew.
+    fn event_sinks(&self) -> Result<PathBuf> {
+        let list = self.options.dir.join("event-sinks.yaml");
+        let file = json!({ "name": "file", "jsonLines": { "path": self.events_path() } });
+        let sinks = std::iter::once(file).chain(self.options.event_sinks.iter().cloned()).collect::<Vec<_>>();
+        fs::write(&list, json!({ "sinks": sinks }).to_string()).with_context(|| format!("write {}", list.display()))?;
+        Ok(list)
     }
 
     /// The events so far, in the order of delivery. A line that is being written is left for the next time.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use fleetform_crds::DeviceInstance;
 use fleetform_e2e::{installation, tools};
+use fleetform_operator::events::config;
 use fleetform_simulator::device::Device;
 use fleetform_simulator::scenario::Scenario;
 
@@ -202,11 +203,17 @@ pub(crate) async fn what_the_pages_declare_is_accepted(stage: Arc<Stage>) -> Res
     for page in pages.iter().filter(|page| page.extension().is_some_and(|ending| ending == "md")) {
         let text = fs::read_to_string(page)?;
         for block in blocks(&text, "yaml").filter(|block| block.starts_with("apiVersion:")) {
-            let block = block.replace("namespace: library", &format!("namespace: {}", project.namespace));
-            let block = block.replace("namespace: quickstart", &format!("namespace: {}", project.namespace));
+            // Those that the pages speak of are made by their commands, if these run at all.
+            let ours = format!("namespace: {}", project.namespace);
+            let named = ["library", "quickstart", "machines"].map(|name| format!("namespace: {name}"));
+            let block = named.iter().fold(block.to_owned(), |block, name| block.replace(name, &ours));
             let args = ["apply", "--dry-run=server", "--filename=-"];
             let taken = stage.installation.cluster().kubectl(&args, Some(&block)).await;
             taken.with_context(|| format!("{}:\n{block}", page.display()))?;
+            applied += 1;
+        }
+        for list in blocks(&text, "yaml").filter(|block| block.starts_with("sinks:")) {
+            config::read(list).with_context(|| format!("{}:\n{list}", page.display()))?;
             applied += 1;
         }
         for scenario in blocks(&text, "yaml").filter(|block| block.starts_with("description:")) {

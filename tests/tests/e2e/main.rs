@@ -41,6 +41,7 @@ mod releases;
 mod rollout;
 mod scenario;
 mod scope;
+mod sinks;
 mod software;
 mod stage;
 mod trail;
@@ -214,6 +215,9 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
         invitation {
             who_gets_a_role_is_written_to,
             a_letter_is_for_those_who_give_roles,
+        }
+        sinks {
+            events_go_to_several_sinks_and_one_that_is_away_delays_no_other,
         }
         scope {
             a_role_at_a_site_comes_and_goes_with_the_site,

@@ -11,7 +11,7 @@ use super::devices::{activated, checking_in};
 use super::project::{Project, SITE_NAME, condition, reason};
 use super::stage::Stage;
 
-fn checks(names: &[&str]) -> Vec<DeviceText> {
+pub(crate) fn checks(names: &[&str]) -> Vec<DeviceText> {
     names.iter().map(|name| DeviceText::try_from(*name).expect("a text of devices")).collect()
 }
 

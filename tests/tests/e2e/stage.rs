@@ -13,6 +13,7 @@ use fleetform_e2e::stand_ins::{self, MailServer, StandIn};
 use fleetform_e2e::{Cluster, ControlPlane, Installation, installation};
 use futures::FutureExt;
 use libtest_mimic::Failed;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::{OnceCell, RwLock};
 use tokio::time::timeout;
@@ -57,6 +58,17 @@ impl Stage {
             options.operator_args.push("--mail-from=Fleetform <fleet@example.com>".to_owned());
             options.operator_args.push("--app-url=https://app.example.com/".to_owned());
             installation::Options { simulator: None, ..options }
+        })
+        .await
+    }
+
+    /// One of a test's own, whose events go to these sinks too; EventBridge is at this port.
+    pub(crate) async fn with_event_sinks(sinks: Vec<Value>, event_bridge: u16) -> Result<Self> {
+        Self::with(|mut options| {
+            let url = format!("http://127.0.0.1:{event_bridge}");
+            options.operator_env.push(("AWS_ENDPOINT_URL_EVENTBRIDGE".to_owned(), url));
+            // Nobody is silent in the time that a test takes.
+            installation::Options { simulator: None, event_sinks: sinks, check_in_seconds: 600, ..options }
         })
         .await
     }

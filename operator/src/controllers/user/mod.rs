@@ -127,7 +127,7 @@ async fn tell(context: &Context, user: &EnrolledUser, abandoned: bool, now: Time
     };
     let occasion = if abandoned { Occasion::NotUnEnrolled } else { Occasion::UnEnrolled };
     let event = person_event(&context.settings.installation, &person, occasion);
-    context.submissions.deliver(event, DELIVERY).await.map_err(|_| Error::TimedOut {
+    context.tell(&event, DELIVERY).await.map_err(|_| Error::TimedOut {
         what: format!("deliver the event that the EnrolledUser {name} is un-enrolled"),
         limit: DELIVERY,
     })

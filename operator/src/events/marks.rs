@@ -1,0 +1,112 @@
+//! How far each sink has come: all facts that were recorded before its mark are with it. Marks are kept in one `ConfigMap` of the operator's
+//! own namespace, which is written once in five seconds at most, and not at all while nothing happens.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::backoff;
+use crate::context::Context;
+
+/// Between two writes.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// A fact may be seen that much later than the time that stands in it: until its write is done, tried again and watched, and as much as
+/// the clocks of two who lead may differ.
+pub(super) const LATE: SignedDuration = SignedDuration::from_mins(1);
+
+/// The marks of all sinks, by their names.
+#[derive(Debug, Default)]
+pub struct Marks {
+    known: Mutex<BTreeMap<String, Timestamp>>,
+    /// Whether the `ConfigMap` is there.
+    are_stored: AtomicBool,
+    advanced: Notify,
+}
+
+impl Marks {
+    /// Takes what is stored, where that is further than what is known.
+    pub(super) fn load(&self, stored: Option<&BTreeMap<String, String>>) {
+        self.are_stored.store(stored.is_some(), Ordering::Relaxed);
+        let mut known = self.known.lock();
+        for (sink, mark) in stored.into_iter().flatten() {
+            let Ok(mark) = mark.parse::<Timestamp>() else { continue };
+            let entry = known.entry(sink.clone()).or_insert(mark);
+            *entry = mark.max(*entry);
+        }
+    }
+
+    /// How far a sink has come, if it has ever been there.
+    pub(super) fn of(&self, sink: &str) -> Option<Timestamp> {
+        self.known.lock().get(sink).copied()
+    }
+
+    /// A sink has come so far.
+    pub(super) fn advance(&self, sink: &str, to: Timestamp) {
+        let mut known = self.known.lock();
+        if known.get(sink).is_none_or(|mark| *mark < to) {
+            known.insert(sink.to_owned(), to);
+            self.advanced.notify_one();
+        }
+    }
+
+    /// As they are stored.
+    fn stored(&self, sinks: &[&str]) -> BTreeMap<String, String> {
+        let known = self.known.lock();
+        let ours = known.iter().filter(|(sink, _)| sinks.contains(&sink.as_str()));
+        ours.map(|(sink, mark)| (sink.clone(), mark.to_string())).collect()
+    }
+}
+
+/// Writes marks down until it is dropped. What is not written down is delivered once more after a restart.
+pub(super) async fn keep(context: Context) {
+    let sinks: Vec<&str> = context.settings.events.sinks.iter().map(|sink| sink.name.as_str()).collect();
+    let mut failures = 0;
+    loop {
+        context.marks.advanced.notified().await;
+        loop {
+            let (marks, are_stored) = (context.marks.stored(&sinks), context.marks.are_stored.load(Ordering::Relaxed));
+            match context.executor.store_marks(&context.settings.namespace, &marks, are_stored).await {
+                Ok(are_stored) => {
+                    context.marks.are_stored.store(are_stored, Ordering::Relaxed);
+                    if are_stored {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(%error, "how far events are delivered is not written down yet");
+                    tokio::time::sleep(backoff::delay(failures)).await;
+                }
+            }
+        }
+        failures = 0;
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_never_falls() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let marks = Marks::default();
+        assert_eq!(marks.of("file"), None);
+        marks.advance("file", at(100));
+        marks.advance("file", at(50));
+        marks.load(Some(&BTreeMap::from([("file".into(), at(70).to_string()), ("bus".into(), at(7).to_string())])));
+        marks.load(Some(&BTreeMap::from([("odd".into(), "yesterday".into())])));
+        assert_eq!((marks.of("file"), marks.of("bus"), marks.of("odd")), (Some(at(100)), Some(at(7)), None));
+        assert_eq!(
+            marks.stored(&["file"]),
+            BTreeMap::from([("file".into(), at(100).to_string())]),
+            "of sinks that are"
+        );
+    }
+}

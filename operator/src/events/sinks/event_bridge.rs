@@ -1,0 +1,178 @@
+//! Amazon EventBridge. Limits and error codes are those of `PutEvents` in its API reference.
+
+use std::collections::HashSet;
+use std::io;
+use std::ops::Range;
+
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::primitives::{DateTime, DateTimeFormat};
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use fleetform_domain::event::Event;
+use fleetform_domain::id::Installation;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Answer, Left, Sink};
+use crate::aws::{self, Fault, fault};
+
+/// Most entries of one call.
+const ENTRIES: usize = 10;
+
+/// Most bytes of one call, as EventBridge counts them.
+const BYTES: usize = 256 * 1024;
+
+/// What the time of an entry counts for, in bytes.
+const TIME_BYTES: usize = 14;
+
+/// An event bus.
+#[derive(Debug)]
+pub(super) struct Bus {
+    client: Client,
+    name: String,
+}
+
+impl Bus {
+    /// The bus of this name or ARN, in this region or that of the installation.
+    pub(super) async fn new(name: &str, region: Option<&str>, here: &Installation) -> Self {
+        let config = aws::config(region.unwrap_or_else(|| here.region())).await;
+        Self { client: Client::new(&config), name: name.to_owned() }
+    }
+
+    /// Whether it is there, as far as one may know. An EventBridge that does not answer now may do so later.
+    pub(super) async fn check(&self) -> io::Result<()> {
+        let Err(error) = self.client.describe_event_bus().name(&self.name).send().await else { return Ok(()) };
+        match fault(&error) {
+            Fault::Code("ResourceNotFoundException") => Err(io::Error::other(format!(
+                "there is no event bus {} in this region: create it, or correct eventBridge.bus or eventBridge.region",
+                self.name
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn put_chunk(&self, entries: &[PutEventsRequestEntry], at: usize, left: &mut Left) {
+        let sent = self.client.put_events().set_entries(Some(entries.to_vec())).send().await;
+        match sent {
+            Ok(answer) => {
+                for (place, entry) in (at..at + entries.len()).zip(answer.entries()) {
+                    match entry.error_code().map(became) {
+                        None => {}
+                        Some(Became::Refused(why)) => left.refused.push((place, why)),
+                        Some(Became::Again(why)) => left.again(place, why),
+                    }
+                }
+                // Entries that are not answered are not known to be there.
+                for place in at + answer.entries().len()..at + entries.len() {
+                    left.again(place, "EventBridge did not answer for every entry".to_owned());
+                }
+            }
+            Err(error) => {
+                let why = match fault(&error) {
+                    Fault::Credentials => {
+                        "there are no good credentials for AWS: give the operator's ServiceAccount a role, by IRSA or EKS Pod Identity".to_owned()
+                    }
+                    Fault::Throttled => "EventBridge answers that there are too many requests".to_owned(),
+                    Fault::Code("AccessDeniedException") => {
+                        "EventBridge denies the operator events:PutEvents on the bus: allow it".to_owned()
+                    }
+                    Fault::Code(code) => format!("EventBridge answers {code}"),
+                    Fault::NoAnswer => "EventBridge does not answer".to_owned(),
+                };
+                (at..at + entries.len()).for_each(|place| left.again(place, why.clone()));
+            }
+        }
+    }
+}
+
+impl Sink for Bus {
+    fn put<'a>(&'a mut self, events: &'a [Event]) -> Answer<'a, Left> {
+        Box::pin(async move {
+            let entries: Vec<PutEventsRequestEntry> = events.iter().map(|event| entry(event, &self.name)).collect();
+            let sizes: Vec<usize> = entries.iter().map(size).collect();
+            let mut left = Left::default();
+            for chunk in chunks(&sizes) {
+                if let [only] = sizes[chunk.clone()]
+                    && only > BYTES
+                {
+                    left.refused.push((chunk.start, format!("it has {only} bytes, and EventBridge takes {BYTES}")));
+                } else if left.again.is_empty() {
+                    self.put_chunk(&entries[chunk.clone()], chunk.start, &mut left).await;
+                } else {
+                    // What wants fewer requests, or does not answer, is not asked again at once.
+                    left.again.extend(chunk);
+                }
+            }
+            Ok(left)
+        })
+    }
+
+    fn held<'a>(&'a self, _: &'a HashSet<Uuid>) -> Answer<'a, Option<HashSet<Uuid>>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+/// What became of an entry with an error.
+enum Became {
+    /// It will never be taken.
+    Refused(String),
+    /// It is to be handed over again: what is wrong is not the event.
+    Again(String),
+}
+
+fn became(code: &str) -> Became {
+    match code {
+        "InvalidArgument" | "MalformedDetail" | "ValidationException" => {
+            Became::Refused(format!("EventBridge finds it wrong ({code})"))
+        }
+        "NotAuthorizedForSourceException" => Became::Again(
+            "EventBridge takes no events of this source (NotAuthorizedForSourceException): choose another in the list of sinks".to_owned(),
+        ),
+        "ResourceNotFoundException" => {
+            Became::Again("the event bus is gone (ResourceNotFoundException): create it again".to_owned())
+        }
+        code => Became::Again(format!("EventBridge could not take it now ({code})")),
+    }
+}
+
+/// EventBridge makes version, account, region and an id of its own; ours, by which an event that comes twice is known, is in the detail.
+fn entry(event: &Event, bus: &str) -> PutEventsRequestEntry {
+    let mut detail = json!(event.detail);
+    detail["id"] = json!(event.id);
+    PutEventsRequestEntry::builder()
+        .event_bus_name(bus)
+        .source(&event.source)
+        .detail_type(&event.detail_type)
+        .detail(detail.to_string())
+        .set_resources(Some(event.resources.iter().map(ToString::to_string).collect()))
+        .set_time(DateTime::from_str(&event.time, DateTimeFormat::DateTime).ok())
+        .build()
+}
+
+/// The size of an entry, as EventBridge counts it.
+fn size(entry: &PutEventsRequestEntry) -> usize {
+    let texts = [entry.source(), entry.detail_type(), entry.detail()];
+    let texts: usize = texts.into_iter().flatten().map(str::len).sum();
+    TIME_BYTES + texts + entry.resources().iter().map(String::len).sum::<usize>()
+}
+
+/// Which entries of these sizes go into one call, in their order. One that is too large is alone.
+fn chunks(sizes: &[usize]) -> Vec<Range<usize>> {
+    let mut chunks: Vec<Range<usize>> = Vec::new();
+    let mut bytes = 0;
+    for (place, size) in sizes.iter().enumerate() {
+        match chunks.last_mut() {
+            Some(chunk) if chunk.len() < ENTRIES && bytes + size <= BYTES => {
+                chunk.end = place + 1;
+                bytes += size;
+            }
+            _ => {
+                chunks.push(place..place + 1);
+                bytes = *size;
+            }
+        }
+    }
+    chunks
+}
+
+#[cfg(test)]
+mod tests;
