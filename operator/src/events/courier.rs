@@ -57,33 +57,37 @@ async fn deliver_term(context: &Context, settings: &SinkSettings, inbox: &mut In
     };
     pending.extend(Object::all(&context.world).iter().map(Object::key));
     loop {
-        while !(pending.is_empty() && inbox.is_empty()) {
-            let batch: Vec<Key> = pending.iter().take(BATCH).cloned().collect();
-            let submitted = inbox.take(BATCH);
-            match courier.deliver(context, &batch, submitted.events()).await {
-                Ok(()) => {
-                    failures = 0;
-                    inbox.delivered(submitted);
-                    for key in &batch {
-                        pending.remove(key);
-                    }
-                }
-                Err(error) => {
-                    inbox.failed(submitted);
-                    pause(context, settings, &error, &mut failures, &mut changes, &mut pending).await;
-                }
-            }
-        }
-        courier.mark(context);
-        tokio::select! {
-            change = changes.recv() => match change {
-                Some(change) => pending.extend(Object::changed(change)),
-                None => return,
-            },
-            () = inbox.arrival() => {}
-        }
+        // Between any two batches: what devices tell without end keeps no change from being heard of.
         while let Ok(change) = changes.try_recv() {
             pending.extend(Object::changed(change));
+        }
+        if pending.is_empty() {
+            courier.mark(context);
+        }
+        if pending.is_empty() && inbox.is_empty() {
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Some(change) => pending.extend(Object::changed(change)),
+                    None => return,
+                },
+                () = inbox.arrival() => {}
+            }
+            continue;
+        }
+        let batch: Vec<Key> = pending.iter().take(BATCH).cloned().collect();
+        let submitted = inbox.take(BATCH);
+        match courier.deliver(context, &batch, submitted.events()).await {
+            Ok(()) => {
+                failures = 0;
+                inbox.delivered(submitted);
+                for key in &batch {
+                    pending.remove(key);
+                }
+            }
+            Err(error) => {
+                inbox.failed(submitted);
+                pause(context, settings, &error, &mut failures, &mut changes, &mut pending).await;
+            }
         }
     }
 }
@@ -95,7 +99,7 @@ struct Courier<'a> {
     cursor: Cursor,
     /// What the sink has of a batch that is tried again.
     taken: HashSet<Uuid>,
-    /// Something was delivered since the mark was set.
+    /// Something that is recorded was delivered since the mark was set.
     has_moved: bool,
 }
 
@@ -136,10 +140,12 @@ impl<'a> Courier<'a> {
                 Found::Absent => self.cursor.forget(key),
             }
         }
+        let are_recorded = events.len() > submitted.len();
         if !events.is_empty() {
             let events: Vec<Event> =
                 events.into_iter().map(|event| sinks::from_source(event, &self.settings.source)).collect();
             self.put(context, events).await?;
+            self.has_moved |= are_recorded;
         }
         for object in looked {
             self.cursor.delivered(&object);
@@ -169,11 +175,10 @@ impl<'a> Courier<'a> {
             return Err(io::Error::other(why));
         }
         self.taken.clear();
-        self.has_moved = true;
         Ok(())
     }
 
-    /// All that is known is with the sink. What is recorded and not seen yet is later than this.
+    /// All facts that are known are with the sink. What is recorded and not seen yet is later than this.
     fn mark(&mut self, context: &Context) {
         if std::mem::take(&mut self.has_moved) {
             context.marks.advance(&self.settings.name, context.clock.now() - LATE);

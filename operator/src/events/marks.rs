@@ -65,10 +65,12 @@ impl Marks {
 /// Writes marks down until it is dropped. What is not written down is delivered once more after a restart.
 pub(super) async fn keep(context: Context) {
     let sinks: Vec<&str> = context.settings.events.sinks.iter().map(|sink| sink.name.as_str()).collect();
-    let mut failures = 0;
+    let (mut failures, mut leadership) = (0, context.leadership.clone());
     loop {
         context.marks.advanced.notified().await;
         loop {
+            // Whoever leads writes.
+            leadership.leading().await;
             let (marks, are_stored) = (context.marks.stored(&sinks), context.marks.are_stored.load(Ordering::Relaxed));
             match context.executor.store_marks(&context.settings.namespace, &marks, are_stored).await {
                 Ok(are_stored) => {
