@@ -10,6 +10,12 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
+use crate::error::causes;
+
+/// What there is to do about [`Fault::Credentials`].
+pub const NO_CREDENTIALS: &str =
+    "the operator has no good credentials for AWS: give its ServiceAccount a role, by IRSA or EKS Pod Identity";
+
 /// Time for one call, with the tries that it takes.
 const CALL: Duration = Duration::from_secs(8);
 
@@ -70,14 +76,7 @@ where
 
 /// Whether there were no credentials to sign with.
 fn is_about_credentials(error: &(dyn StdError + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<CredentialsError>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    causes(error).any(<dyn StdError>::is::<CredentialsError>)
 }
 
 /// Services of AWS that answer what a test says.

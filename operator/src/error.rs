@@ -1,6 +1,7 @@
 //! Errors of the operator, and which of a few classes each belongs to: the class decides what happens next and is a label
 //! of metrics.
 
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use crate::vault::KeyTrouble;
@@ -147,6 +148,11 @@ pub fn brief(error: &kube::Error) -> String {
         kube::Error::Api(status) => status.message.clone(),
         other => other.to_string(),
     }
+}
+
+/// An error and what caused it, from the outside in.
+pub fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| (**error).source())
 }
 
 /// A result of talking to the API server.

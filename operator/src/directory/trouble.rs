@@ -2,6 +2,7 @@
 
 use fleetform_crds::condition::Reason;
 
+use crate::aws::NO_CREDENTIALS;
 use crate::controllers::Obstacle;
 
 /// Why a directory does not say who somebody is, or does not create them.
@@ -118,7 +119,7 @@ impl std::fmt::Display for DirectoryTrouble {
                 "the directory has as many people as it may (ServiceQuotaExceededException): have the quota raised at AWS",
             ),
             Self::Credentials => f.write_str(
-                "the operator has no good credentials for AWS: give its ServiceAccount a role, by IRSA or EKS Pod Identity",
+                NO_CREDENTIALS,
             ),
             Self::Throttled => {
                 f.write_str("the directory answers that there are too many requests (ThrottlingException); it is tried again")

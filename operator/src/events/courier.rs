@@ -163,13 +163,13 @@ impl<'a> Courier<'a> {
         if !refused.is_empty() {
             dead_letters::keep(context, name, &refused).await?;
         }
-        let refused: HashSet<Uuid> = refused.into_iter().map(|(event, _)| event.id).collect();
-        let again: HashSet<usize> = left.again.into_iter().collect();
-        for (_, event) in events.iter().enumerate().filter(|(place, _)| !again.contains(place)) {
-            if !refused.contains(&event.id) {
+        self.taken.extend(refused.into_iter().map(|(event, _)| event.id));
+        let again: HashSet<Uuid> = left.again.into_iter().map(|place| events[place].id).collect();
+        for event in events.iter().filter(|event| !again.contains(&event.id)) {
+            // What was refused is done with, and not delivered.
+            if self.taken.insert(event.id) {
                 context.metrics.event_delivered(name, &event.detail_type);
             }
-            self.taken.insert(event.id);
         }
         if let Some(why) = left.why {
             return Err(io::Error::other(why));

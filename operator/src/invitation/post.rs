@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use fleetform_crds::AdminUser;
 use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 
 use super::drafted::{By, Drafted};
 use super::server::MailTrouble;
 use super::{Delivery, Mail};
 use crate::cache::{Kind, Name, World};
 use crate::context::Context;
+use crate::error::Result;
 use crate::gateway::live;
 use crate::queue::Key;
 use crate::reconcile::names;
@@ -21,8 +23,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// A letter that is to be sent.
 struct Waiting {
     user: Name,
-    secret: Name,
-    letter: String,
+    drafted: Drafted,
 }
 
 /// Follows until it is dropped. Without a mail server letters are drafts.
@@ -32,7 +33,7 @@ pub async fn follow(context: Context) {
     loop {
         let _ = tokio::time::timeout(LOOK, deliveries.asked.notified()).await;
         let waiting = waiting(&context.world);
-        let letters: HashSet<&str> = waiting.iter().map(|waiting| waiting.letter.as_str()).collect();
+        let letters: HashSet<&str> = waiting.iter().map(|waiting| waiting.drafted.uid.as_str()).collect();
         deliveries.retain(|letter| letters.contains(letter));
         send(&context, mail, &waiting).await;
     }
@@ -41,14 +42,15 @@ pub async fn follow(context: Context) {
 /// Sends what is due. When it is the server, the others are not tried, and hear the same.
 async fn send(context: &Context, mail: &Mail, waiting: &[Waiting]) {
     let mut of_the_server: Option<MailTrouble> = None;
-    for Waiting { user, secret, letter } in waiting {
+    for Waiting { user, drafted } in waiting {
+        let letter = &drafted.uid;
         // Whoever leads sends: or it would go out twice.
         if !context.leadership.is_leading() || !context.deliveries.is_due(letter, context.clock.now()) {
             continue;
         }
         let delivery = match of_the_server {
             Some(trouble) => Err(trouble),
-            None => match deliver(context, mail, secret, letter).await {
+            None => match deliver(context, mail, user, drafted).await {
                 Some(delivery) => delivery,
                 None => continue,
             },
@@ -70,16 +72,15 @@ fn waiting(world: &World) -> Vec<Waiting> {
         let drafted = Drafted::to(user, world).filter(|drafted| drafted.by == By::Server)?;
         let role = user.status.as_ref().and_then(|status| status.role);
         let is_due = role == Some(user.spec.role) && user.awaits_letter(&drafted.uid);
-        let secret = Name::new(Name::of(user).namespace, drafted.name);
-        is_due.then(|| Waiting { user: Name::of(user), secret, letter: drafted.uid })
+        is_due.then(|| Waiting { user: Name::of(user), drafted })
     };
     world.admins.all().iter().filter_map(|user| of(user)).collect()
 }
 
-/// Sends the letter in a Secret, if that is still this one. None when that cannot be read now, or is another one.
-async fn deliver(context: &Context, mail: &Mail, name: &Name, letter: &str) -> Option<Delivery> {
-    let secret = match live::secret(&context.client, name).await {
-        Ok(secret) => secret.filter(|secret| secret.metadata.uid.as_deref() == Some(letter))?,
+/// Sends the letter to somebody, if it is still this one. None when it cannot be read now, or is another one.
+async fn deliver(context: &Context, mail: &Mail, user: &Name, drafted: &Drafted) -> Option<Delivery> {
+    let secret = match stored(&context.client, user, drafted).await {
+        Ok(secret) => secret?,
         Err(error) => {
             tracing::warn!(%error, "an invitation cannot be read");
             return None;
@@ -88,6 +89,12 @@ async fn deliver(context: &Context, mail: &Mail, name: &Name, letter: &str) -> O
     let Some((recipient, message)) = contents(&secret) else { return Some(Err(MailTrouble::Spoiled)) };
     let sent = mail.server.send(&mail.from, recipient, message).await;
     Some(sent.map(|()| context.clock.now()))
+}
+
+/// The Secret with the letter to somebody, if it is still this one.
+pub async fn stored(client: &Client, user: &Name, drafted: &Drafted) -> Result<Option<Secret>> {
+    let secret = live::secret(client, &Name::new(&user.namespace, &drafted.name)).await?;
+    Ok(secret.filter(|secret| secret.metadata.uid.as_ref() == Some(&drafted.uid)))
 }
 
 /// Whom the letter in a Secret is to, and all of it.

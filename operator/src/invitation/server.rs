@@ -8,6 +8,8 @@ use lettre::address::Envelope;
 use lettre::transport::smtp;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 
+use crate::error::causes;
+
 /// Time for one letter.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -145,16 +147,10 @@ fn trouble(error: &smtp::Error) -> MailTrouble {
 
 /// Whether it was the certificate: a handshake that fails is an error of the line to the library.
 fn is_about_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
+    causes(error).any(|error| {
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
-        {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+        error.is::<rustls::Error>() || inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
+    })
 }
 
 #[cfg(test)]

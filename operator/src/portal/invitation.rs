@@ -11,10 +11,8 @@ use super::code::not_served;
 use super::record::Asked;
 use super::visit::Visit;
 use crate::cache::Name;
-use crate::gateway::live;
 use crate::invitation::drafted::Drafted;
 use crate::invitation::post;
-use crate::reconcile::names;
 use crate::server::Refusal;
 
 /// `GET /v1/projects/{project}/admin-users/{name}/invitation`.
@@ -37,9 +35,8 @@ impl Portal {
             return Err(Refused::Denied);
         }
         let letter = user.and_then(|user| Drafted::to(&user, world)).ok_or_else(not_found)?;
-        let secret = Name::new(&name.namespace, names::invitation(&name.name));
-        let secret = live::secret(&self.context.client, &secret).await.map_err(|error| not_served(&error))?;
-        let secret = secret.filter(|secret| secret.metadata.uid.as_ref() == Some(&letter.uid)).ok_or_else(not_found)?;
+        let secret = post::stored(&self.context.client, name, &letter).await.map_err(|error| not_served(&error))?;
+        let secret = secret.ok_or_else(not_found)?;
         Ok(post::contents(&secret).ok_or_else(not_found)?.1.to_vec())
     }
 }

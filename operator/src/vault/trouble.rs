@@ -4,6 +4,8 @@ use fleetform_crds::condition::Reason;
 use fleetform_crds::project::{Encryption, KeyProvider};
 use fleetform_domain::id::Installation;
 
+use crate::aws::NO_CREDENTIALS;
+
 /// Why what is sealed of a project cannot be read, or not be sealed. It says nothing of any key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub enum KeyTrouble {
@@ -100,9 +102,7 @@ impl KeyTrouble {
                 "the stored data key does not open: it was made for another project or by another installation, or was changed; restore the status \
                  of the Project and the installation's keys from one backup"
             }
-            Self::Credentials => {
-                "the operator has no good credentials for AWS: give its ServiceAccount a role, by IRSA or EKS Pod Identity"
-            }
+            Self::Credentials => NO_CREDENTIALS,
             Self::Throttled => {
                 "AWS KMS answers that there are too many requests (ThrottlingException); it is tried again"
             }

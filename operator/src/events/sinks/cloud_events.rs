@@ -1,6 +1,5 @@
 //! `CloudEvents` 1.0 over HTTP: the JSON event format, and the structured, binary and batched modes of the HTTP protocol binding.
 
-use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
@@ -16,10 +15,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::super::config::Mode;
-use super::{Answer, Left, Sink};
+use super::{Answer, Became, Left, Sink};
 
 /// Time for one request.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -40,15 +38,6 @@ impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver").field("mode", &self.mode).finish_non_exhaustive()
     }
-}
-
-/// What became of a request.
-enum Became {
-    Taken,
-    /// What is sent is wrong.
-    Refused(String),
-    /// Something else is.
-    Again(String),
 }
 
 impl Receiver {
@@ -106,11 +95,7 @@ impl Receiver {
                 left.again.push(place);
                 continue;
             }
-            match self.post_one(event).await? {
-                Became::Taken => {}
-                Became::Refused(why) => left.refused.push((place, why)),
-                Became::Again(why) => left.again(place, why),
-            }
+            left.note(place, self.post_one(event).await?);
         }
         Ok(())
     }
@@ -139,10 +124,6 @@ impl Sink for Receiver {
             }
             Ok(left)
         })
-    }
-
-    fn held<'a>(&'a self, _: &'a HashSet<Uuid>) -> Answer<'a, Option<HashSet<Uuid>>> {
-        Box::pin(async { Ok(None) })
     }
 }
 

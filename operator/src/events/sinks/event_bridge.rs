@@ -1,6 +1,5 @@
 //! Amazon EventBridge. Limits and error codes are those of `PutEvents` in its API reference.
 
-use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 
@@ -10,9 +9,8 @@ use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use fleetform_domain::event::Event;
 use fleetform_domain::id::Installation;
 use serde_json::json;
-use uuid::Uuid;
 
-use super::{Answer, Left, Sink};
+use super::{Answer, Became, Left, Sink};
 use crate::aws::{self, Fault, fault};
 
 /// Most entries of one call.
@@ -55,11 +53,7 @@ impl Bus {
         match sent {
             Ok(answer) => {
                 for (place, entry) in (at..at + entries.len()).zip(answer.entries()) {
-                    match entry.error_code().map(became) {
-                        None => {}
-                        Some(Became::Refused(why)) => left.refused.push((place, why)),
-                        Some(Became::Again(why)) => left.again(place, why),
-                    }
+                    left.note(place, entry.error_code().map_or(Became::Taken, became));
                 }
                 // Entries that are not answered are not known to be there.
                 for place in at + answer.entries().len()..at + entries.len() {
@@ -68,9 +62,7 @@ impl Bus {
             }
             Err(error) => {
                 let why = match fault(&error) {
-                    Fault::Credentials => {
-                        "there are no good credentials for AWS: give the operator's ServiceAccount a role, by IRSA or EKS Pod Identity".to_owned()
-                    }
+                    Fault::Credentials => aws::NO_CREDENTIALS.to_owned(),
                     Fault::Throttled => "EventBridge answers that there are too many requests".to_owned(),
                     Fault::Code("AccessDeniedException") => {
                         "EventBridge denies the operator events:PutEvents on the bus: allow it".to_owned()
@@ -105,20 +97,9 @@ impl Sink for Bus {
             Ok(left)
         })
     }
-
-    fn held<'a>(&'a self, _: &'a HashSet<Uuid>) -> Answer<'a, Option<HashSet<Uuid>>> {
-        Box::pin(async { Ok(None) })
-    }
 }
 
-/// What became of an entry with an error.
-enum Became {
-    /// It will never be taken.
-    Refused(String),
-    /// It is to be handed over again: what is wrong is not the event.
-    Again(String),
-}
-
+/// What became of an entry with this error.
 fn became(code: &str) -> Became {
     match code {
         "InvalidArgument" | "MalformedDetail" | "ValidationException" => {

@@ -33,7 +33,27 @@ pub(super) struct Left {
     pub(super) why: Option<String>,
 }
 
+/// What became of one event.
+#[derive(Clone, Debug)]
+enum Became {
+    /// The sink has it.
+    Taken,
+    /// It will never be taken.
+    Refused(String),
+    /// It is to be handed over again: what is wrong is not the event.
+    Again(String),
+}
+
 impl Left {
+    /// What became of the event at this place.
+    fn note(&mut self, place: usize, became: Became) {
+        match became {
+            Became::Taken => {}
+            Became::Refused(why) => self.refused.push((place, why)),
+            Became::Again(why) => self.again(place, why),
+        }
+    }
+
     /// This one is to be handed over again.
     fn again(&mut self, place: usize, why: impl Into<String>) {
         self.again.push(place);
@@ -47,7 +67,9 @@ pub(super) trait Sink: Send + fmt::Debug {
     fn put<'a>(&'a mut self, events: &'a [Event]) -> Answer<'a, Left>;
 
     /// Which of these events it has already, by their ids; none when it cannot tell.
-    fn held<'a>(&'a self, asked: &'a HashSet<Uuid>) -> Answer<'a, Option<HashSet<Uuid>>>;
+    fn held<'a>(&'a self, _asked: &'a HashSet<Uuid>) -> Answer<'a, Option<HashSet<Uuid>>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// Whether there can be such a sink at all.

@@ -7,6 +7,7 @@ use axum::extract::State;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use super::*;
 use crate::events::sinks::fixtures::{event, events};
