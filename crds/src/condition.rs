@@ -19,7 +19,7 @@ pub enum ConditionType {
     Connected,
     /// All health checks of the device passed.
     Healthy,
-    /// The device changes so often that its changes are held back.
+    /// The device changes so often, or sinks lack so many of its changes, that further ones are held back.
     Flapping,
     /// The device is locked: a person has to answer.
     Locked,
@@ -222,6 +222,8 @@ reasons! {
     LockedDeviceDeactivated,
     /// Too many changes in an hour.
     TooManyTransitions,
+    /// Too many changes that event sinks lack.
+    EventsNotDelivered,
     /// The device's case was opened, or it was taken off the wall.
     TamperDetected,
     /// The device was without its gateway for longer than it may.

@@ -14,7 +14,7 @@ use crate::credentials::KnownCredentials;
 use crate::crypto::Authorities;
 use crate::directory::Directories;
 use crate::error::{Error, Result};
-use crate::events::{Marks, NotDelivered, Submissions};
+use crate::events::{Backlog, History, Marks, NotDelivered, Submissions};
 use crate::gateway::table::DeviceTable;
 use crate::guard::Guard;
 use crate::invitation::Deliveries;
@@ -70,6 +70,8 @@ pub struct Context {
     pub submissions: Arc<Submissions>,
     /// How far each event sink has come.
     pub marks: Arc<Marks>,
+    /// Events that objects no longer keep, and a required sink has yet to get.
+    pub backlog: Arc<Backlog>,
     /// Audit records are handed in here.
     pub trail: Arc<Trail>,
     /// Counters.
@@ -100,6 +102,12 @@ impl Context {
             self.metrics.event_missed(sink);
         }
         Ok(())
+    }
+
+    /// What may go of what objects record.
+    pub fn history(&self) -> History {
+        let passed = self.marks.all_passed(&self.settings.events.required());
+        History { passed, has_room: self.backlog.has_room() }
     }
 
     /// Makes activation codes, which pin the authority that serves now.

@@ -120,6 +120,14 @@ impl Error {
         matches!(self, Self::Kube { source, .. } if matches!(&**source, kube::Error::Api(status) if status.code == 422))
     }
 
+    /// Whether the API server refuses because the namespace is being deleted.
+    pub fn is_terminating(&self) -> bool {
+        let Self::Kube { source, .. } = self else { return false };
+        let kube::Error::Api(status) = &**source else { return false };
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+    }
+
     /// Which class it belongs to.
     pub fn class(&self) -> Class {
         match self {

@@ -285,6 +285,7 @@ async fn prepare(parts: Parts) -> Context {
         table: Arc::new(DeviceTable::new(settings.gateway.check_in_seconds)),
         submissions: Arc::new(Submissions::new(&settings.events.sinks)),
         marks: Arc::default(),
+        backlog: Arc::default(),
         client,
         settings,
         clock,

@@ -9,6 +9,7 @@ use fleetform_domain::admin::Role;
 use fleetform_domain::audit::CONFLICTS;
 use fleetform_operator::events::config::{self, Target};
 use fleetform_operator::settings::LineSink;
+use fleetform_operator::telemetry::Metrics;
 use render::{chart, helm, objects, template, text};
 use serde_json::{Value, json};
 
@@ -118,6 +119,37 @@ fn event_sinks_are_listed_as_the_operator_reads_them() -> Result<()> {
     let several = listed(&several)?.context("a list")?;
     let told: Vec<_> = several.sinks.iter().map(|sink| (sink.name.as_str(), sink.required)).collect();
     ensure!(told == [("bus", true), ("hook", false)] && several.dead_letters.is_some(), "{several:?}");
+    Ok(())
+}
+
+#[test]
+fn alerts_are_about_metrics_that_there_are() -> Result<()> {
+    let is_rule = |object: &&Value| text(object, "/kind") == "PrometheusRule";
+    ensure!(!objects(&template(&[])?)?.iter().any(|object| is_rule(&object)), "not every cluster knows the kind");
+    let objects =
+        objects(&template(&["operator.prometheusRule.enabled=true", "operator.prometheusRule.labels.release=a"])?)?;
+    let rule = objects.iter().find(is_rule).context("a rule")?;
+    ensure!(
+        text(rule, "/metadata/labels/release") == "a"
+            && rule["metadata"]["labels"].as_object().is_some_and(|l| l.len() > 1)
+    );
+    let metrics = Metrics::new();
+    metrics.events_wait("file", None);
+    metrics.event_refused("file");
+    metrics.event_missed("file");
+    let known = metrics.encode();
+    let rules = rule.pointer("/spec/groups/0/rules").and_then(Value::as_array).context("rules")?;
+    ensure!(rules.len() == 4, "{rules:?}");
+    for rule in rules {
+        let words = text(rule, "/expr").split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let names: Vec<&str> = words.filter(|word| word.starts_with("fleetform_")).collect();
+        ensure!(!names.is_empty(), "{rule} is about nothing");
+        for name in names {
+            let name = name.strip_suffix("_total").unwrap_or(name);
+            ensure!(known.contains(&format!("# HELP {name} ")), "there is no metric {name}");
+        }
+        ensure!(!text(rule, "/annotations/summary").is_empty() && !text(rule, "/labels/severity").is_empty(), "{rule}");
+    }
     Ok(())
 }
 

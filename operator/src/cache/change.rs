@@ -1,7 +1,9 @@
 //! Pure: what happened to objects, as far as it matters to others.
 
+use std::sync::Arc;
+
 use fleetform_crds::condition::{ConditionType, Reason, has_reason};
-use fleetform_crds::{AdminUser, Alert, Asset, ConfigTemplate, EnrolledUser, Project, Site};
+use fleetform_crds::{AdminUser, Alert, Asset, ConfigTemplate, DeviceInstance, EnrolledUser, Project, Site};
 use fleetform_domain::operation::REMEDIATE_ANNOTATION;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
 use kube::Resource;
@@ -10,7 +12,7 @@ use super::{Name, Observed, SecretMeta};
 use crate::directory::native::AccountMeta;
 use crate::reconcile::names;
 
-/// Something that happened to an object. What it was before is not said: who cares looks at the cache.
+/// Something that happened to an object. What it was before is said only where nobody could look it up any more.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// A Project appeared, changed or went.
@@ -46,6 +48,8 @@ pub enum Change {
         templates: Vec<String>,
         /// Names of its assets.
         assets: Vec<String>,
+        /// As it was last, if it is gone.
+        gone: Option<Arc<DeviceInstance>>,
     },
     /// An `Asset` appeared, changed or went.
     Asset {
@@ -62,6 +66,8 @@ pub enum Change {
         name: Name,
         /// Name of its asset, unless it went unseen.
         asset: Option<String>,
+        /// As it was last, if it is gone.
+        gone: Option<Arc<Alert>>,
     },
     /// An `EnrolledUser` appeared, changed or went.
     EnrolledUser {
@@ -194,9 +200,19 @@ pub(super) fn asset_change(observed: &Observed<Asset>) -> Option<Change> {
 
 pub(super) fn alert_change(observed: &Observed<Alert>) -> Option<Change> {
     let (Observed::Changed { new: alert, .. } | Observed::Gone { old: Some(alert), .. }) = observed else {
-        return change_of(observed, |_, _| false).map(|(name, _)| Change::Alert { name, asset: None });
+        return change_of(observed, |_, _| false).map(|(name, _)| Change::Alert { name, asset: None, gone: None });
     };
-    Some(Change::Alert { name: Name::of(&**alert), asset: Some(alert.spec.asset_ref.name.clone()) })
+    let asset = Some(alert.spec.asset_ref.name.clone());
+    Some(Change::Alert { name: Name::of(&**alert), asset, gone: gone(observed) })
+}
+
+/// The object as it was last, if it is gone, or another one has its name.
+pub(super) fn gone<K: Resource>(observed: &Observed<K>) -> Option<Arc<K>> {
+    match observed {
+        Observed::Gone { old, .. } => old.clone(),
+        Observed::Changed { old: Some(old), new } if old.meta().uid != new.meta().uid => Some(Arc::clone(old)),
+        Observed::Changed { .. } | Observed::Known => None,
+    }
 }
 
 pub(super) fn user_change(observed: &Observed<EnrolledUser>) -> Option<Change> {

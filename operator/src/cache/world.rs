@@ -14,7 +14,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
 use super::change::{
-    alert_change, asset_change, change_of, project_change, secret_change, site_change, template_change, user_change,
+    alert_change, asset_change, change_of, gone, project_change, secret_change, site_change, template_change,
+    user_change,
 };
 use crate::directory::native::AccountMeta;
 
@@ -360,9 +361,11 @@ impl World {
             sites: vec![],
             templates: vec![],
             assets: vec![],
+            gone: None,
         });
         let assets = concerned.assets.into_iter().collect();
-        std::iter::once(Change::DeviceInstance { name, sites, templates, assets }).chain(others).collect()
+        let gone = gone(observed);
+        std::iter::once(Change::DeviceInstance { name, sites, templates, assets, gone }).chain(others).collect()
     }
 
     fn retag(

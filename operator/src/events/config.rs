@@ -61,6 +61,8 @@ pub enum Target {
         /// Its region; that of the installation when none is listed.
         region: Option<String>,
     },
+    /// Kubernetes Events about the objects, for people.
+    KubernetesEvents,
 }
 
 /// How `CloudEvents` are written (HTTP protocol binding, 3).
@@ -84,6 +86,13 @@ pub struct Sinks {
     pub dead_letters: Option<PathBuf>,
 }
 
+impl Sinks {
+    /// The names of those that are required.
+    pub fn required(&self) -> Vec<&str> {
+        self.sinks.iter().filter(|sink| sink.required).map(|sink| sink.name.as_str()).collect()
+    }
+}
+
 /// A list that cannot be meant.
 #[derive(Debug, thiserror::Error)]
 pub enum NoSinks {
@@ -101,7 +110,9 @@ pub enum NoSinks {
         why: String,
     },
     /// What a device tells would be acknowledged before anybody has it.
-    #[error("sinks: none is required, so that what devices tell could be lost: set required of one of them to true")]
+    #[error(
+        "sinks: none but Kubernetes Events is required, so that what devices tell could be lost: set required of another one to true"
+    )]
     NoneRequired,
 }
 
@@ -122,6 +133,7 @@ struct Entry {
     json_lines: Option<JsonLines>,
     cloud_events: Option<CloudEvents>,
     event_bridge: Option<EventBridge>,
+    kubernetes_events: Option<KubernetesEvents>,
 }
 
 const fn yes() -> bool {
@@ -153,6 +165,10 @@ struct EventBridge {
     region: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KubernetesEvents {}
+
 /// Standard output, and nothing else: where nothing is listed.
 pub fn standard_output() -> Sinks {
     let rotation = Rotation { bytes: ROTATE_MIB << 20, keep: KEEP };
@@ -174,14 +190,19 @@ pub fn read(text: &str) -> Result<Sinks, NoSinks> {
         if sinks.iter().any(|other| other.name == entry.name) {
             return Err(wrong(".name", "another sink is called so: a sink goes on by its name after a restart"));
         }
-        let (target, usual) = match (entry.json_lines, entry.cloud_events, entry.event_bridge) {
-            (Some(lines), None, None) => (lines.target(index)?, GUIDES),
-            (None, Some(events), None) => (events.target(index)?, GUIDES),
-            (None, None, Some(EventBridge { bus, region })) => {
+        let (lines, events, bus) = (entry.json_lines, entry.cloud_events, entry.event_bridge);
+        let (target, usual) = match (lines, events, bus, entry.kubernetes_events) {
+            (Some(lines), None, None, None) => (lines.target(index)?, GUIDES),
+            (None, Some(events), None, None) => (events.target(index)?, GUIDES),
+            (None, None, Some(EventBridge { bus, region }), None) => {
                 let bus = bus.unwrap_or_else(|| "default".to_owned());
                 (Target::EventBridge { bus, region }, OURS)
             }
-            _ => return Err(wrong("", "say where its events go, by one of: jsonLines, cloudEvents, eventBridge")),
+            (None, None, None, Some(KubernetesEvents {})) => (Target::KubernetesEvents, GUIDES),
+            _ => {
+                let why = "say where its events go, by one of: jsonLines, cloudEvents, eventBridge, kubernetesEvents";
+                return Err(wrong("", why));
+            }
         };
         if sinks.iter().any(|other| other.target == target || other.target.shares_a_file_with(&target)) {
             return Err(wrong("", "another sink writes there"));
@@ -199,7 +220,8 @@ pub fn read(text: &str) -> Result<Sinks, NoSinks> {
         }
         sinks.push(SinkSettings { name: entry.name, required: entry.required, source, target });
     }
-    if !sinks.iter().any(|sink| sink.required) {
+    // Kubernetes Events are never told of people.
+    if !sinks.iter().any(|sink| sink.required && sink.target != Target::KubernetesEvents) {
         return Err(NoSinks::NoneRequired);
     }
     Ok(Sinks { sinks, dead_letters: list.dead_letters })
@@ -280,9 +302,11 @@ mod tests {
     fn what_cannot_be_meant_is_refused_by_its_field() {
         for (text, told) in [
             ("{}", "sinks"),
-            ("sinks: []", "none is required"),
-            ("sinks: [{ name: a, jsonLines: {}, required: false }]", "none is required"),
+            ("sinks: []", "is required"),
+            ("sinks: [{ name: a, jsonLines: {}, required: false }]", "is required"),
             ("sinks: [{ name: A, jsonLines: {} }]", "sinks[0].name"),
+            ("sinks: [{ name: a, kubernetesEvents: {} }]", "none but Kubernetes Events is required"),
+            ("sinks: [{ name: a, kubernetesEvents: {} }, { name: b, kubernetesEvents: {} }]", "sinks[1]: another sink"),
             ("sinks: [{ name: a }]", "sinks[0]: say where"),
             ("sinks: [{ name: a, jsonLines: {} }, { name: a, jsonLines: { path: b } }]", "sinks[1].name: another sink"),
             (

@@ -1,6 +1,6 @@
 //! Brings events to one sink. Each sink has a courier of its own, so that one that is away delays no other.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::backlog::{self, Outgoing};
 use super::config::SinkSettings;
 use super::cursor::Cursor;
 use super::dead_letters;
@@ -17,14 +18,21 @@ use super::marks::LATE;
 use super::object::Object;
 use super::sinks::{self, Sink};
 use super::submit::Inbox;
+use super::waiting::Waiting;
 use crate::backoff;
 use crate::cache::{Change, Found};
 use crate::context::Context;
 use crate::gateway::live;
 use crate::queue::Key;
 
-/// Most objects whose events make one delivery.
+/// Most events of one delivery, but for those of one object.
 const BATCH: usize = 256;
+
+/// Most objects that are looked at for one delivery: between two of them others have their turn.
+const LOOKS: usize = 1024;
+
+/// Most objects that are gone and whose events wait in memory for a sink that is not required.
+const MOST_DEPARTED: usize = 1024;
 
 /// Longest time between two tries.
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
@@ -39,7 +47,7 @@ pub(super) async fn run(context: Context, place: usize) {
         leading.leading().await;
         tokio::select! {
             () = deliver_term(&context, settings, &mut inbox) => return,
-            () = lost.lost() => {}
+            () = lost.lost() => context.metrics.events_wait(&settings.name, None),
         }
     }
 }
@@ -47,49 +55,78 @@ pub(super) async fn run(context: Context, place: usize) {
 async fn deliver_term(context: &Context, settings: &SinkSettings, inbox: &mut Inbox<'_>) {
     // Subscribed before anything is read, so that no change falls between.
     let mut changes = context.world.subscribe();
-    let mut pending: BTreeSet<Key> = BTreeSet::new();
+    let mut waiting = Waiting::new(context.clock.now());
     let mut failures = 0;
     let mut courier = loop {
         match Courier::begin(context, settings, inbox).await {
             Ok(begun) => break begun,
-            Err(error) => pause(context, settings, &error, &mut failures, &mut changes, &mut pending).await,
+            Err(error) => pause(context, settings, &error, &mut failures, &mut changes, &mut waiting).await,
         }
     };
-    pending.extend(Object::all(&context.world).iter().map(Object::key));
+    waiting.begin_with(Object::all(&context.world).iter().map(Object::key));
     loop {
         // Between any two batches: what devices tell without end keeps no change from being heard of.
         while let Ok(change) = changes.try_recv() {
-            pending.extend(Object::changed(change));
+            waiting.note(change);
         }
-        if pending.is_empty() {
-            courier.mark(context);
+        if let Some(began) = waiting.next_round(context.clock.now())
+            && std::mem::take(&mut courier.has_moved)
+        {
+            // What was recorded then and not seen yet is later than this.
+            context.marks.advance(&settings.name, began - LATE);
         }
-        if pending.is_empty() && inbox.is_empty() {
+        context.metrics.events_wait(&settings.name, waiting.since());
+        if waiting.is_empty() && inbox.is_empty() {
             tokio::select! {
                 change = changes.recv() => match change {
-                    Some(change) => pending.extend(Object::changed(change)),
+                    Some(change) => waiting.note(change),
                     None => return,
                 },
                 () = inbox.arrival() => {}
             }
             continue;
         }
-        let batch: Vec<Key> = pending.iter().take(BATCH).cloned().collect();
+        // Somebody waits for these, so they go before what is caught up with.
         let submitted = inbox.take(BATCH);
-        match courier.deliver(context, &batch, submitted.events()).await {
-            Ok(()) => {
-                failures = 0;
-                inbox.delivered(submitted);
-                for key in &batch {
-                    pending.remove(key);
-                }
-            }
+        let mut outcome = courier.deliver_submitted(context, submitted.events()).await;
+        if outcome.is_ok() {
+            inbox.delivered(submitted);
+            outcome = courier.deliver_recorded(context, &mut waiting).await;
+        } else {
+            inbox.failed(submitted);
+        }
+        match outcome {
+            Ok(()) => failures = 0,
             Err(error) => {
-                inbox.failed(submitted);
-                pause(context, settings, &error, &mut failures, &mut changes, &mut pending).await;
+                keep_departed(context, settings, &mut waiting).await;
+                pause(context, settings, &error, &mut failures, &mut changes, &mut waiting).await;
             }
         }
     }
+}
+
+/// A sink is away: what it lacks of objects that are gone is kept where it outlives this process.
+async fn keep_departed(context: &Context, settings: &SinkSettings, waiting: &mut Waiting) {
+    if !settings.required {
+        let surplus = waiting.departed().len().saturating_sub(MOST_DEPARTED);
+        let mut place = 0..;
+        waiting.retain_departed(|_| place.next().is_some_and(|place: usize| place >= surplus));
+        (0..surplus).for_each(|_| context.metrics.event_missed(&settings.name));
+        return;
+    }
+    let passed = context.history().passed;
+    let mut kept: HashSet<String> = HashSet::new();
+    for object in waiting.departed() {
+        let facts = object.facts().into_iter().map(|(key, _)| key);
+        let lacked: Vec<_> = facts.filter(|(_, time)| passed.is_none_or(|passed| *time >= passed)).collect();
+        match backlog::keep(context, object, &lacked).await {
+            Ok(()) => {
+                kept.insert(object.uid().to_owned());
+            }
+            Err(error) => tracing::warn!(%error, "what a sink lacks of an object that is gone is in memory only"),
+        }
+    }
+    waiting.retain_departed(|object| !kept.contains(object.uid()));
 }
 
 /// Who brings events to a sink that is open.
@@ -97,7 +134,7 @@ struct Courier<'a> {
     settings: &'a SinkSettings,
     sink: Box<dyn Sink>,
     cursor: Cursor,
-    /// What the sink has of a batch that is tried again.
+    /// What the sink has of deliveries that failed in part, until the rest is with it.
     taken: HashSet<Uuid>,
     /// Something that is recorded was delivered since the mark was set.
     has_moved: bool,
@@ -107,82 +144,122 @@ impl<'a> Courier<'a> {
     /// Opens the sink and finds out where delivery goes on.
     async fn begin(context: &Context, settings: &'a SinkSettings, inbox: &mut Inbox<'_>) -> io::Result<Self> {
         let (objects, now) = (Object::all(&context.world), context.clock.now());
-        let stored = live::event_marks(&context.client, &context.settings.namespace).await;
-        context.marks.load(stored.map_err(io::Error::other)?.as_ref());
+        let (client, namespace) = (&context.client, &context.settings.namespace);
+        context.marks.load(live::event_marks(client, namespace).await.map_err(io::Error::other)?.as_ref());
         let mark = context.marks.of(&settings.name);
+        let sink = sinks::open(settings, context).await?;
         let asked: HashSet<Uuid> = Cursor::asked(&objects, mark).chain(of_people(context)).collect();
-        let sink = sinks::open(settings, &context.settings.installation).await?;
         let held = sink.held(&asked).await?;
         inbox.holds(of_people(context).filter(|id| held.as_ref().is_some_and(|held| held.contains(id))));
         // A sink that is new begins with what is recorded from now on, unless it says itself what it has.
         let since = mark.or_else(|| held.is_none().then(|| now - LATE));
-        Ok(Self {
-            settings,
-            sink,
-            cursor: Cursor::after_start(&objects, held.as_ref(), since),
-            taken: HashSet::new(),
-            has_moved: true,
-        })
+        let stored = live::event_backlog(client, namespace).await.map_err(io::Error::other)?;
+        context.backlog.load(stored, &settings.name, since);
+        let cursor = Cursor::after_start(&objects, held.as_ref(), since);
+        Ok(Self { settings, sink, cursor, taken: HashSet::new(), has_moved: true })
     }
 
-    async fn deliver(&mut self, context: &Context, keys: &[Key], submitted: &[Event]) -> io::Result<()> {
+    /// Delivers what was handed in.
+    async fn deliver_submitted(&mut self, context: &Context, events: &[Event]) -> io::Result<()> {
+        self.put(context, events.iter().cloned().map(|event| Outgoing { about: None, event }).collect()).await
+    }
+
+    /// Delivers some of what is recorded and waits. What objects no longer keep comes first, as it is older; then what is gone.
+    async fn deliver_recorded(&mut self, context: &Context, waiting: &mut Waiting) -> io::Result<()> {
+        self.deliver_backlog(context).await?;
         let (here, world) = (&context.settings.installation, &context.world);
-        let mut looked: Vec<Arc<Object>> = Vec::new();
-        let mut events: Vec<Event> = submitted.to_vec();
-        for key in keys {
+        let mut outgoing: Vec<Outgoing> = Vec::new();
+        for object in waiting.departed() {
+            outgoing.extend(object.events(here, world, &self.cursor.pending(object)));
+        }
+        let (mut looked, mut objects): (Vec<Key>, Vec<Arc<Object>>) = (Vec::new(), Vec::new());
+        for key in waiting.round() {
+            if outgoing.len() >= BATCH || looked.len() >= LOOKS {
+                break;
+            }
             match Object::find(world, key) {
                 Found::Here(object) => {
-                    events.extend(object.events(here, world, &self.cursor.pending(&object)));
-                    looked.push(object);
+                    outgoing.extend(object.events(here, world, &self.cursor.pending(&object)));
+                    objects.push(object);
                 }
                 // It may read again.
                 Found::Unreadable(_) => {}
                 Found::Absent => self.cursor.forget(key),
             }
+            looked.push(key.clone());
         }
-        let are_recorded = events.len() > submitted.len();
-        if !events.is_empty() {
-            let events: Vec<Event> =
-                events.into_iter().map(|event| sinks::from_source(event, &self.settings.source)).collect();
-            self.put(context, events).await?;
-            self.has_moved |= are_recorded;
-        }
-        for object in looked {
+        let are_there = !outgoing.is_empty();
+        self.put(context, outgoing).await?;
+        self.has_moved |= are_there;
+        for object in objects {
             self.cursor.delivered(&object);
         }
+        waiting.done(&looked);
+        waiting.retain_departed(|_| false);
         Ok(())
     }
 
-    /// Hands events over, but for those of the same batch that it has already.
-    async fn put(&mut self, context: &Context, mut events: Vec<Event>) -> io::Result<()> {
-        let name = &self.settings.name;
-        events.retain(|event| !self.taken.contains(&event.id));
-        let left = self.sink.put(&events).await?;
-        let refused: Vec<(&Event, String)> =
-            left.refused.into_iter().map(|(place, why)| (&events[place], why)).collect();
-        if !refused.is_empty() {
-            dead_letters::keep(context, name, &refused).await?;
+    /// Delivers what objects no longer keep, and deletes what every required sink has.
+    async fn deliver_backlog(&mut self, context: &Context) -> io::Result<()> {
+        let (name, namespace) = (&self.settings.name, &context.settings.namespace);
+        for part in context.backlog.lacked_by(name) {
+            let stored = live::undelivered_events(&context.client, namespace, &part).await.map_err(io::Error::other)?;
+            match stored.map(|lines| backlog::read(&lines)) {
+                Some(Ok(mut events)) => {
+                    events.retain(|outgoing| {
+                        let key = outgoing.about.as_ref().and_then(Object::key_of);
+                        !key.is_some_and(|key| self.cursor.has(&key, outgoing.event.id))
+                    });
+                    self.put(context, events).await?;
+                }
+                Some(Err(error)) => {
+                    tracing::error!(%error, "the events in the ConfigMap {namespace}/{part} do not read: it was changed");
+                }
+                // All required sinks have it, or somebody deleted it.
+                None => context.backlog.remove(&part),
+            }
+            context.backlog.note(&part, name);
         }
-        self.taken.extend(refused.into_iter().map(|(event, _)| event.id));
-        let again: HashSet<Uuid> = left.again.into_iter().map(|place| events[place].id).collect();
-        for event in events.iter().filter(|event| !again.contains(&event.id)) {
-            // What was refused is done with, and not delivered.
-            if self.taken.insert(event.id) {
-                context.metrics.event_delivered(name, &event.detail_type);
+        for part in context.backlog.told(&context.settings.events.required()) {
+            context.executor.drop_events(namespace, &part).await.map_err(io::Error::other)?;
+            context.backlog.remove(&part);
+        }
+        context.metrics.events_kept(context.backlog.count());
+        Ok(())
+    }
+
+    /// Hands events over, but for those that it has already of a try that failed in part.
+    async fn put(&mut self, context: &Context, outgoing: Vec<Outgoing>) -> io::Result<()> {
+        let (name, source) = (&self.settings.name, &self.settings.source);
+        let ids: Vec<Uuid> = outgoing.iter().map(|outgoing| outgoing.event.id).collect();
+        let mut events: Vec<Outgoing> =
+            outgoing.into_iter().filter(|outgoing| !self.taken.contains(&outgoing.event.id)).collect();
+        for outgoing in &mut events {
+            sinks::set_source(&mut outgoing.event, source);
+        }
+        if !events.is_empty() {
+            let left = self.sink.put(&events).await?;
+            let refused: Vec<(&Event, String)> =
+                left.refused.into_iter().map(|(place, why)| (&events[place].event, why)).collect();
+            if !refused.is_empty() {
+                dead_letters::keep(context, name, &refused).await?;
+            }
+            self.taken.extend(refused.into_iter().map(|(event, _)| event.id));
+            let again: HashSet<Uuid> = left.again.into_iter().map(|place| events[place].event.id).collect();
+            for event in events.iter().map(|outgoing| &outgoing.event).filter(|event| !again.contains(&event.id)) {
+                // What was refused is done with, and not delivered.
+                if self.taken.insert(event.id) {
+                    context.metrics.event_delivered(name, &event.detail_type);
+                }
+            }
+            if let Some(why) = left.why {
+                return Err(io::Error::other(why));
             }
         }
-        if let Some(why) = left.why {
-            return Err(io::Error::other(why));
+        for id in ids {
+            self.taken.remove(&id);
         }
-        self.taken.clear();
         Ok(())
-    }
-
-    /// All facts that are known are with the sink. What is recorded and not seen yet is later than this.
-    fn mark(&mut self, context: &Context) {
-        if std::mem::take(&mut self.has_moved) {
-            context.marks.advance(&self.settings.name, context.clock.now() - LATE);
-        }
     }
 }
 
@@ -203,14 +280,16 @@ async fn pause(
     error: &io::Error,
     failures: &mut u32,
     changes: &mut UnboundedReceiver<Change>,
-    pending: &mut BTreeSet<Key>,
+    waiting: &mut Waiting,
 ) {
     *failures += 1;
+    waiting.failed();
+    context.metrics.events_wait(&settings.name, waiting.since());
     context.metrics.event_failed(&settings.name);
     let delay = backoff::delay(*failures).min(LONGEST_RETRY);
     tracing::warn!(sink = settings.name, %error, "events were not delivered; tried again in {delay:?}");
     let end = Instant::now() + delay;
     while let Ok(Some(change)) = tokio::time::timeout_at(end, changes.recv()).await {
-        pending.extend(Object::changed(change));
+        waiting.note(change);
     }
 }

@@ -5,20 +5,14 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::object::{FactKey, Object};
+use super::history::FactKey;
+use super::object::Object;
 use crate::queue::Key;
 
-/// What has been delivered of what the objects still show.
+/// What has been delivered of what the objects still show, by the ids of the events.
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
-    delivered: HashMap<Key, Delivered>,
-}
-
-/// Of one object.
-#[derive(Debug)]
-struct Delivered {
-    uid: String,
-    facts: Vec<FactKey>,
+    delivered: HashMap<Key, Vec<Uuid>>,
 }
 
 impl Cursor {
@@ -30,35 +24,35 @@ impl Cursor {
 
     /// Where delivery goes on after a start: what the sink says that it holds is delivered, and what was recorded before its mark.
     pub(super) fn after_start(objects: &[Object], held: Option<&HashSet<Uuid>>, mark: Option<Timestamp>) -> Self {
-        let mut cursor = Self::default();
-        for object in objects {
+        let told = |object: &Object| {
             let told = object.facts().into_iter().filter(|((_, time), id)| {
                 mark.is_some_and(|mark| *time < mark) || held.is_some_and(|held| held.contains(id))
             });
-            cursor.note(object, told.map(|(key, _)| key).collect());
-        }
-        cursor
+            told.map(|(_, id)| id).collect()
+        };
+        Self { delivered: objects.iter().map(|object| (object.key(), told(object))).collect() }
     }
 
     /// The facts of `object` that are still to be delivered.
     pub(super) fn pending(&self, object: &Object) -> Vec<FactKey> {
-        let known = self.delivered.get(&object.key()).filter(|known| known.uid == object.uid());
-        let recorded = object.facts().into_iter().map(|(key, _)| key);
-        recorded.filter(|key| known.is_none_or(|known| !known.facts.contains(key))).collect()
+        let key = object.key();
+        let facts = object.facts().into_iter().filter(|(_, id)| !self.has(&key, *id));
+        facts.map(|(fact, _)| fact).collect()
+    }
+
+    /// Whether this event about this object is delivered, as far as is known.
+    pub(super) fn has(&self, key: &Key, id: Uuid) -> bool {
+        self.delivered.get(key).is_some_and(|known| known.contains(&id))
     }
 
     /// All facts of `object` are delivered.
     pub(super) fn delivered(&mut self, object: &Object) {
-        self.note(object, object.facts().into_iter().map(|(key, _)| key).collect());
+        self.delivered.insert(object.key(), object.facts().into_iter().map(|(_, id)| id).collect());
     }
 
     /// The object is gone.
     pub(super) fn forget(&mut self, key: &Key) {
         self.delivered.remove(key);
-    }
-
-    fn note(&mut self, object: &Object, facts: Vec<FactKey>) {
-        self.delivered.insert(object.key(), Delivered { uid: object.uid().to_owned(), facts });
     }
 }
 

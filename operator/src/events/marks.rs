@@ -45,6 +45,12 @@ impl Marks {
         self.known.lock().get(sink).copied()
     }
 
+    /// What was recorded before is with all of these sinks.
+    pub fn all_passed(&self, sinks: &[&str]) -> Option<Timestamp> {
+        let known = self.known.lock();
+        sinks.iter().try_fold(Timestamp::MAX, |least, sink| Some(least.min(*known.get(*sink)?)))
+    }
+
     /// A sink has come so far.
     pub(super) fn advance(&self, sink: &str, to: Timestamp) {
         let mut known = self.known.lock();
@@ -105,6 +111,8 @@ mod tests {
         marks.load(Some(&BTreeMap::from([("file".into(), at(70).to_string()), ("bus".into(), at(7).to_string())])));
         marks.load(Some(&BTreeMap::from([("odd".into(), "yesterday".into())])));
         assert_eq!((marks.of("file"), marks.of("bus"), marks.of("odd")), (Some(at(100)), Some(at(7)), None));
+        assert_eq!(marks.all_passed(&["file", "bus"]), Some(at(7)));
+        assert_eq!(marks.all_passed(&["file", "new"]), None);
         assert_eq!(
             marks.stored(&["file"]),
             BTreeMap::from([("file".into(), at(100).to_string())]),

@@ -7,9 +7,12 @@ use fleetform_domain::event::{
     AlertFact, AlertSubject, ClosureCodes, Event, Subject, alert_event, transition_event, transition_event_id,
 };
 use fleetform_domain::id::{Installation, ResourceId};
-use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource as _;
 use uuid::Uuid;
 
+use super::backlog::Outgoing;
+use super::history::FactKey;
 use crate::cache::{Change, Found, Kind, Name, World};
 use crate::queue::Key;
 
@@ -21,10 +24,6 @@ pub(super) enum Object {
     /// An alert: that it was raised, and its transitions.
     Alert(Arc<Alert>),
 }
-
-/// Tells a fact from others of the same object: its sequence and its time. Each by itself: after the restore of a backup, sequences
-/// are used again.
-pub(super) type FactKey = (i64, Timestamp);
 
 impl Object {
     /// All there are.
@@ -73,6 +72,34 @@ impl Object {
         }
     }
 
+    /// The object that is gone, as it was last, if events are about such objects.
+    pub(super) fn gone(change: &Change) -> Option<Self> {
+        match change {
+            Change::DeviceInstance { gone, .. } => gone.clone().map(Self::Device),
+            Change::Alert { gone, .. } => gone.clone().map(Self::Alert),
+            _ => None,
+        }
+    }
+
+    /// Kind and name of the object that this refers to.
+    pub(super) fn key_of(reference: &ObjectReference) -> Option<Key> {
+        let kind = match reference.kind.as_deref() {
+            Some("DeviceInstance") => Kind::DeviceInstance,
+            Some("Alert") => Kind::Alert,
+            _ => return None,
+        };
+        Some(Key::new(kind, Name::new(reference.namespace.as_deref()?, reference.name.as_deref()?)))
+    }
+
+    /// What refers to it.
+    fn reference(&self) -> ObjectReference {
+        let reference = match self {
+            Self::Device(device) => device.object_ref(&()),
+            Self::Alert(alert) => alert.object_ref(&()),
+        };
+        ObjectReference { resource_version: None, ..reference }
+    }
+
     /// Kind and name.
     pub(super) fn key(&self) -> Key {
         match self {
@@ -102,14 +129,16 @@ impl Object {
     }
 
     /// The events that tell of these facts, in the order in which they are recorded.
-    pub(super) fn events(&self, here: &Installation, world: &World, facts: &[FactKey]) -> Vec<Event> {
+    pub(super) fn events(&self, here: &Installation, world: &World, facts: &[FactKey]) -> Vec<Outgoing> {
         if facts.is_empty() || self.uid().is_empty() {
             return Vec::new();
         }
-        match self {
+        let events = match self {
             Self::Device(device) => device_events(device, here, world, facts),
             Self::Alert(alert) => alert_events(alert, here, world, facts),
-        }
+        };
+        let about = self.reference();
+        events.into_iter().map(|event| Outgoing { about: Some(about.clone()), event }).collect()
     }
 }
 
@@ -192,6 +221,9 @@ mod tests {
         let facts: Vec<FactKey> = object.facts().into_iter().map(|(key, _)| key).collect();
         let here = fixtures::installation();
         let events = object.events(&here, &world, &facts);
+        let about = events[0].about.clone().unwrap();
+        assert_eq!(Object::key_of(&about), Some(object.key()));
+        let events: Vec<Event> = events.into_iter().map(|outgoing| outgoing.event).collect();
         let types: Vec<&str> = events.iter().map(|event| event.detail_type.as_str()).collect();
         assert_eq!(types, ["Asset State Changed To Warning", "Alert Acknowledged", "Alert Resolved"]);
         let detail = events[0].machine().unwrap();

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fleetform_crds::reference::LocalReference;
 use fleetform_crds::{AdminUser, Alert, AlertSpec, Asset, DeviceInstance, Project};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::Resource;
@@ -160,6 +161,21 @@ pub fn event_marks(marks: &BTreeMap<String, String>) -> ConfigMap {
         "kind": "ConfigMap",
         "metadata": { "name": names::EVENT_MARKS, "labels": { "app.kubernetes.io/managed-by": "fleetform" } },
         "data": marks,
+    }))
+}
+
+/// A `ConfigMap` with events that a required sink has yet to get.
+pub fn event_backlog(name: &str, last: Timestamp, lines: &str) -> ConfigMap {
+    sendable(json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name,
+            "labels": { "app.kubernetes.io/managed-by": "fleetform", names::EVENTS_LABEL: names::UNDELIVERED },
+            "annotations": { names::RECORDED_ANNOTATION: last.to_string() },
+        },
+        "immutable": true,
+        "data": { names::EVENTS: lines },
     }))
 }
 

@@ -46,7 +46,7 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 add_all(queue, Kind::DeviceInstance, &users.collect::<Vec<_>>());
             }
         }
-        Change::DeviceInstance { name, sites, templates, assets } => {
+        Change::DeviceInstance { name, sites, templates, assets, gone: _ } => {
             queue.add(Key::new(Kind::DeviceInstance, name.clone()));
             sum_up(queue, debounce, project(name));
             for site in sites {
@@ -75,7 +75,7 @@ pub fn fan_out(world: &World, queue: &Queue, debounce: &Debounce, change: &Chang
                 }
             }
         }
-        Change::Alert { name, asset } => {
+        Change::Alert { name, asset, gone: _ } => {
             queue.add(Key::new(Kind::Alert, name.clone()));
             if let Some(asset) = asset {
                 queue.add(Key::new(Kind::Asset, Name::new(&name.namespace, asset)));

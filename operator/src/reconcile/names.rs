@@ -2,6 +2,7 @@
 //! making a child and recording it finds its own work again.
 
 use fleetform_domain::admin::Role;
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 /// Who writes: the field manager of every apply.
@@ -9,6 +10,18 @@ pub const MANAGER: &str = "fleetform-operator";
 
 /// The `ConfigMap` that says how far event sinks have come.
 pub const EVENT_MARKS: &str = "fleetform-event-marks";
+
+/// Stands on every `ConfigMap` with events that a required sink has yet to get; its value says what kind of object it is.
+pub const EVENTS_LABEL: &str = "fleetform.dev/events";
+
+/// Value of [`EVENTS_LABEL`] on events that their objects no longer keep.
+pub const UNDELIVERED: &str = "undelivered";
+
+/// On such a `ConfigMap`: when the last of the facts was recorded (RFC 3339).
+pub const RECORDED_ANNOTATION: &str = "fleetform.dev/recorded-until";
+
+/// In such a `ConfigMap`: the events, one a line.
+pub const EVENTS: &str = "events.jsonl";
 
 /// Stands on every Secret that the operator makes; its value says what kind it is.
 pub const SECRET_LABEL: &str = "fleetform.dev/secret";
@@ -100,6 +113,11 @@ pub const LONGEST_LABEL: usize = 63;
 
 /// Longest name of an object.
 const LONGEST: usize = 253;
+
+/// The `ConfigMap` with undelivered events of the object of this UID: from this sequence on, the last recorded then.
+pub fn event_backlog(uid: &str, first: i64, last: Timestamp) -> String {
+    format!("fleetform-events-{uid}-{first}-{}", last.as_millisecond())
+}
 
 /// Name of the Secret with the activation code of an instance.
 pub fn code_secret(instance: &str) -> String {

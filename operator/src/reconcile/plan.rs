@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::controllers::project::encryption::Stale;
 use crate::directory::NewPerson;
+use crate::events::FactKey;
 use crate::invitation::drafted::{By, Edition};
 use crate::invitation::letter::Letter;
 
@@ -108,6 +109,11 @@ pub enum Action {
     Release {
         /// Which one.
         finalizer: &'static str,
+    },
+    /// Keep the events that tell of these facts of the object, which it no longer keeps itself, until every required sink has them.
+    KeepEvents {
+        /// Which ones.
+        facts: Vec<FactKey>,
     },
     /// Tell people by a Kubernetes Event. Never on the normal path: it is a write.
     Publish(News),
@@ -229,6 +235,13 @@ pub struct RevisionSecret {
     pub revision: u32,
     /// What the revision says.
     pub configuration: Configuration,
+}
+
+impl Action {
+    /// Keeps the events that tell of these facts, if there are any.
+    pub fn keep(facts: Vec<FactKey>) -> Option<Self> {
+        (!facts.is_empty()).then_some(Self::KeepEvents { facts })
+    }
 }
 
 impl Plan {

@@ -35,6 +35,8 @@ pub struct Metrics {
     events_failed: Family<Sink, Counter>,
     events_missed: Family<Sink, Counter>,
     events_refused: Family<Sink, Counter>,
+    events_lag: Family<Sink, Gauge<f64, AtomicU64>>,
+    events_kept: Gauge,
     audit_written: Counter,
     audit_failed: Counter,
     requests: Family<Request, Counter>,
@@ -57,6 +59,7 @@ pub struct Metrics {
     leading: Gauge,
     synced: Gauge,
     heard: Mutex<HashMap<&'static str, Instant>>,
+    behind: Mutex<HashMap<String, Option<tokio::time::Instant>>>,
     sampler: OnceLock<Box<dyn Fn() -> Gauges + Send + Sync>>,
 }
 
@@ -151,6 +154,8 @@ impl Metrics {
             events_failed: Family::default(),
             events_missed: Family::default(),
             events_refused: Family::default(),
+            events_lag: Family::default(),
+            events_kept: Gauge::default(),
             audit_written: Counter::default(),
             audit_failed: Counter::default(),
             requests: Family::default(),
@@ -173,6 +178,7 @@ impl Metrics {
             leading: Gauge::default(),
             synced: Gauge::default(),
             heard: Mutex::default(),
+            behind: Mutex::default(),
             sampler: OnceLock::new(),
         };
         let mut registry = std::mem::take(&mut metrics.registry);
@@ -192,6 +198,8 @@ impl Metrics {
             events_delivered, "events_delivered", "Events delivered to each sink, by type";
             events_failed, "events_failed", "Deliveries that failed and are tried again, by sink";
             events_refused, "events_refused", "Events that a sink refused for good, by sink";
+            events_lag, "events_lag_seconds", "For how long there has always been something that a sink has yet to get";
+            events_kept, "events_kept", "ConfigMaps with events that objects no longer keep and a required sink has yet to get";
             events_missed, "events_missed", "Events that a sink which is not required did not get, as too much waited for it";
             audit_written, "audit_records", "Audit records written to the sink";
             audit_failed, "audit_failed", "Attempts to write audit records that failed and are tried again";
@@ -271,6 +279,16 @@ impl Metrics {
     /// A sink that is not required did not get an event.
     pub fn event_missed(&self, sink: &str) {
         self.events_missed.get_or_create(&Sink { sink: sink.to_owned() }).inc();
+    }
+
+    /// Since when a sink has had something to get, at any time.
+    pub fn events_wait(&self, sink: &str, since: Option<tokio::time::Instant>) {
+        self.behind.lock().insert(sink.to_owned(), since);
+    }
+
+    /// So many `ConfigMap`s hold events that a required sink has yet to get.
+    pub fn events_kept(&self, count: usize) {
+        self.events_kept.set(number(count));
     }
 
     /// So many audit records were written.
@@ -379,6 +397,10 @@ impl Metrics {
         for (kind, heard) in &*self.heard.lock() {
             self.watch_age.get_or_create(&Kind { kind }).set(heard.elapsed().as_secs_f64());
         }
+        for (sink, since) in &*self.behind.lock() {
+            let lag = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+            self.events_lag.get_or_create(&Sink { sink: sink.clone() }).set(lag);
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a String cannot fail");
         text
@@ -408,6 +430,8 @@ mod tests {
         metrics.measurements("too-old", 0);
         metrics.event_delivered("file", "Device Connectivity Changed To Online");
         metrics.event_failed("file");
+        metrics.events_wait("file", None);
+        metrics.events_kept(2);
         metrics.audit_written(3);
         metrics.audit_failed();
         metrics.code_handed_out();

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use fleetform_e2e::wait::{self, Look};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, PropagationPolicy};
 use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
@@ -31,6 +31,7 @@ pub(crate) async fn each_refuses_what_it_is_for_and_no_more(cluster: &Cluster, r
         simulation_takes_a_label_on_the_namespace(cluster, refusals),
         secrets_of_the_operator_are_its_own(cluster, refusals),
         the_operator_makes_no_other_secrets(cluster, refusals),
+        the_operator_deletes_no_other_config_maps(cluster, refusals),
         the_operator_leaves_instances_as_people_wrote_them(cluster, refusals),
         an_address_in_a_secret_stays(cluster, refusals),
         what_is_done_to_a_device_takes_a_right_of_its_own(cluster, refusals),
@@ -289,6 +290,21 @@ async fn the_operator_makes_no_other_secrets(cluster: &Cluster, refusals: &Refus
     own.create(&PostParams { dry_run: true, ..PostParams::default() }, &next).await?;
     let strange = secret("fleetform-authority-x", "Opaque", &Value::Null)?;
     refusal("a key of another name", own.create(&PostParams::default(), &strange).await)?;
+    Ok(())
+}
+
+/// It deletes what it kept of events, and nothing else that lies beside it.
+async fn the_operator_deletes_no_other_config_maps(cluster: &Cluster, refusals: &Refusals) -> Result<()> {
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), render::NAMESPACE);
+    let its: Api<ConfigMap> = Api::namespaced(cluster.operator().await?.clone(), render::NAMESPACE);
+    for name in ["theirs", "fleetform-events-a-1-1"] {
+        let metadata = ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() };
+        maps.create(&PostParams::default(), &ConfigMap { metadata, ..ConfigMap::default() }).await?;
+    }
+    let outcome = its.delete("theirs", &DeleteParams::default()).await.map(drop);
+    refusals.by_policy("delete somebody's ConfigMap, as the operator", &refusal("a deletion", outcome)?);
+    its.delete("fleetform-events-a-1-1", &DeleteParams::default()).await?;
+    maps.delete("theirs", &DeleteParams::default()).await?;
     Ok(())
 }
 

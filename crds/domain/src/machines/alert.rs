@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::MachineState;
-use crate::transition::KEPT_TRANSITIONS;
 
 /// Where an alert stands. It never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -92,7 +91,7 @@ impl JsonSchema for AlertChange {
     }
 }
 
-/// Adds `changes` at `now` to the record and drops what exceeds [`KEPT_TRANSITIONS`].
+/// Adds `changes` at `now` to the record, which may then exceed [`KEPT_TRANSITIONS`](crate::transition::KEPT_TRANSITIONS).
 pub fn record_alert_changes(
     transitions: &mut Vec<AlertTransition>,
     changes: impl IntoIterator<Item = AlertChange>,
@@ -102,8 +101,6 @@ pub fn record_alert_changes(
         let sequence = transitions.last().map_or(0, |last| last.sequence) + 1;
         transitions.push(AlertTransition { sequence, time: now, change });
     }
-    let surplus = transitions.len().saturating_sub(KEPT_TRANSITIONS);
-    transitions.drain(..surplus);
 }
 
 /// How the machine failed.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::cache::Name;
 use crate::context::Context;
 use crate::error::Result;
+use crate::events;
 use crate::reconcile::plan::Action;
 use plan::Facts;
 
@@ -16,10 +17,11 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
     let Some(alert) = world.alerts.get(name) else { return Ok(None) };
     let asset = world.assets.get(&Name::new(&name.namespace, &alert.spec.asset_ref.name));
     let position = asset.as_ref().and_then(|asset| asset.position(&alert.spec.position));
-    let facts = Facts { position, now: context.clock.now() };
+    let facts = Facts { position, history: context.history(), now: context.clock.now() };
     let plan = plan::plan(&alert, &facts);
     for action in &plan.actions {
         match action {
+            Action::KeepEvents { facts } => events::keep_of_alert(context, &alert, facts).await?,
             Action::PatchStatus(patch) => world.own_alert(context.executor.patch_status(&*alert, patch).await?),
             other => unreachable!("an alert's plan has no {other:?}"),
         }

@@ -8,6 +8,7 @@ use fleetform_domain::machines::{AlertChange, AlertPhase, MachineState, record_a
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use crate::events::History;
 use crate::reconcile::plan::{Action, Plan};
 use crate::reconcile::status;
 
@@ -16,6 +17,8 @@ use crate::reconcile::status;
 pub struct Facts<'a> {
     /// What the asset says of the position, if it does.
     pub position: Option<&'a PositionStatus>,
+    /// What may go of what it records.
+    pub history: History,
     /// Now.
     pub now: Timestamp,
 }
@@ -41,6 +44,7 @@ pub fn plan(alert: &Alert, facts: &Facts<'_>) -> Plan {
     desired.observed_generation = alert.metadata.generation;
     let before = since_raised(alert, &current.conditions);
     desired.conditions = condition::merge(&before, &statements, alert.metadata.generation, facts.now);
+    plan.actions.extend(Action::keep(facts.history.shorten(&mut desired.transitions)));
     plan.actions.extend(status::patch(alert.status.as_ref(), &desired).map(Action::PatchStatus));
     plan
 }

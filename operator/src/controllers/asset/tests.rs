@@ -188,7 +188,8 @@ impl Scene {
         let mut quiet = true;
         for known in &mut self.alerts {
             let position = self.asset.position(&known.spec.position);
-            let plan = alert::plan::plan(known, &alert::plan::Facts { position, now: self.now });
+            let plan =
+                alert::plan::plan(known, &alert::plan::Facts { position, history: fixtures::told(), now: self.now });
             for action in &plan.actions {
                 let Action::PatchStatus(patch) = action else { panic!("an alert's plan only patches its status") };
                 let mut status = serde_json::to_value(known.status.clone().unwrap_or_default()).unwrap();

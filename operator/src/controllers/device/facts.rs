@@ -12,6 +12,7 @@ use crate::activation::code::{CodeSecretMeta, Mint};
 use crate::cache::Found;
 use crate::controllers::Obstacle;
 use crate::error::Error;
+use crate::events::History;
 use crate::gateway::table::Liveness;
 
 /// What a device instance's plan depends on.
@@ -51,6 +52,8 @@ pub struct Facts<'a> {
     pub serving_since: Option<Timestamp>,
     /// 16 random bytes, for a new code or a new lock.
     pub nonce: [u8; 16],
+    /// What may go of what it records.
+    pub history: History,
     /// Now.
     pub now: Timestamp,
 }

@@ -24,6 +24,7 @@ use crate::context::Context;
 use crate::controllers::quota::Quotas;
 use crate::controllers::sensor;
 use crate::error::{Class, Error, Result};
+use crate::events;
 use crate::gateway::evidence::is_going;
 use crate::people::former;
 use crate::reconcile::names;
@@ -79,6 +80,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
             .collect(),
         serving_since: context.table.serving_since(),
         nonce: context.clock.random(),
+        history: context.history(),
         now,
     };
     let executed = match execute(context, &device, plan::plan(&device, &facts)).await {
@@ -166,6 +168,7 @@ async fn execute(context: &Context, device: &DeviceInstance, plan: Plan) -> Resu
             Action::PatchStatus(patch) => {
                 context.world.own_device(context.executor.patch_status(device, patch).await?);
             }
+            Action::KeepEvents { facts } => events::keep_of_device(context, device, facts).await?,
             Action::Publish(news) => context.executor.publish(device, news).await,
             Action::Hold { finalizer } => {
                 // The status may have been written just now.

@@ -236,6 +236,7 @@ impl Planned {
             left: Vec::new(),
             serving_since: None,
             nonce: [self.nonce; 16],
+            history: fixtures::told(),
             now: fixtures::noon(),
         };
         plan(device, &facts)

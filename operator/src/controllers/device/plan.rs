@@ -92,6 +92,7 @@ pub fn plan(device: &DeviceInstance, facts: &Facts<'_>) -> Plan {
     }
     let before = device.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     desired.conditions = condition::merge(before, &statements, desired.observed_generation, facts.now);
+    plan.actions.extend(Action::keep(facts.history.shorten(&mut desired.transitions)));
     plan.actions.extend(status::patch(device.status.as_ref(), &desired).map(Action::PatchStatus));
     plan.actions.extend(condition::new_stall(before, &statements).map(News::stall).map(Action::Publish));
     plan.actions.extend(let_go(device, &desired).map(Action::Publish));
@@ -185,15 +186,13 @@ fn active(
     if let Liveness::Reporting(report) = liveness {
         commands::observe(desired, report, &condition::whole_second(facts.now));
     }
-    let flaps_until = presence::observe(desired, liveness, facts.now);
-    if let Some(until) = flaps_until {
-        plan.look_again_at(until, facts.now);
-    }
+    let held_back = presence::observe(desired, liveness, &facts.history, facts.now);
+    presence::look_again(plan, held_back, facts.now);
     let mut statements = match obstacle {
         Some(obstacle) => obstacle.statements(),
         None => readiness(desired),
     };
-    statements.extend(presence::statements(desired, flaps_until.is_some()));
+    statements.extend(presence::statements(desired, held_back));
     statements.extend(presence::clock(desired, liveness));
     let name = |name: &Option<String>| name.clone().unwrap_or_default();
     statements.extend(lock::statement(desired, &name(&device.metadata.name), &name(&device.metadata.namespace)));

@@ -1,5 +1,7 @@
 //! Pure: what a device's reports change in its status, and what its conditions say of it.
 
+use std::time::Duration;
+
 use fleetform_crds::DeviceInstanceStatus;
 use fleetform_crds::condition::{ConditionType, Reason, Statement, Status, has_reason, whole_second};
 use fleetform_crds::device_instance::{ConfigurationStatus, RefusedVersion, SoftwareUpdateStatus};
@@ -8,12 +10,33 @@ use fleetform_domain::transition::{self, Allowance, Change, Connectivity, Health
 use fleetform_domain::wire::DeviceText;
 use jiff::Timestamp;
 
+use crate::events::History;
 use crate::gateway::report::Report;
 use crate::gateway::table::Liveness;
+use crate::reconcile::plan::Plan;
 
-/// Lays what is known of the device's presence over `status`. Answers until when the device counts as flapping, if it does:
-/// as many transitions as an hour may have are recorded, and further changes are held back until then.
-pub fn observe(status: &mut DeviceInstanceStatus, liveness: &Liveness, now: Timestamp) -> Option<Timestamp> {
+/// Time between two looks at a device whose changes have no room.
+const NO_ROOM_RETRY: Duration = Duration::from_secs(30);
+
+/// Why changes of a device are not recorded now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldBack {
+    /// As many transitions as an hour may have are recorded.
+    Flapping {
+        /// When the next may be.
+        until: Timestamp,
+    },
+    /// Event sinks lack so many of its transitions that another one would have no room.
+    NoRoom,
+}
+
+/// Lays what is known of the device's presence over `status`, but for changes that are held back.
+pub fn observe(
+    status: &mut DeviceInstanceStatus,
+    liveness: &Liveness,
+    history: &History,
+    now: Timestamp,
+) -> Option<HeldBack> {
     if let Liveness::Reporting(report) = liveness {
         note_report(status, report, now);
     }
@@ -31,7 +54,7 @@ pub fn observe(status: &mut DeviceInstanceStatus, liveness: &Liveness, now: Time
         Liveness::Reporting(report) => Some(names_of(&report.failed_health_checks)),
         Liveness::Silent | Liveness::Unknown => None,
     };
-    note_changes(status, connectivity, health, failed, now)
+    note_changes(status, connectivity, health, failed, history, now)
 }
 
 /// Lays connectivity, health and the health checks that fail, as far as they are known, over `status`; see [`observe`].
@@ -40,8 +63,9 @@ pub fn note_changes(
     connectivity: Option<Connectivity>,
     health: Option<Health>,
     failed: Option<Vec<String>>,
+    history: &History,
     now: Timestamp,
-) -> Option<Timestamp> {
+) -> Option<HeldBack> {
     let mut changes = Vec::new();
     let previous = status.connectivity.unwrap_or(Connectivity::Disconnected);
     if let Some(current) = connectivity.filter(|current| *current != previous) {
@@ -51,6 +75,9 @@ pub fn note_changes(
     let previous = status.health.unwrap_or(Health::Healthy);
     if let Some(current) = health.filter(|current| *current != previous) {
         changes.push(Change::Health { previous, current });
+    }
+    if !changes.is_empty() && !history.takes(&status.transitions, changes.len()) {
+        return Some(HeldBack::NoRoom);
     }
     if changes.is_empty() || transition::allowance(&status.transitions, now) == Allowance::Granted {
         let asset_tag = status.device.as_ref().map(|device| device.asset_tag_id.as_str()).unwrap_or_default();
@@ -63,7 +90,7 @@ pub fn note_changes(
     }
     match transition::allowance(&status.transitions, now) {
         Allowance::Granted => None,
-        Allowance::Flapping { until } => Some(until),
+        Allowance::Flapping { until } => Some(HeldBack::Flapping { until }),
     }
 }
 
@@ -138,7 +165,7 @@ fn failed(checks: &[String]) -> String {
 }
 
 /// What the conditions of an active instance say of the device.
-pub fn statements(status: &DeviceInstanceStatus, flapping: bool) -> Vec<Statement> {
+pub fn statements(status: &DeviceInstanceStatus, held_back: Option<HeldBack>) -> Vec<Statement> {
     let mut statements = vec![
         Statement::new(ConditionType::Active, Status::True, Reason::Activated, "a device is associated"),
         match (status.connectivity, status.health) {
@@ -154,7 +181,7 @@ pub fn statements(status: &DeviceInstanceStatus, flapping: bool) -> Vec<Statemen
                 Reason::NotReported,
                 "the device has yet to check in for the first time",
             ),
-            _ if flapping => Statement::new(
+            _ if held_back.is_some() => Statement::new(
                 ConditionType::Connected,
                 Status::False,
                 Reason::HeldBack,
@@ -188,7 +215,7 @@ pub fn statements(status: &DeviceInstanceStatus, flapping: bool) -> Vec<Statemen
             ),
         },
     ];
-    statements.extend(flapping.then(held_back));
+    statements.extend(held_back.map(self::held_back));
     statements
 }
 
@@ -210,12 +237,27 @@ pub fn clock(status: &DeviceInstanceStatus, liveness: &Liveness) -> Option<State
     })
 }
 
-/// What is said of a device that changes too often.
-pub fn held_back() -> Statement {
-    Statement::new(
-        ConditionType::Flapping,
-        Status::True,
-        Reason::TooManyTransitions,
-        "the device changed six times in an hour: further changes are held back; check its power and its network",
-    )
+/// When to look again at a device whose changes are held back.
+pub fn look_again(plan: &mut Plan, held_back: Option<HeldBack>, now: Timestamp) {
+    match held_back {
+        Some(HeldBack::Flapping { until }) => plan.look_again_at(until, now),
+        Some(HeldBack::NoRoom) => plan.look_again_in(NO_ROOM_RETRY),
+        None => {}
+    }
+}
+
+/// What is said of a device whose changes are held back.
+pub fn held_back(why: HeldBack) -> Statement {
+    let (reason, message) = match why {
+        HeldBack::Flapping { .. } => (
+            Reason::TooManyTransitions,
+            "the device changed six times in an hour: further changes are held back; check its power and its network",
+        ),
+        HeldBack::NoRoom => (
+            Reason::EventsNotDelivered,
+            "a required event sink lacks so many changes that no more are kept for it: further changes are held back; bring the \
+             sink back, or take it off the list of sinks",
+        ),
+    };
+    Statement::new(ConditionType::Flapping, Status::True, reason, message)
 }

@@ -30,7 +30,7 @@ pub fn patch(device: &DeviceInstance, association: Association, asset_tag: &str,
     status.connectivity = Some(Connectivity::Disconnected);
     status.health = None;
     let mut statements = plan::readiness(&status);
-    statements.extend(presence::statements(&status, false));
+    statements.extend(presence::statements(&status, None));
     let conditions = condition::merge(&status.conditions, &statements, device.metadata.generation, now);
     let mut operations = json!([
         { "op": "test", "path": "/metadata/uid", "value": device.metadata.uid },

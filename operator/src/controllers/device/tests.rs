@@ -9,6 +9,7 @@ use fleetform_domain::activation::{Association, Phase};
 use fleetform_domain::configuration::{Configuration, RefusalReason, SecretReference, UpdateState, Wifi};
 use fleetform_domain::id::Installation;
 use fleetform_domain::operation::{CommandKind, LockReason};
+use fleetform_domain::transition::{self, Change, Connectivity, Transition};
 use fleetform_domain::wire::{CheckInRequest, Command, DeviceLock, RefusedConfiguration, SoftwareUpdate};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -22,6 +23,7 @@ use super::{commands, redeem};
 use crate::activation::code::{CodeSecretMeta, Mint, StoredCode};
 use crate::cache::Found;
 use crate::controllers::{Obstacle, fixtures};
+use crate::events::{FactKey, History, Recorded};
 use crate::gateway::report::Report;
 use crate::gateway::table::Liveness;
 use crate::reconcile::plan::{Action, Plan};
@@ -53,6 +55,9 @@ struct Scene {
     serving_since: Option<Timestamp>,
     liveness: Liveness,
     now: Timestamp,
+    history: History,
+    /// Facts that are kept elsewhere.
+    kept: Vec<FactKey>,
     nonce: u8,
 }
 
@@ -75,6 +80,8 @@ impl Scene {
             left: Vec::new(),
             serving_since: Some(fixtures::noon() - SignedDuration::from_hours(24 * 365)),
             liveness: Liveness::Unknown,
+            history: fixtures::told(),
+            kept: Vec::new(),
             now: fixtures::noon(),
             nonce: 0,
         }
@@ -120,6 +127,7 @@ impl Scene {
             left: self.left.clone(),
             serving_since: self.serving_since,
             nonce: [self.nonce; 16],
+            history: self.history,
             now: self.now,
         };
         plan(&self.device, &facts)
@@ -153,6 +161,7 @@ impl Scene {
                     self.device.status = Some(serde_json::from_value(status).unwrap());
                 }
                 Action::Publish(_) => {}
+                Action::KeepEvents { facts } => self.kept.extend(facts),
                 Action::Hold { finalizer } => {
                     self.device.metadata.finalizers.get_or_insert_default().push((*finalizer).to_owned());
                 }
@@ -371,10 +380,35 @@ fn a_flapping_device_is_held_back_and_let_go() {
     scene.pass(SignedDuration::from_hours(1));
     scene.report(Some(1), &[]);
     scene.settle();
-    assert_eq!(
-        scene.device.status.as_ref().unwrap().connectivity,
-        Some(fleetform_domain::transition::Connectivity::Connected)
-    );
+    assert_eq!(scene.device.status.as_ref().unwrap().connectivity, Some(Connectivity::Connected));
+}
+
+#[test]
+fn what_a_sink_lacks_is_kept_elsewhere_and_without_room_changes_are_held_back() {
+    let mut scene = Scene::active();
+    let status = scene.device.status.as_mut().unwrap();
+    let start = scene.now - SignedDuration::from_hours(48);
+    for n in 1..=32 {
+        let change = Change::Connectivity { previous: Connectivity::Connected, current: Connectivity::Disconnected };
+        transition::record(&mut status.transitions, [change], "0000195169", start + SignedDuration::from_secs(n));
+    }
+    scene.history = History { passed: None, has_room: false };
+    scene.report(Some(1), &[]);
+    scene.settle();
+    let status = scene.device.status.clone().unwrap();
+    let known = (status.transitions.len(), status.connectivity);
+    assert_eq!(known, (32, Some(Connectivity::Disconnected)), "the device counts as it did");
+    let held = status.conditions.iter().find(|condition| condition.type_ == "Flapping").unwrap();
+    assert_eq!(held.reason, "EventsNotDelivered");
+
+    scene.history.has_room = true;
+    insta::assert_json_snapshot!("kept_elsewhere", scene.plan());
+    assert_eq!(scene.settle(), 2);
+    let status = scene.device.status.clone().unwrap();
+    let sequences: Vec<i64> = status.transitions.iter().map(|transition| transition.sequence).collect();
+    assert_eq!(sequences, (18..=33).collect::<Vec<_>>());
+    assert_eq!(scene.kept.iter().map(|fact| fact.0).collect::<Vec<_>>(), (1..=17).collect::<Vec<_>>());
+    assert_eq!(status.connectivity, Some(Connectivity::Connected));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::cache::{Found, Name};
 use crate::context::Context;
 use crate::controllers::quota::Quotas;
 use crate::error::Result;
+use crate::events;
 use crate::gateway::sensors::Heard;
 use crate::reconcile::plan::Action;
 use plan::{Facts, Past, Place, SensorPlan};
@@ -29,6 +30,7 @@ pub async fn reconcile(context: &Context, name: &Name, sensor: &DeviceInstance) 
         site: world.sites.find(&Name::new(&name.namespace, &sensor.spec.site_ref.name)),
         place: configuration.map(|configuration| place(context, name, sensor, configuration)),
         same_tag: tag.and_then(|tag| world.others_with_tag(tag, name).first().map(Name::to_string)),
+        history: context.history(),
         now: context.clock.now(),
     };
     let SensorPlan { plan, past } = plan::plan(sensor, &facts);
@@ -42,6 +44,7 @@ pub async fn reconcile(context: &Context, name: &Name, sensor: &DeviceInstance) 
     for action in &plan.actions {
         match action {
             Action::PatchStatus(patch) => world.own_device(context.executor.patch_status(sensor, patch).await?),
+            Action::KeepEvents { facts } => events::keep_of_device(context, sensor, facts).await?,
             Action::Publish(news) => context.executor.publish(sensor, news).await,
             other => unreachable!("a sensor's plan has no {other:?}"),
         }

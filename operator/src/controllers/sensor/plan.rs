@@ -12,8 +12,9 @@ use fleetform_domain::wire::SensorReport;
 use jiff::Timestamp;
 
 use crate::cache::Found;
-use crate::controllers::device::presence;
+use crate::controllers::device::presence::{self, HeldBack};
 use crate::controllers::{Obstacle, Unmet, grace_left, stands};
+use crate::events::History;
 use crate::gateway::sensors::Heard;
 use crate::reconcile::plan::{Action, News, Plan};
 use crate::reconcile::status;
@@ -33,6 +34,8 @@ pub struct Facts<'a> {
     pub place: Option<Place<'a>>,
     /// Another device instance whose hardware claims the same asset tag.
     pub same_tag: Option<String>,
+    /// What may go of what it records.
+    pub history: History,
     /// Now.
     pub now: Timestamp,
 }
@@ -106,7 +109,7 @@ pub fn plan(sensor: &DeviceInstance, facts: &Facts<'_>) -> SensorPlan {
     desired.arn = Some(facts.installation.device_instance_arn(&id));
     desired.device_instance_id = Some(id);
     let mut statements = match want {
-        Want::Here(place, gateway, over) => placed(&mut plan, &mut desired, sensor, (place, gateway), over, facts.now),
+        Want::Here(place, gateway, over) => placed(&mut plan, &mut desired, sensor, (place, gateway), over, facts),
         Want::Held(obstacle) => {
             let mut statements = obstacle.statements();
             statements.extend(held(&desired));
@@ -123,6 +126,7 @@ pub fn plan(sensor: &DeviceInstance, facts: &Facts<'_>) -> SensorPlan {
         (Some(_), Some(_)) | (None, _) => Past::Counts,
     };
     desired.conditions = condition::merge(before, &statements, desired.observed_generation, facts.now);
+    plan.actions.extend(Action::keep(facts.history.shorten(&mut desired.transitions)));
     let patch = status::patch(current, &desired).map(Action::PatchStatus);
     plan.actions.extend(patch);
     plan.actions.extend(condition::new_stall(before, &statements).map(News::stall).map(Action::Publish));
@@ -258,8 +262,9 @@ fn placed(
     sensor: &DeviceInstance,
     (place, gateway): (&Place<'_>, &DeviceInstance),
     over_quota: Option<Obstacle>,
-    now: Timestamp,
+    facts: &Facts<'_>,
 ) -> Vec<Statement> {
+    let now = facts.now;
     let (epoch, tag) = (sensor.spec.activation.epoch, sensor.spec.activation.expected_asset_tag_id.as_deref());
     let name = &place.configuration.gateway_ref.name;
     let still_paired = is_paired(desired, name, tag, epoch);
@@ -310,10 +315,8 @@ fn placed(
     }
     let hidden = gateway.status.as_ref().and_then(|status| status.connectivity) == Some(Connectivity::Disconnected);
     // While the gateway is not heard, nothing changes by what it said last.
-    let flaps_until = note(desired, report.filter(|_| !hidden).map(|report| &**report), now);
-    if let Some(until) = flaps_until {
-        plan.look_again_at(until, now);
-    }
+    let held_back = note(desired, report.filter(|_| !hidden).map(|report| &**report), &facts.history, now);
+    presence::look_again(plan, held_back, now);
     let ready = format!("gateway {name} is paired with it");
     let mut statements = vec![
         Statement::new(ConditionType::Ready, Status::True, Reason::Paired, ready),
@@ -326,7 +329,7 @@ fn placed(
         connected(desired, name, hidden),
     ];
     statements.push(healthy(desired));
-    statements.extend(flaps_until.map(|_| presence::held_back()));
+    statements.extend(held_back.map(presence::held_back));
     statements
 }
 
@@ -374,7 +377,12 @@ fn held(status: &DeviceInstanceStatus) -> Vec<Statement> {
     vec![active, connected(status, &paired.gateway, false), healthy(status)]
 }
 
-fn note(status: &mut DeviceInstanceStatus, report: Option<&SensorReport>, now: Timestamp) -> Option<Timestamp> {
+fn note(
+    status: &mut DeviceInstanceStatus,
+    report: Option<&SensorReport>,
+    history: &History,
+    now: Timestamp,
+) -> Option<HeldBack> {
     let (connectivity, health, failed) = match report {
         Some(report) => {
             let connectivity = if report.connected { Connectivity::Connected } else { Connectivity::Disconnected };
@@ -384,7 +392,7 @@ fn note(status: &mut DeviceInstanceStatus, report: Option<&SensorReport>, now: T
         }
         None => (status.connectivity, status.health, None),
     };
-    presence::note_changes(status, connectivity, health, failed, now)
+    presence::note_changes(status, connectivity, health, failed, history, now)
 }
 
 fn connected(status: &DeviceInstanceStatus, gateway: &str, hidden: bool) -> Statement {

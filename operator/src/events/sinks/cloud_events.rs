@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
+use super::super::backlog::Outgoing;
 use super::super::config::Mode;
 use super::{Answer, Became, Left, Sink};
 
@@ -43,12 +44,16 @@ impl fmt::Debug for Receiver {
 impl Receiver {
     /// At this URL.
     pub(super) fn new(url: &str, mode: Mode, authorization: Option<PathBuf>) -> io::Result<Self> {
+        let mut http = HttpConnector::new();
+        // The connector for TLS is around it.
+        http.enforce_http(false);
+        http.set_nodelay(true);
         let connector = HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(crate::crypto::provider())?
             .https_or_http()
             .enable_http1()
             .enable_http2()
-            .build();
+            .wrap_connector(http);
         let url = url.parse().map_err(io::Error::other)?;
         Ok(Self { url, mode, authorization, client: Client::builder(TokioExecutor::new()).build(connector) })
     }
@@ -89,20 +94,20 @@ impl Receiver {
     }
 
     /// Posts events one by one, until the receiver is to be left alone.
-    async fn post_each(&self, events: &[Event], at: usize, left: &mut Left) -> io::Result<()> {
+    async fn post_each(&self, events: &[Outgoing], at: usize, left: &mut Left) -> io::Result<()> {
         for (place, event) in (at..).zip(events) {
             if !left.again.is_empty() {
                 left.again.push(place);
                 continue;
             }
-            left.note(place, self.post_one(event).await?);
+            left.note(place, self.post_one(&event.event).await?);
         }
         Ok(())
     }
 }
 
 impl Sink for Receiver {
-    fn put<'a>(&'a mut self, events: &'a [Event]) -> Answer<'a, Left> {
+    fn put<'a>(&'a mut self, events: &'a [Outgoing]) -> Answer<'a, Left> {
         Box::pin(async move {
             let mut left = Left::default();
             if self.mode != Mode::Batched {
@@ -114,7 +119,7 @@ impl Sink for Receiver {
                     left.again.extend(at..at + chunk.len());
                     continue;
                 }
-                let documents: Vec<Value> = chunk.iter().map(document).collect();
+                let documents: Vec<Value> = chunk.iter().map(|outgoing| document(&outgoing.event)).collect();
                 match self.post(&content("application/cloudevents-batch+json"), bytes(&json!(documents))).await? {
                     Became::Taken => {}
                     // Which of them it is, is told when each is alone.

@@ -8,8 +8,10 @@ use aws_sdk_eventbridge::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use fleetform_domain::event::Event;
 use fleetform_domain::id::Installation;
+use futures::future::join_all;
 use serde_json::json;
 
+use super::super::backlog::Outgoing;
 use super::{Answer, Became, Left, Sink};
 use crate::aws::{self, Fault, fault};
 
@@ -18,6 +20,9 @@ const ENTRIES: usize = 10;
 
 /// Most bytes of one call, as EventBridge counts them.
 const BYTES: usize = 256 * 1024;
+
+/// Calls at once. EventBridge promises no order anyway.
+const CALLS: usize = 8;
 
 /// What the time of an entry counts for, in bytes.
 const TIME_BYTES: usize = 14;
@@ -48,7 +53,9 @@ impl Bus {
         }
     }
 
-    async fn put_chunk(&self, entries: &[PutEventsRequestEntry], at: usize, left: &mut Left) {
+    /// What became of the entries of one call, of which the first is at this place.
+    async fn put_chunk(&self, entries: &[PutEventsRequestEntry], at: usize) -> Left {
+        let mut left = Left::default();
         let sent = self.client.put_events().set_entries(Some(entries.to_vec())).send().await;
         match sent {
             Ok(answer) => {
@@ -73,26 +80,31 @@ impl Bus {
                 (at..at + entries.len()).for_each(|place| left.again(place, why.clone()));
             }
         }
+        left
     }
 }
 
 impl Sink for Bus {
-    fn put<'a>(&'a mut self, events: &'a [Event]) -> Answer<'a, Left> {
+    fn put<'a>(&'a mut self, events: &'a [Outgoing]) -> Answer<'a, Left> {
         Box::pin(async move {
-            let entries: Vec<PutEventsRequestEntry> = events.iter().map(|event| entry(event, &self.name)).collect();
+            let entries: Vec<PutEventsRequestEntry> =
+                events.iter().map(|outgoing| entry(&outgoing.event, &self.name)).collect();
             let sizes: Vec<usize> = entries.iter().map(size).collect();
             let mut left = Left::default();
-            for chunk in chunks(&sizes) {
-                if let [only] = sizes[chunk.clone()]
-                    && only > BYTES
-                {
-                    left.refused.push((chunk.start, format!("it has {only} bytes, and EventBridge takes {BYTES}")));
-                } else if left.again.is_empty() {
-                    self.put_chunk(&entries[chunk.clone()], chunk.start, &mut left).await;
-                } else {
+            let is_too_large = |chunk: &Range<usize>| matches!(sizes[chunk.clone()], [only] if only > BYTES);
+            let (too_large, fitting): (Vec<_>, Vec<_>) = chunks(&sizes).into_iter().partition(is_too_large);
+            for chunk in too_large {
+                let size = sizes[chunk.start];
+                left.refused.push((chunk.start, format!("it has {size} bytes, and EventBridge takes {BYTES}")));
+            }
+            for some in fitting.chunks(CALLS) {
+                if !left.again.is_empty() {
                     // What wants fewer requests, or does not answer, is not asked again at once.
-                    left.again.extend(chunk);
+                    left.again.extend(some.iter().flat_map(Range::clone));
+                    continue;
                 }
+                let calls = some.iter().map(|chunk| self.put_chunk(&entries[chunk.clone()], chunk.start));
+                join_all(calls).await.into_iter().for_each(|of_call| left.join(of_call));
             }
             Ok(left)
         })

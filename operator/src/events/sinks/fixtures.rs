@@ -4,6 +4,7 @@ use fleetform_domain::event::{Event, Occasion, Person, person_event};
 use fleetform_domain::people::RecognitionFailure;
 use uuid::Uuid;
 
+use super::super::backlog::Outgoing;
 use crate::controllers::fixtures;
 
 /// An event with this id.
@@ -16,4 +17,9 @@ pub(in crate::events) fn event(number: u128) -> Event {
 /// Events with the ids from 1.
 pub(in crate::events) fn events(count: u128) -> Vec<Event> {
     (1..=count).map(event).collect()
+}
+
+/// The same, on their way.
+pub(in crate::events) fn outgoing(count: u128) -> Vec<Outgoing> {
+    events(count).into_iter().map(|event| Outgoing { about: None, event }).collect()
 }

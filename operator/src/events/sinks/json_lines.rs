@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::io;
 
-use fleetform_domain::event::Event;
 use uuid::Uuid;
 
+use super::super::backlog::Outgoing;
 use super::{Answer, Left, Sink};
 use crate::jsonl::{self, JsonLines, Rotation};
 use crate::settings::LineSink;
@@ -26,8 +26,10 @@ impl Lines {
 }
 
 impl Sink for Lines {
-    fn put<'a>(&'a mut self, events: &'a [Event]) -> Answer<'a, Left> {
-        Box::pin(async move { self.sink.write(events).await.map(|()| Left::default()) })
+    fn put<'a>(&'a mut self, events: &'a [Outgoing]) -> Answer<'a, Left> {
+        Box::pin(async move {
+            self.sink.write(events.iter().map(|outgoing| &outgoing.event)).await.map(|()| Left::default())
+        })
     }
 
     fn held<'a>(&'a self, asked: &'a HashSet<Uuid>) -> Answer<'a, Option<HashSet<Uuid>>> {

@@ -5,6 +5,7 @@ mod event_bridge;
 #[cfg(test)]
 pub(super) mod fixtures;
 mod json_lines;
+mod kubernetes;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,7 +17,9 @@ use fleetform_domain::event::Event;
 use fleetform_domain::id::Installation;
 use uuid::Uuid;
 
+use super::backlog::Outgoing;
 use super::config::{GUIDES, SinkSettings, Target};
+use crate::context::Context;
 use crate::jsonl::JsonLines;
 
 /// What comes of asking a sink.
@@ -54,6 +57,13 @@ impl Left {
         }
     }
 
+    /// What is left of others, too.
+    fn join(&mut self, other: Self) {
+        self.refused.extend(other.refused);
+        self.again.extend(other.again);
+        self.why = self.why.take().or(other.why);
+    }
+
     /// This one is to be handed over again.
     fn again(&mut self, place: usize, why: impl Into<String>) {
         self.again.push(place);
@@ -64,7 +74,7 @@ impl Left {
 /// Where events go. What it has taken stays.
 pub(super) trait Sink: Send + fmt::Debug {
     /// Hands events over, in this order. An error when it is not known that it has any of them: all are handed over again.
-    fn put<'a>(&'a mut self, events: &'a [Event]) -> Answer<'a, Left>;
+    fn put<'a>(&'a mut self, events: &'a [Outgoing]) -> Answer<'a, Left>;
 
     /// Which of these events it has already, by their ids; none when it cannot tell.
     fn held<'a>(&'a self, _asked: &'a HashSet<Uuid>) -> Answer<'a, Option<HashSet<Uuid>>> {
@@ -80,24 +90,26 @@ pub(crate) async fn check(settings: &SinkSettings, here: &Installation) -> io::R
             cloud_events::Receiver::new(url, *mode, authorization.clone())?.authorization().await.map(drop)
         }
         Target::EventBridge { bus, region } => event_bridge::Bus::new(bus, region.as_deref(), here).await.check().await,
+        Target::KubernetesEvents => Ok(()),
     }
 }
 
 /// Opens one.
-pub(super) async fn open(settings: &SinkSettings, here: &Installation) -> io::Result<Box<dyn Sink>> {
+pub(super) async fn open(settings: &SinkSettings, context: &Context) -> io::Result<Box<dyn Sink>> {
+    let here = &context.settings.installation;
     Ok(match &settings.target {
         Target::JsonLines { to, rotation } => Box::new(json_lines::Lines::open(to, *rotation).await?),
         Target::CloudEvents { url, mode, authorization } => {
             Box::new(cloud_events::Receiver::new(url, *mode, authorization.clone())?)
         }
         Target::EventBridge { bus, region } => Box::new(event_bridge::Bus::new(bus, region.as_deref(), here).await),
+        Target::KubernetesEvents => Box::new(kubernetes::Announcements::new(context)),
     })
 }
 
-/// An event as a sink is to have it.
-pub(super) fn from_source(mut event: Event, source: &str) -> Event {
+/// Makes an event come from where a sink is to have it from.
+pub(super) fn set_source(event: &mut Event, source: &str) {
     if let Some(service) = event.source.strip_prefix(GUIDES).filter(|_| source != GUIDES) {
         event.source = format!("{source}{service}");
     }
-    event
 }

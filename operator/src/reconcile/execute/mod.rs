@@ -1,17 +1,17 @@
 //! The only place that writes to the API server (leases, and what an installation makes once at its first start, apart).
 //! Each write has a time limit, is counted, and is made only while this process holds the lease.
 
+mod events;
 mod people;
 mod sealed;
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 
 use fleetform_crds::{Alert, Asset, DeviceInstance, EnrolledUser, Project};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::body;
-use super::names::{EVENT_MARKS, MANAGER, SEALING_KEY_LABEL, SECRET_LABEL};
+use super::names::{MANAGER, SEALING_KEY_LABEL, SECRET_LABEL};
 use super::plan::{AlertDraft, CodeSecret, News, RevisionSecret};
 use crate::cache::{Name, World};
 use crate::error::{Class, Error, Result};
@@ -286,27 +286,6 @@ impl Executor {
             }
             Ok(_) => Ok(Released::Gone),
             Err(error) if error.class() == Class::Gone => Ok(Released::Gone),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Writes down how far event sinks have come, in a `ConfigMap` of the operator's own namespace, which is made if it is not there. Gives
-    /// whether it is there as it is to be: if not, it is the other way round, and tried again.
-    pub async fn store_marks(&self, namespace: &str, marks: &BTreeMap<String, String>, is_there: bool) -> Result<bool> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let what = format!("write down how far events are delivered in the ConfigMap {namespace}/{EVENT_MARKS}");
-        let stored = if is_there {
-            let (patch, params) = (Patch::Merge(json!({ "data": marks })), PatchParams::default());
-            self.write("patch", "configmaps", what, api.patch(EVENT_MARKS, &params, &patch)).await
-        } else {
-            self.write("create", "configmaps", what, api.create(&POST, &body::event_marks(marks))).await
-        };
-        match stored {
-            Ok(_) => Ok(true),
-            Err(error) if is_there && error.class() == Class::Gone => Ok(false),
-            Err(error) if !is_there && error.class() == Class::Conflict => {
-                Box::pin(self.store_marks(namespace, marks, true)).await
-            }
             Err(error) => Err(error),
         }
     }

@@ -24,7 +24,11 @@ fn executed(mut alert: Alert, plan: &Plan) -> Alert {
 /// The alert after a look an hour later; looking again must give nothing.
 fn looked(alert: &Alert, state: MachineState) -> Alert {
     let position = position(alert, state);
-    let facts = Facts { position: Some(&position), now: fixtures::noon() + SignedDuration::from_hours(1) };
+    let facts = Facts {
+        position: Some(&position),
+        history: fixtures::told(),
+        now: fixtures::noon() + SignedDuration::from_hours(1),
+    };
     let alert = executed(alert.clone(), &plan(alert, &facts));
     assert!(plan(&alert, &facts).actions.is_empty());
     alert
@@ -45,7 +49,7 @@ fn an_alert_that_was_just_raised_takes_no_write() {
     let alert = fixtures::alert(1);
     let position = position(&alert, MachineState::Warning);
     for position in [None, Some(&position)] {
-        assert!(plan(&alert, &Facts { position, now: fixtures::noon() }).actions.is_empty());
+        assert!(plan(&alert, &Facts { position, history: fixtures::told(), now: fixtures::noon() }).actions.is_empty());
     }
 }
 
@@ -67,7 +71,11 @@ fn an_alert_follows_its_position_and_remembers_the_worst() {
 fn what_another_alert_is_open_for_says_nothing_of_this_one() {
     let (alert, other) = (fixtures::alert(1), fixtures::alert(2));
     let position = position(&other, MachineState::Alarm);
-    assert!(plan(&alert, &Facts { position: Some(&position), now: fixtures::noon() }).actions.is_empty());
+    assert!(
+        plan(&alert, &Facts { position: Some(&position), history: fixtures::told(), now: fixtures::noon() })
+            .actions
+            .is_empty()
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What must hold of every plan, whatever happens.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ enum Step {
     Lock(LockReason),
     Answer(bool),
     Reboot(u8),
+    /// Required sinks are so many seconds behind, and there is room for what they lack.
+    Sinks(i64, bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -44,13 +48,28 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop::sample::select(vec![LockReason::Tamper, LockReason::MaximumOfflineTime]).prop_map(Step::Lock),
         1 => any::<bool>().prop_map(Step::Answer),
         1 => (0..3_u8).prop_map(Step::Reboot),
+        1 => (0..100_000_i64, any::<bool>()).prop_map(|(behind, room)| Step::Sinks(behind, room)),
     ]
+}
+
+/// So many changes, a second apart, a day before.
+fn earlier(count: i64) -> Vec<Transition> {
+    let change = Change::Connectivity { previous: Connectivity::Disconnected, current: Connectivity::Connected };
+    let mut transitions = Vec::new();
+    for second in 1..=count {
+        let time = fixtures::noon() - SignedDuration::from_hours(24) + SignedDuration::from_secs(second);
+        transition::record(&mut transitions, [change.clone()], "0000195169", time);
+    }
+    transitions
 }
 
 proptest! {
     #[test]
     fn whatever_happens_plans_settle_and_the_lifecycle_holds(steps in prop::collection::vec(step(), 1..40)) {
         let mut scene = Scene::from_template();
+        scene.device.status.get_or_insert_default().transitions = earlier(28);
+        scene.history = History { passed: None, has_room: true };
+        let mut recorded = BTreeSet::new();
         let mut mode = None;
         let mut sequence = 0;
         for step in steps {
@@ -86,6 +105,10 @@ proptest! {
                     }
                 }
                 Step::Reboot(number) => scene.annotate("fleetform.dev/reboot", &number.to_string()),
+                Step::Sinks(behind, has_room) => {
+                    let passed = Some(scene.now - SignedDuration::from_secs(behind));
+                    scene.history = History { passed: passed.max(scene.history.passed), has_room };
+                }
             }
             let was = scene.phase();
             scene.settle();
@@ -108,7 +131,13 @@ proptest! {
                 prop_assert!(orders.iter().all(|order| order.id.as_str() == lock.id), "a locked device obeys its answer only");
             }
             prop_assert!(status.lock.is_none() || scene.phase() == Phase::Active);
-            prop_assert!(status.transitions.len() <= 32);
+            prop_assert!(status.transitions.len() <= 32 || !scene.history.has_room);
+            recorded.extend(status.transitions.iter().map(Recorded::key));
+            for fact in &recorded {
+                let is_there = status.transitions.iter().any(|transition| transition.key() == *fact);
+                let is_told = scene.history.passed.is_some_and(|passed| fact.1 < passed);
+                prop_assert!(is_there || is_told || scene.kept.contains(fact), "{fact:?} is lost");
+            }
             let now = status.configuration.as_ref().and_then(|c| c.operation_mode);
             if was == Phase::Active && scene.phase() == Phase::Active && mode.is_some() {
                 prop_assert_eq!(mode, now, "the mode never changes while active");

@@ -89,6 +89,7 @@ impl Scene {
                 heard: self.heard.clone(),
             }),
             same_tag: self.same_tag.clone(),
+            history: fixtures::told(),
             now: self.now,
         };
         plan(&self.sensor, &facts)

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::*;
-use crate::events::sinks::fixtures::{event, events};
+use crate::events::sinks::fixtures::{event, outgoing};
 
 /// What a receiver got: headers and body of each request.
 type Got = Arc<Mutex<Vec<(HeaderMap, Value)>>>;
@@ -49,7 +49,7 @@ async fn events_are_written_as_each_mode_has_them() {
     for mode in [Mode::Structured, Mode::Binary, Mode::Batched] {
         let (url, got, server) = receiver(|_| 202).await;
         let mut receiver = Receiver::new(&url, mode, None).unwrap();
-        assert_eq!(receiver.put(&events(2)).await.unwrap(), Left::default());
+        assert_eq!(receiver.put(&outgoing(2)).await.unwrap(), Left::default());
         let got = got.lock();
         let told: Vec<_> = got.iter().map(|(headers, body)| (attributes_of(headers), body)).collect();
         insta::assert_json_snapshot!(format!("{mode:?}").to_lowercase(), told);
@@ -62,7 +62,7 @@ async fn what_one_event_is_refused_for_stops_no_other() {
     for mode in [Mode::Structured, Mode::Binary, Mode::Batched] {
         let (url, got, server) = receiver(|ids| if ids.contains(&2) { 400 } else { 200 }).await;
         let mut receiver = Receiver::new(&url, mode, None).unwrap();
-        let left = receiver.put(&events(3)).await.unwrap();
+        let left = receiver.put(&outgoing(3)).await.unwrap();
         assert_eq!(left.refused, [(1, "the receiver answers 400".to_owned())], "{mode:?}");
         assert!(left.again.is_empty(), "{mode:?}");
         assert!(got.lock().len() >= 3);
@@ -76,14 +76,14 @@ async fn a_receiver_that_has_enough_is_left_alone_and_gets_the_rest_again() {
     {
         let (url, got, server) = receiver(move |ids| if ids.contains(&2) { status } else { 200 }).await;
         let mut receiver = Receiver::new(&url, mode, None).unwrap();
-        let left = receiver.put(&events(4)).await.unwrap();
+        let left = receiver.put(&outgoing(4)).await.unwrap();
         let first = usize::from(mode != Mode::Batched);
         assert_eq!(left.again, (first..4).collect::<Vec<_>>(), "{mode:?}");
         assert!(left.why.unwrap().contains(&status.to_string()));
         assert!(got.lock().len() <= 2, "{mode:?}");
         server.abort();
         let _ = server.await;
-        let left = receiver.put(&events(4)).await.unwrap();
+        let left = receiver.put(&outgoing(4)).await.unwrap();
         assert_eq!(left.again, [0, 1, 2, 3], "nobody listens");
     }
 }
@@ -95,12 +95,12 @@ async fn who_may_send_is_said_from_a_file_that_may_change() {
     let mut receiver = Receiver::new(&url, Mode::Structured, Some(file.path().to_owned())).unwrap();
     for secret in ["Bearer one", "Bearer two"] {
         std::fs::write(&file, format!("{secret}\n")).unwrap();
-        receiver.put(&events(1)).await.unwrap();
+        receiver.put(&outgoing(1)).await.unwrap();
         assert_eq!(got.lock().last().unwrap().0[AUTHORIZATION], secret);
     }
     assert!(!format!("{receiver:?}").contains("two"));
     drop(file);
-    assert!(receiver.put(&events(1)).await.unwrap_err().to_string().contains("authorizationFile"));
+    assert!(receiver.put(&outgoing(1)).await.unwrap_err().to_string().contains("authorizationFile"));
     server.abort();
 }
 

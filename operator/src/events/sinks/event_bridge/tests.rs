@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::events::sinks::fixtures::{event, events};
+use crate::events::sinks::fixtures::{event, outgoing};
 
 /// A bus whose service answers a call by its number of entries.
 async fn answering(
@@ -40,7 +40,7 @@ async fn each_entry_has_its_own_answer() {
         ] })
     };
     let (mut bus, server) = answering(200, codes).await;
-    let left = bus.put(&events(7)).await.unwrap();
+    let left = bus.put(&outgoing(7)).await.unwrap();
     assert_eq!(left.again, [1, 3, 5, 6], "also what is not answered for");
     assert_eq!(left.refused, [(2, "EventBridge finds it wrong (MalformedDetail)".to_owned())]);
     assert_eq!(left.why.as_deref(), Some("EventBridge could not take it now (InternalFailure)"));
@@ -57,7 +57,7 @@ async fn what_refuses_a_call_refuses_all_of_it_and_what_comes_behind_waits() {
     ] {
         let answer = move || json!({ "__type": code, "message": "" });
         let (mut bus, server) = answering(status, answer).await;
-        let left = bus.put(&events(23)).await.unwrap();
+        let left = bus.put(&outgoing(23)).await.unwrap();
         assert_eq!(left.again, (0..23).collect::<Vec<_>>(), "{code}");
         assert!(left.why.unwrap().contains(told), "{code}");
         server.abort();
