@@ -163,15 +163,21 @@ impl Installation {
     /// The same, with these arguments beside those of the installation.
     pub async fn start_operator_with(&self, arguments: &[&str]) -> Result<()> {
         let identity = self.next_identity();
-        self.operator.start(&self.operator_spec(&identity)?.args(arguments))?;
+        self.operator.start(&self.operator_spec(&identity, &self.own_event_sinks())?.args(arguments))?;
         self.operator_serves(&identity).await
     }
 
     /// Starts the operator and does not wait. Gives the name by which it holds the lease: another one each time, as that of
     /// another Pod.
     pub fn spawn_operator(&self) -> Result<String> {
+        self.spawn_operator_for(&self.own_event_sinks(), &[])
+    }
+
+    /// The same, with these event sinks in the place of its own, and with more of its environment.
+    pub fn spawn_operator_for(&self, event_sinks: &[Value], environment: &[(String, String)]) -> Result<String> {
         let identity = self.next_identity();
-        self.operator.start(&self.operator_spec(&identity)?)?;
+        let spec = self.operator_spec(&identity, event_sinks)?;
+        self.operator.start(&environment.iter().fold(spec, |spec, (name, value)| spec.env(name, value)))?;
         Ok(identity)
     }
 
@@ -180,7 +186,7 @@ impl Installation {
         format!("fleetform-operator-{}-{start}", std::process::id())
     }
 
-    fn operator_spec(&self, identity: &str) -> Result<ProcessSpec> {
+    fn operator_spec(&self, identity: &str, event_sinks: &[Value]) -> Result<ProcessSpec> {
         let listen = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let spec = ProcessSpec::new("operator", locate(OPERATOR)?, self.options.dir.join("operator.log"));
         let spec = self.options.operator_env.iter().fold(spec, |spec, (name, value)| spec.env(name, value));
@@ -200,12 +206,13 @@ impl Installation {
             .arg(format!("--metrics-listen={}", listen(self.ports.metrics)))
             .arg(format!("--token-audience={AUDIENCE}"))
             .arg(format!("--check-in-seconds={}", self.options.check_in_seconds))
-            .arg(format!("--event-sinks={}", self.event_sinks()?.display()))
+            .arg(format!("--event-sinks={}", self.list_event_sinks(event_sinks)?.display()))
             .arg(format!("--audit={}", self.audit_path().display()))
             .args(&self.options.operator_args))
     }
 
-    async fn operator_serves(&self, identity: &str) -> Result<()> {
+    /// Waits until the operator that was started under this name serves.
+    pub async fn operator_serves(&self, identity: &str) -> Result<()> {
         wait::until("the operator to hold the lease and serve", LIMIT, async || {
             self.operator.ensure_running()?;
             Ok(match self.look_at_operator(identity).await {
@@ -355,11 +362,15 @@ impl Installation {
         self.options.dir.join("events.jsonl")
     }
 
-    /// The list of event sinks that the operator goes by, which is written anew.
-    fn event_sinks(&self) -> Result<PathBuf> {
-        let list = self.options.dir.join("event-sinks.yaml");
+    /// The event sinks of the installation: the file, and those of its options.
+    fn own_event_sinks(&self) -> Vec<Value> {
         let file = json!({ "name": "file", "jsonLines": { "path": self.events_path() } });
-        let sinks = std::iter::once(file).chain(self.options.event_sinks.iter().cloned()).collect::<Vec<_>>();
+        std::iter::once(file).chain(self.options.event_sinks.iter().cloned()).collect()
+    }
+
+    /// The list of event sinks that the operator goes by, which is written anew.
+    fn list_event_sinks(&self, sinks: &[Value]) -> Result<PathBuf> {
+        let list = self.options.dir.join("event-sinks.yaml");
         fs::write(&list, json!({ "sinks": sinks }).to_string()).with_context(|| format!("write {}", list.display()))?;
         Ok(list)
     }

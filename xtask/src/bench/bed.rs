@@ -6,15 +6,22 @@ use anyhow::{Context, Result};
 use fleetform_domain::wire::MAX_WAIT_SECONDS;
 use fleetform_e2e::control_plane::{self, ControlPlane, client_of};
 use fleetform_e2e::installation::{self, Installation, SimulatorOptions};
+use fleetform_e2e::wait::{self, Look};
 use fleetform_e2e::{Cluster, Component};
 use kube::Client;
 use tokio::time::{Instant, sleep};
 
 use super::Settings;
-use super::usage::Cpu;
+use super::usage::{Cpu, sum};
 
 /// Time between two check-ins where nothing else is said, in seconds: longer than a benchmark takes.
 const CHECK_IN_SECONDS: u32 = 1_200;
+
+/// The operator is at rest when it has written nothing for so long: sums follow within two seconds.
+const AT_REST: Duration = Duration::from_secs(5);
+
+/// How long it may take to come to rest.
+const REST_LIMIT: Duration = Duration::from_mins(3);
 
 /// Between two looks at what the API server uses.
 const CALM_INTERVAL: Duration = Duration::from_secs(1);
@@ -88,6 +95,22 @@ impl Bed {
             before = now;
         }
         Ok(())
+    }
+
+    /// Writes that the operator has made since it was started, by its own count.
+    pub(super) async fn operator_writes(&self) -> Result<u64> {
+        sum(&self.installation.metrics().await?, "fleetform_writes_total{").context("a counter of writes is no number")
+    }
+
+    /// Waits until the operator, which serves, writes nothing any more.
+    pub(super) async fn operator_rests(&self) -> Result<()> {
+        wait::until("the operator to be at rest", REST_LIMIT, async || {
+            let before = self.operator_writes().await?;
+            sleep(AT_REST).await;
+            let after = self.operator_writes().await?;
+            Ok(if before == after { Look::Done(()) } else { Look::NotYet(format!("{} writes", after - before)) })
+        })
+        .await
     }
 
     /// Processor time that every process has used so far; of those that do not run, none.

@@ -10,6 +10,7 @@ mod audit_log;
 mod bed;
 mod convergence;
 mod device;
+mod events;
 mod fleet;
 mod ingest;
 mod objects;
@@ -32,7 +33,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use fleetform_e2e::{assets, tools};
+use fleetform_e2e::{assets, stand_ins, tools};
 use tokio::signal::unix::{SignalKind, signal};
 
 use profile::Profile;
@@ -56,6 +57,10 @@ enum Benchmark {
     /// How many measurements in a second the gateway takes from a site of 2,000 sensors, keeps and judges, held against a bare HTTP
     /// server that reads the same requests over the same mutual TLS.
     Ingest(IngestOptions),
+    /// How many events in a second the operator brings to a file, to EventBridge and to a receiver of `CloudEvents`,
+    /// and what each costs it, held against a bare client that brings the same events; and what it keeps in memory of
+    /// what waits for a sink that is away.
+    Events(EventsOptions),
     /// The bare HTTP server of `ingest`, in a process of its own.
     #[command(hide = true)]
     BareServer(ingest::Files),
@@ -65,6 +70,14 @@ enum Benchmark {
 struct IngestOptions {
     #[command(flatten)]
     settings: ingest::Settings,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(clap::Args)]
+struct EventsOptions {
+    #[command(flatten)]
+    settings: events::Settings,
     #[command(flatten)]
     output: Output,
 }
@@ -139,6 +152,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let output = match &args.benchmark {
         Benchmark::Convergence(options) | Benchmark::Rollout(options) => &options.output,
         Benchmark::Ingest(options) => &options.output,
+        Benchmark::Events(options) => &options.output,
         Benchmark::BareServer(files) => {
             return tokio::runtime::Runtime::new().context("start the async runtime")?.block_on(ingest::serve(files));
         }
@@ -148,6 +162,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     assets::locate()?;
     tools::kubectl()?;
     tools::helm()?;
+    if matches!(args.benchmark, Benchmark::Events(_)) {
+        stand_ins::environment()?;
+    }
     let runtime = tokio::runtime::Runtime::new().context("start the async runtime")?;
     let figures = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
@@ -184,6 +201,10 @@ async fn measure(benchmark: &Benchmark) -> Result<Figures> {
         Benchmark::Ingest(options) => {
             let figures = ingest::measure(&options.settings).await?;
             Figures { table: table::of_rows(figures.rows(), figures.is_optimised()), json: figures.to_json() }
+        }
+        Benchmark::Events(options) => {
+            let figures = events::measure(&options.settings).await?;
+            Figures { table: table::of_rows(figures.rows(), figures.optimised), json: figures.to_json() }
         }
         Benchmark::BareServer(_) => bail!("it measures nothing"),
     })

@@ -89,10 +89,24 @@ pub(super) fn device(number: usize, sites: usize) -> DeviceInstance {
 
 /// Makes everything but the device instances.
 pub(super) async fn make_surroundings(client: &Client, sites: usize) -> Result<()> {
-    let api: Api<Namespace> = Api::all(client.clone());
-    api.create(&PostParams::default(), &read(namespace())).await.context("make the namespace")?;
+    make_namespace(client).await?;
     make::<Project>(client, project()).await?;
     make::<ConfigTemplate>(client, template()).await?;
+    make_sites(client, sites).await
+}
+
+/// Makes sites in a namespace without a project: there is nothing to be done for devices at them.
+pub(super) async fn make_sites_alone(client: &Client, sites: usize) -> Result<()> {
+    make_namespace(client).await?;
+    make_sites(client, sites).await
+}
+
+async fn make_namespace(client: &Client) -> Result<()> {
+    let api: Api<Namespace> = Api::all(client.clone());
+    api.create(&PostParams::default(), &read(namespace())).await.context("make the namespace").map(drop)
+}
+
+async fn make_sites(client: &Client, sites: usize) -> Result<()> {
     for number in 0..sites {
         make::<Site>(client, site(number)).await?;
     }

@@ -40,6 +40,17 @@ async fn a_small_rollout_stays_within_the_write_budget() {
     assert!(figures.applied_p99_ms < 30_000, "devices that wait are not waited for:\n{told}");
 }
 
+/// That nothing is lost, the benchmark sees to itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_backlog_comes_to_every_sink() {
+    let settings = super::events::Settings { devices: 3.try_into().unwrap() };
+    let figures = super::events::measure(&settings).await.unwrap();
+    let sinks: Vec<&str> = figures.sinks.iter().map(|reached| reached.sink).collect();
+    let expected =
+        ["JSON lines in a file", "EventBridge, a stub", "CloudEvents, batched, a stub", "EventBridge, ministack"];
+    assert_eq!(sinks, expected, "{}", super::table::of_rows(figures.rows(), figures.optimised));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_fleet_stays_within_the_write_budget() {
     let settings = settings(&["--devices", "20", "--steady-seconds", "5", "--picture-every", "10"]);

@@ -77,9 +77,15 @@ pub(super) fn metric(metrics: &str, name_and_labels: &str) -> Option<u64> {
     metrics.lines().find_map(|line| line.strip_prefix(name_and_labels)?.trim().parse().ok())
 }
 
+/// The sum of the metrics whose lines begin so: of one name, or also of some labels. 0 where there are none.
+pub(super) fn sum(metrics: &str, beginning: &str) -> Option<u64> {
+    let lines = metrics.lines().filter(|line| line.starts_with(beginning));
+    lines.map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Cpu, cpu_seconds, metric};
+    use super::{Cpu, cpu_seconds, metric, sum};
 
     #[test]
     fn processor_time_is_read_after_the_name() {
@@ -102,5 +108,13 @@ mod tests {
         let text = "# TYPE c gauge\nc{listener=\"portal\"} 1\nc{listener=\"gateway\"} 12\n";
         assert_eq!(metric(text, "c{listener=\"gateway\"}"), Some(12));
         assert_eq!(metric(text, "d"), None);
+    }
+
+    #[test]
+    fn metrics_of_several_labels_are_added() {
+        let text = "c{sink=\"bus\",type=\"A b\"} 1\nc{sink=\"bus\",type=\"C\"} 12\nc{sink=\"file\",type=\"C\"} 5\n";
+        assert_eq!(sum(text, "c{sink=\"bus\""), Some(13));
+        assert_eq!((sum(text, "c{"), sum(text, "d{")), (Some(18), Some(0)));
+        assert_eq!(sum("c{} x", "c{"), None);
     }
 }

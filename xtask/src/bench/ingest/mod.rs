@@ -12,9 +12,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use fleetform_domain::wire::{MAX_MEASUREMENTS, MEASUREMENTS_PATH, MeasurementsResponse};
-use fleetform_e2e::wait::{self, Look};
 use fleetform_simulator::transport::{Connection, Question};
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -34,12 +33,6 @@ const REQUESTS: usize = 15;
 
 /// How long gateways rest after a round, until they may send so many at once again.
 const REST: Duration = Duration::from_secs(9);
-
-/// The operator is at rest when it has written nothing for so long: sums follow within two seconds.
-const AT_REST: Duration = Duration::from_secs(5);
-
-/// How long it may take to come to rest.
-const LIMIT: Duration = Duration::from_mins(3);
 
 /// What is measured, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -146,7 +139,7 @@ pub(super) async fn measure(settings: &Settings) -> Result<Figures> {
     let servers = [server(false)?, server(true)?];
     let memory = bed.installation.operator_rss_kib()?;
     first_states(&bed, &room, settings).await?;
-    let writes = writes(&bed).await?;
+    let writes = bed.operator_writes().await?;
     let (mut bare, mut ingest) = (<[Rounds; 2]>::default(), Rounds::default());
     let measurements = settings.gateways.get() * REQUESTS * MAX_MEASUREMENTS;
     for round in 1..=settings.rounds.get() {
@@ -181,7 +174,7 @@ pub(super) async fn measure(settings: &Settings) -> Result<Figures> {
         ingest_cpu_microseconds: microseconds(&ingest),
         bare_cpu_microseconds: microseconds(&bare),
         reading_cpu_microseconds: microseconds(&reading),
-        writes: self::writes(&bed).await? - writes,
+        writes: bed.operator_writes().await? - writes,
         memory_kib_per_sensor: per(grown, settings.sensors()),
     })
 }
@@ -190,20 +183,7 @@ pub(super) async fn measure(settings: &Settings) -> Result<Figures> {
 async fn first_states(bed: &Bed, room: &Arc<Room>, settings: &Settings) -> Result<()> {
     let (questions, open) = (Arc::new(room.questions(1).await), connections(room, settings, None).await?);
     send(settings, &questions, open, MAX_MEASUREMENTS, &mut Rounds::default(), &|| 0.0, true).await?;
-    wait::until("the operator to be at rest", LIMIT, async || {
-        let before = writes(bed).await?;
-        sleep(AT_REST).await;
-        let after = writes(bed).await?;
-        Ok(if before == after { Look::Done(()) } else { Look::NotYet(format!("{} writes", after - before)) })
-    })
-    .await
-}
-
-/// Writes that the operator has made so far.
-async fn writes(bed: &Bed) -> Result<u64> {
-    let metrics = bed.installation.metrics().await?;
-    let counts = metrics.lines().filter(|line| line.starts_with("fleetform_writes_total{"));
-    counts.map(|line| line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).context("a counter")).sum()
+    bed.operator_rests().await
 }
 
 type Open = Arc<Vec<Mutex<Connection>>>;
