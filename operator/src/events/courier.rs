@@ -70,6 +70,8 @@ async fn deliver_term(context: &Context, settings: &SinkSettings, inbox: &mut In
             waiting.note(change);
         }
         if let Some(began) = waiting.next_round(context.clock.now())
+            // What an object no longer keeps since it was looked at comes first.
+            && context.backlog.lacked_by(&settings.name).is_empty()
             && std::mem::take(&mut courier.has_moved)
         {
             // What was recorded then and not seen yet is later than this.
@@ -153,6 +155,10 @@ impl<'a> Courier<'a> {
         inbox.holds(of_people(context).filter(|id| held.as_ref().is_some_and(|held| held.contains(id))));
         // A sink that is new begins with what is recorded from now on, unless it says itself what it has.
         let since = mark.or_else(|| held.is_none().then(|| now - LATE));
+        if let Some(since) = since {
+            // At once: it may be away for long, and this process end before it has anything.
+            context.marks.advance(&settings.name, since);
+        }
         let stored = live::event_backlog(client, namespace).await.map_err(io::Error::other)?;
         context.backlog.load(stored, &settings.name, since);
         let cursor = Cursor::after_start(&objects, held.as_ref(), since);

@@ -44,7 +44,11 @@ impl Gateway {
             _ if !is_reader(&device, OperationMode::Entry) => {
                 return Err(Refusal::new(ProblemCode::NotFound, "palms are presented at Entry devices"));
             }
-            PalmPresented::Recognized { user } => Ok((self.badge_of(&namespace, &user), user)),
+            PalmPresented::Recognized { user } => {
+                // Until it is known whose badge it is, the device keeps it.
+                self.opened(&namespace)?;
+                Ok((self.badge_of(&namespace, &user), user))
+            }
             PalmPresented::NotRecognized { reason } => Err(reason),
         };
         let (badge, occasion) = match &found {

@@ -362,6 +362,17 @@ impl Installation {
         self.options.dir.join("events.jsonl")
     }
 
+    /// The file that is for events which a sink refuses for good.
+    fn dead_letters_path(&self) -> PathBuf {
+        self.options.dir.join("dead-letters.jsonl")
+    }
+
+    /// What sinks refused for good so far.
+    pub fn dead_letters(&self) -> Result<Vec<Value>> {
+        let path = self.dead_letters_path();
+        if path.exists() { documents(&path) } else { Ok(Vec::new()) }
+    }
+
     /// The event sinks of the installation: the file, and those of its options.
     fn own_event_sinks(&self) -> Vec<Value> {
         let file = json!({ "name": "file", "jsonLines": { "path": self.events_path() } });
@@ -371,7 +382,8 @@ impl Installation {
     /// The list of event sinks that the operator goes by, which is written anew.
     fn list_event_sinks(&self, sinks: &[Value]) -> Result<PathBuf> {
         let list = self.options.dir.join("event-sinks.yaml");
-        fs::write(&list, json!({ "sinks": sinks }).to_string()).with_context(|| format!("write {}", list.display()))?;
+        let all = json!({ "sinks": sinks, "deadLetters": self.dead_letters_path() });
+        fs::write(&list, all.to_string()).with_context(|| format!("write {}", list.display()))?;
         Ok(list)
     }
 

@@ -8,6 +8,7 @@ mod activation;
 mod admins;
 mod audit;
 mod authority;
+mod backlog;
 mod configuration;
 mod consent;
 mod crash;
@@ -215,6 +216,10 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
         invitation {
             who_gets_a_role_is_written_to,
             a_letter_is_for_those_who_give_roles,
+        }
+        backlog {
+            what_a_sink_lacks_outlives_the_object_and_the_operator,
+            what_event_bridge_refuses_is_a_dead_letter_and_the_rest_arrives,
         }
         sinks {
             events_go_to_several_sinks_and_one_that_is_away_delays_no_other,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,33 +31,27 @@ use super::presence::checks;
 use super::project::{LIMIT, Project, SITE_NAME, condition};
 use super::stage::Stage;
 
-const CRITICAL: &str = "Device Health Status Changed To Critical";
+/// The type of the event that tells of a device with failed health checks.
+pub(crate) const CRITICAL: &str = "Device Health Status Changed To Critical";
 
 /// EventBridge as a customer has it: a bus, and a rule that routes some of its events to a queue.
-struct Bus {
-    _ministack: StandIn,
+pub(crate) struct Bus {
+    _service: StandIn,
     url: String,
     queue: String,
 }
 
 impl Bus {
-    /// On this port.
-    async fn open(port: u16, dir: &Path) -> Result<Self> {
-        let ministack = StandIn::ministack(port, dir).await?;
-        let mut this = Self { url: ministack.url().to_owned(), _ministack: ministack, queue: String::new() };
+    /// In this service; events that fit the pattern go to the queue.
+    pub(crate) async fn open(service: StandIn, pattern: &Value) -> Result<Self> {
+        let mut this = Self { url: service.url().to_owned(), _service: service, queue: String::new() };
         this.events("CreateEventBus", json!({ "Name": "fleet" })).await?;
-        let queue = this.sqs("CreateQueue", json!({ "QueueName": "critical" })).await?;
+        let queue = this.sqs("CreateQueue", json!({ "QueueName": "told" })).await?;
         this.queue = queue["QueueUrl"].as_str().context("a queue")?.to_owned();
-        // As a user would write it.
-        let pattern = json!({
-            "source": ["fleetform.one"],
-            "detail-type": [{ "prefix": "Device Health Status Changed" }],
-            "detail": { "metadata": { "siteName": [SITE_NAME] }, "data": { "currentHealthStatus": ["CRITICAL"] } },
-        });
-        let rule = json!({ "Name": "critical", "EventBusName": "fleet", "EventPattern": pattern.to_string() });
+        let rule = json!({ "Name": "told", "EventBusName": "fleet", "EventPattern": pattern.to_string() });
         this.events("PutRule", rule).await?;
-        let target = json!({ "Id": "queue", "Arn": format!("arn:aws:sqs:{REGION}:{ACCOUNT}:critical") });
-        this.events("PutTargets", json!({ "Rule": "critical", "EventBusName": "fleet", "Targets": [target] })).await?;
+        let target = json!({ "Id": "queue", "Arn": format!("arn:aws:sqs:{REGION}:{ACCOUNT}:told") });
+        this.events("PutTargets", json!({ "Rule": "told", "EventBusName": "fleet", "Targets": [target] })).await?;
         Ok(this)
     }
 
@@ -86,7 +79,7 @@ impl Bus {
     }
 
     /// Waits until the queue has a message, and takes it.
-    async fn next(&self) -> Result<Value> {
+    pub(crate) async fn next(&self) -> Result<Value> {
         wait::until("a message in the queue", LIMIT, async || {
             let asked = json!({ "QueueUrl": self.queue, "MaxNumberOfMessages": 1 });
             let got = self.sqs("ReceiveMessage", asked).await?;
@@ -101,7 +94,7 @@ impl Bus {
 
 /// The way to EventBridge, which can be shut: then it is away, and remembers what it had.
 #[derive(Clone)]
-struct Way {
+pub(crate) struct Way {
     behind: u16,
     is_open: Arc<AtomicBool>,
     lines: Arc<Mutex<JoinSet<()>>>,
@@ -109,7 +102,7 @@ struct Way {
 
 impl Way {
     /// From this port to that one, for as long as the test lasts.
-    async fn open(port: u16, behind: u16) -> Result<Self> {
+    pub(crate) async fn open(port: u16, behind: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let way = Self { behind, is_open: Arc::new(AtomicBool::new(true)), lines: Arc::default() };
         let this = way.clone();
@@ -128,7 +121,7 @@ impl Way {
         Ok(way)
     }
 
-    fn set_open(&self, open: bool) {
+    pub(crate) fn set_open(&self, open: bool) {
         self.is_open.store(open, Ordering::SeqCst);
         if !open {
             self.lines.lock().abort_all();
@@ -178,7 +171,13 @@ async fn until_received(stage: &Stage, got: &Got, last: &str) -> Result<Vec<Even
 pub(crate) async fn events_go_to_several_sinks_and_one_that_is_away_delays_no_other(_: Arc<Stage>) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let [bus_port, way_port, hook_port] = free_ports()?;
-    let bus = Bus::open(bus_port, dir.path()).await?;
+    // As a user would write it.
+    let pattern = json!({
+        "source": ["fleetform.one"],
+        "detail-type": [{ "prefix": "Device Health Status Changed" }],
+        "detail": { "metadata": { "siteName": [SITE_NAME] }, "data": { "currentHealthStatus": ["CRITICAL"] } },
+    });
+    let bus = Bus::open(StandIn::ministack(bus_port, dir.path()).await?, &pattern).await?;
     let way = Way::open(way_port, bus_port).await?;
     let got = receive(hook_port).await?;
     let sinks = vec![
