@@ -97,14 +97,25 @@ impl Cluster {
         service_account_token(self.client(), namespace, name, Some(vec![audience.to_owned()])).await
     }
 
-    /// Writes a kubeconfig to `path` that speaks for a `ServiceAccount`, and for nobody else.
-    pub async fn write_kubeconfig_of_service_account(&self, namespace: &str, name: &str, path: &Path) -> Result<()> {
+    /// Writes a kubeconfig to `path` that speaks for a `ServiceAccount`, and for nobody else; at `server`, if that is
+    /// another one.
+    pub async fn write_kubeconfig_of_service_account(
+        &self,
+        namespace: &str,
+        name: &str,
+        server: Option<&str>,
+        path: &Path,
+    ) -> Result<()> {
         let token = service_account_token(self.client(), namespace, name, None).await?;
         let user = format!("system:serviceaccount:{namespace}:{name}");
+        let mut entry = self.entry.clone();
+        if let Some(server) = server {
+            entry["server"] = server.into();
+        }
         let document = json!({
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{ "name": "cluster", "cluster": self.entry }],
+            "clusters": [{ "name": "cluster", "cluster": entry }],
             "users": [{ "name": user, "user": { "token": token } }],
             "contexts": [{
                 "name": "cluster",

@@ -8,14 +8,18 @@
 //! - [`tools`] finds or fetches kubectl and helm;
 //! - [`process`] runs any other program under supervision;
 //! - [`namespace`] gives tests names that never meet;
-//! - [`wait`] waits for a condition, with a limit and a reason.
+//! - [`wait`] waits for a condition, with a limit and a reason;
+//! - [`at_least_once`] holds what happened against the events that a sink holds;
+//! - [`api_write`] says what a request to the API server writes.
 //!
 //! # Guarantees
 //!
 //! Nothing outlives what started it: every process is killed when its handle is dropped, and the control plane's own
 //! processes, the operator and the simulator also when the process that started them dies without dropping anything.
 
+pub mod api_write;
 pub mod assets;
+pub mod at_least_once;
 mod cache;
 pub mod cluster;
 pub mod control_plane;

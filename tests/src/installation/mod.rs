@@ -20,6 +20,7 @@ use fleetform_simulator::transport::{Address, Network, Timeouts};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
+use kube::api::DeleteParams;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -70,6 +71,8 @@ pub struct Options {
     pub operator_env: Vec<(String, String)>,
     /// Where events go beside a file.
     pub event_sinks: Vec<Value>,
+    /// Where the operator reaches the API server, if that is not where everybody else does.
+    pub api_server: Option<String>,
 }
 
 impl Options {
@@ -83,6 +86,7 @@ impl Options {
             operator_args: Vec::new(),
             operator_env: Vec::new(),
             event_sinks: Vec::new(),
+            api_server: None,
         }
     }
 }
@@ -142,7 +146,8 @@ impl Installation {
         let (operator, simulator) = (Slot::new("operator"), Slot::new("simulator"));
         let this = Self { cluster, options, ports, operator, simulator, starts: AtomicU32::new(0) };
         let (cluster, dir) = (&this.cluster, &this.options.dir);
-        cluster.write_kubeconfig_of_service_account(NAMESPACE, OPERATOR_ACCOUNT, &this.operator_kubeconfig()).await?;
+        let (server, kubeconfig) = (this.options.api_server.as_deref(), this.operator_kubeconfig());
+        cluster.write_kubeconfig_of_service_account(NAMESPACE, OPERATOR_ACCOUNT, server, &kubeconfig).await?;
         this.start_operator().await?;
         fs::write(this.portal_ca(), this.authority().await?)
             .with_context(|| format!("write into {}", dir.display()))?;
@@ -165,6 +170,18 @@ impl Installation {
         let identity = self.next_identity();
         self.operator.start(&self.operator_spec(&identity, &self.own_event_sinks())?.args(arguments))?;
         self.operator_serves(&identity).await
+    }
+
+    /// Starts the next operator after [`Self::kill_operator`] and waits until it serves. It does not have to wait for
+    /// the end of the lease that the dead one left: nobody holds that any more, so it is deleted.
+    pub async fn start_successor(&self) -> Result<()> {
+        let leases: Api<Lease> = Api::namespaced(self.cluster.client(), NAMESPACE);
+        match leases.delete(OPERATOR_ACCOUNT, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => return Err(error).context("delete the lease of the operator that was killed"),
+        }
+        self.start_operator().await
     }
 
     /// Starts the operator and does not wait. Gives the name by which it holds the lease: another one each time, as that of

@@ -71,7 +71,8 @@ pub(crate) async fn the_simulator_sees_what_an_installer_sees(stage: Arc<Stage>)
     Ok(())
 }
 
-fn der(pem: &str) -> Result<Vec<u8>> {
+/// A certificate without its armour.
+pub(crate) fn der(pem: &str) -> Result<Vec<u8>> {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
     Ok(CertificateDer::from_pem_slice(pem.as_bytes())?.to_vec())

@@ -6,6 +6,7 @@
 mod access;
 mod activation;
 mod admins;
+mod api_proxy;
 mod audit;
 mod authority;
 mod backlog;
@@ -28,6 +29,7 @@ mod leaving;
 mod library;
 mod machines;
 mod network;
+mod never_lost;
 mod operation;
 mod patches;
 mod people;
@@ -38,10 +40,12 @@ mod quota;
 mod race;
 mod raw;
 mod reading;
+mod receiver;
 mod releases;
 mod rollout;
 mod scenario;
 mod scope;
+mod serving;
 mod sinks;
 mod software;
 mod stage;
@@ -292,6 +296,10 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_lost_key_is_not_made_anew_while_devices_count_on_it,
             a_simulator_that_is_killed_goes_on_with_its_devices,
             an_api_server_that_dies_is_waited_for,
+        }
+        never_lost {
+            no_event_is_lost_whatever_dies_at_random,
+            no_event_is_lost_when_the_operator_dies_at_each_write,
         }
     }
 }

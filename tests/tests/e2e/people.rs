@@ -58,6 +58,22 @@ pub(crate) fn agreed(consent: Consent, number: &str, palms: Vec<Palm>) -> Result
     Ok(EnrollmentOutcome::Completed { badge_number: badge(number)?, consent, palms })
 }
 
+/// The instance of the desk.
+pub(crate) const DESK: &str = "front-desk";
+
+/// A project whose desk is ready for activation, and whose doors are to hold lists of the enrolled users.
+pub(crate) async fn with_a_desk(stage: &Arc<Stage>, prefix: &str) -> Result<Project> {
+    let project = Project::new(stage, prefix).await?;
+    let mut offline = template(0);
+    offline["configuration"]["offlineRecognition"] = true.into();
+    project.patch::<ConfigTemplate>(TEMPLATE, json!({ "spec": offline })).await?;
+    let mut desk = reader("Front desk");
+    desk["configuration"] = json!({ "operationMode": "Enrollment", "consentVersion": "2026-01" });
+    project.create::<DeviceInstance>(json!({ "metadata": { "name": DESK }, "spec": desk })).await?;
+    project.until_ready_for_activation(DESK).await?;
+    Ok(project)
+}
+
 /// A project with a desk and doors.
 pub(crate) struct House {
     pub(crate) project: Project,
@@ -68,16 +84,9 @@ pub(crate) struct House {
 impl House {
     /// One desk, and doors that hold lists of the enrolled users.
     pub(crate) async fn open(stage: &Arc<Stage>, prefix: &str, doors: &[&str]) -> Result<Self> {
-        let project = Project::new(stage, prefix).await?;
+        let project = with_a_desk(stage, prefix).await?;
         let installer = project.installer().await?;
-        let mut offline = template(0);
-        offline["configuration"]["offlineRecognition"] = true.into();
-        project.patch::<ConfigTemplate>(TEMPLATE, json!({ "spec": offline })).await?;
-        let mut desk = reader("Front desk");
-        desk["configuration"] = json!({ "operationMode": "Enrollment", "consentVersion": "2026-01" });
-        project.create::<DeviceInstance>(json!({ "metadata": { "name": "front-desk" }, "spec": desk })).await?;
-        project.until_ready_for_activation("front-desk").await?;
-        let desk = Wire::activated(&project, &installer, "front-desk").await?;
+        let desk = Wire::activated(&project, &installer, DESK).await?;
         let mut house = Self { project, desk, doors: BTreeMap::new() };
         for name in doors {
             house.project.ready_device(name).await?;

@@ -14,12 +14,10 @@ use fleetform_e2e::installation::{ACCOUNT, REGION};
 use fleetform_e2e::stand_ins::StandIn;
 use fleetform_e2e::wait::{self, Look};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::Request;
+use hyper::body::Bytes;
 use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
@@ -29,6 +27,7 @@ use tokio::task::JoinSet;
 use super::devices::{activated, checking_in};
 use super::presence::checks;
 use super::project::{LIMIT, Project, SITE_NAME, condition};
+use super::receiver::Receiver;
 use super::stage::Stage;
 
 /// The type of the event that tells of a device with failed health checks.
@@ -129,39 +128,12 @@ impl Way {
     }
 }
 
-/// What a receiver of `CloudEvents` got.
-type Got = Arc<Mutex<Vec<Value>>>;
-
-/// A receiver on this port, which takes everything, for as long as the test lasts.
-async fn receive(port: u16) -> Result<Got> {
-    let (got, listener) = (Got::default(), TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?);
-    let into = Arc::clone(&got);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let into = Arc::clone(&into);
-            let take = service_fn(move |request: Request<Incoming>| {
-                let into = Arc::clone(&into);
-                async move {
-                    let body = request.into_body().collect().await?.to_bytes();
-                    match serde_json::from_slice(&body)? {
-                        Value::Array(all) => into.lock().extend(all),
-                        one => into.lock().push(one),
-                    }
-                    anyhow::Ok(Response::builder().status(202).body(Full::new(Bytes::new()))?)
-                }
-            });
-            tokio::spawn(async move { http1::Builder::new().serve_connection(TokioIo::new(stream), take).await });
-        }
-    });
-    Ok(got)
-}
-
 /// Waits until the last event is of this type and the receiver has all that the file has, in the order of the file.
-async fn until_received(stage: &Stage, got: &Got, last: &str) -> Result<Vec<Event>> {
+async fn until_received(stage: &Stage, hook: &Receiver, last: &str) -> Result<Vec<Event>> {
     wait::until(&format!("CloudEvents up to {last}"), LIMIT, async || {
         let events = stage.installation.events()?;
         let ids: Vec<Value> = events.iter().map(|event| json!(event.id)).collect();
-        let received: Vec<Value> = got.lock().iter().map(|document| document["id"].clone()).collect();
+        let received: Vec<Value> = hook.stored().iter().map(|document| document["id"].clone()).collect();
         let is_there = ids == received && events.last().is_some_and(|event| event.detail_type == last);
         Ok(if is_there { Look::Done(events) } else { Look::NotYet(format!("{ids:?} and {received:?}")) })
     })
@@ -179,7 +151,7 @@ pub(crate) async fn events_go_to_several_sinks_and_one_that_is_away_delays_no_ot
     });
     let bus = Bus::open(StandIn::ministack(bus_port, dir.path()).await?, &pattern).await?;
     let way = Way::open(way_port, bus_port).await?;
-    let got = receive(hook_port).await?;
+    let hook = Receiver::open(hook_port).await?;
     let sinks = vec![
         json!({ "name": "bus", "required": false, "eventBridge": { "bus": "fleet" } }),
         json!({ "name": "hook", "cloudEvents": { "url": format!("http://127.0.0.1:{hook_port}/"), "mode": "Batched" } }),
@@ -196,9 +168,9 @@ pub(crate) async fn events_go_to_several_sinks_and_one_that_is_away_delays_no_ot
     checking_in(&project, &mut device, "door", "critical", |instance| !healthy(instance)).await?;
 
     // All of them go to the receiver, and by the rule the last one to the queue.
-    let events = until_received(&stage, &got, CRITICAL).await?;
+    let events = until_received(&stage, &hook, CRITICAL).await?;
     let known = events.len();
-    let told = got.lock().last().cloned().context("an event")?;
+    let told = hook.stored().last().cloned().context("an event")?;
     let last = events.last().context("an event")?;
     ensure!(told["specversion"] == "1.0" && told["source"] == "aws.one", "{told}");
     ensure!(told["type"] == CRITICAL && told["data"] == json!(last.detail), "{told}");
@@ -214,7 +186,7 @@ pub(crate) async fn events_go_to_several_sinks_and_one_that_is_away_delays_no_ot
     way.set_open(false);
     device.set_failed_health_checks(Vec::new());
     checking_in(&project, &mut device, "door", "healthy", healthy).await?;
-    until_received(&stage, &got, "Device Health Status Changed To Healthy").await?;
+    until_received(&stage, &hook, "Device Health Status Changed To Healthy").await?;
     stage.installation.kill_operator()?;
     stage.installation.start_operator().await?;
     device.set_failed_health_checks(checks(&["camera"]));

@@ -13,11 +13,12 @@ use fleetform_e2e::stand_ins::{self, MailServer, StandIn};
 use fleetform_e2e::{Cluster, ControlPlane, Installation, installation};
 use futures::FutureExt;
 use libtest_mimic::Failed;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::{OnceCell, RwLock};
 use tokio::time::timeout;
 
+use super::api_proxy::ApiProxy;
 use super::identity_center::IdentityCenter;
 
 /// How long one test may take.
@@ -73,6 +74,20 @@ impl Stage {
         .await
     }
 
+    /// One of a test's own, whose events go to a receiver at this port too, many in each request.
+    pub(crate) async fn with_receiver(port: u16) -> Result<Self> {
+        Self::with(|options| receiving(port, options)).await
+    }
+
+    /// The same; its operator reaches the API server through the proxy that is given beside it.
+    pub(crate) async fn behind_proxy(port: u16) -> Result<(Self, ApiProxy)> {
+        let plane = start_plane(Vec::new()).await?;
+        let proxy = ApiProxy::open(&plane).await?;
+        let api_server = Some(proxy.url());
+        let stage = Self::on(plane, |options| installation::Options { api_server, ..receiving(port, options) }).await?;
+        Ok((stage, proxy))
+    }
+
     async fn with(change: impl FnOnce(installation::Options) -> installation::Options) -> Result<Self> {
         Self::of(Vec::new(), change).await
     }
@@ -81,8 +96,13 @@ impl Stage {
         api_server_flags: Vec<String>,
         change: impl FnOnce(installation::Options) -> installation::Options,
     ) -> Result<Self> {
-        let options = Options { api_server_flags, audit_policy: Some(audit_policy()), ..Options::default() };
-        let plane = ControlPlane::start(options).await.context("start a control plane")?;
+        Self::on(start_plane(api_server_flags).await?, change).await
+    }
+
+    async fn on(
+        plane: ControlPlane,
+        change: impl FnOnce(installation::Options) -> installation::Options,
+    ) -> Result<Self> {
         // Nobody listens there until a test asks for AWS KMS, or for Identity Center.
         let [kms_port, identity_port] = free_ports()?;
         let aws = stand_ins::CREDENTIALS.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -123,6 +143,18 @@ impl Stage {
         let (operator, simulator) = (self.installation.operator_log_end(), self.installation.simulator_log_end());
         format!("{operator}\n{simulator}")
     }
+}
+
+async fn start_plane(api_server_flags: Vec<String>) -> Result<ControlPlane> {
+    let options = Options { api_server_flags, audit_policy: Some(audit_policy()), ..Options::default() };
+    ControlPlane::start(options).await.context("start a control plane")
+}
+
+/// Nobody is simulated, nobody is silent in the time that a test takes, and events go to a receiver at this port too.
+fn receiving(port: u16, options: installation::Options) -> installation::Options {
+    let url = format!("http://127.0.0.1:{port}/");
+    let sink = json!({ "name": "receiver", "cloudEvents": { "url": url, "mode": "Batched" } });
+    installation::Options { simulator: None, event_sinks: vec![sink], check_in_seconds: 600, ..options }
 }
 
 /// What the page on the audit trail recommends; and everything else without bodies, as tests look at what the operator does.
