@@ -38,6 +38,12 @@ struct Part {
     with: BTreeSet<String>,
 }
 
+impl Part {
+    fn is_with(&self, sinks: &[&str]) -> bool {
+        sinks.iter().all(|sink| self.with.contains(*sink))
+    }
+}
+
 /// Which parts there are, by the names of their `ConfigMap`s.
 #[derive(Debug, Default)]
 pub struct Backlog {
@@ -79,6 +85,11 @@ impl Backlog {
         lacked.into_iter().map(|(_, name)| name.clone()).collect()
     }
 
+    /// Whether there is a part that the sink has yet to get, or one that all required sinks have, which is to go.
+    pub(super) fn has_work_for(&self, sink: &str, required: &[&str]) -> bool {
+        self.parts.lock().values().any(|part| !part.with.contains(sink) || part.is_with(required))
+    }
+
     /// A sink has this part.
     pub(super) fn note(&self, name: &str, sink: &str) {
         if let Some(part) = self.parts.lock().get_mut(name) {
@@ -89,7 +100,7 @@ impl Backlog {
     /// The parts that all of these sinks have.
     pub(super) fn told(&self, required: &[&str]) -> Vec<String> {
         let parts = self.parts.lock();
-        let told = parts.iter().filter(|(_, part)| required.iter().all(|sink| part.with.contains(*sink)));
+        let told = parts.iter().filter(|(_, part)| part.is_with(required));
         told.map(|(name, _)| name.clone()).collect()
     }
 
@@ -144,10 +155,13 @@ mod tests {
         assert!(backlog.told(&required).is_empty());
         backlog.note("early", "bus");
         assert_eq!(backlog.told(&required), ["early"]);
+        assert!(backlog.has_work_for("kubectl", &required) && backlog.has_work_for("bus", &required));
         backlog.remove("early");
         // Read once more, it is known who has it.
         backlog.load(vec![("later".into(), at(20))], "bus", None);
         assert_eq!((backlog.count(), backlog.lacked_by("bus")), (1, vec!["later".to_owned()]));
+        backlog.note("later", "bus");
+        assert!(!backlog.has_work_for("bus", &required) && backlog.has_work_for("file", &required));
     }
 
     #[test]

@@ -63,22 +63,24 @@ async fn deliver_term(context: &Context, settings: &SinkSettings, inbox: &mut In
             Err(error) => pause(context, settings, &error, &mut failures, &mut changes, &mut waiting).await,
         }
     };
+    let required = context.settings.events.required();
     waiting.begin_with(Object::all(&context.world).iter().map(Object::key));
     loop {
         // Between any two batches: what devices tell without end keeps no change from being heard of.
         while let Ok(change) = changes.try_recv() {
             waiting.note(change);
         }
+        // What an object no longer keeps since it was looked at comes first.
+        let is_behind = context.backlog.has_work_for(&settings.name, &required);
         if let Some(began) = waiting.next_round(context.clock.now())
-            // What an object no longer keeps since it was looked at comes first.
-            && context.backlog.lacked_by(&settings.name).is_empty()
+            && !is_behind
             && std::mem::take(&mut courier.has_moved)
         {
             // What was recorded then and not seen yet is later than this.
             context.marks.advance(&settings.name, began - LATE);
         }
         context.metrics.events_wait(&settings.name, waiting.since());
-        if waiting.is_empty() && inbox.is_empty() {
+        if waiting.is_empty() && inbox.is_empty() && !is_behind {
             tokio::select! {
                 change = changes.recv() => match change {
                     Some(change) => waiting.note(change),

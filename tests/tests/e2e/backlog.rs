@@ -119,7 +119,9 @@ pub(crate) async fn what_a_sink_lacks_outlives_the_object_and_the_operator(_: Ar
     stage.installation.start_operator().await?;
     way.set_open(true);
     while got != ids {
-        let id = next_id(&bus).await.with_context(|| format!("{} of {} are there", got.len(), ids.len()))?;
+        let id = next_id(&bus).await.with_context(|| {
+            format!("{} of {} are there; {}", got.len(), ids.len(), stage.installation.operator_log_end())
+        })?;
         ensure!(ids.contains(&id), "{id} was never told of");
         got.insert(id);
     }
