@@ -1,5 +1,5 @@
 //! What stands for services of others in tests: ministack for AWS KMS and EventBridge, moto's server for the Identity Store, aiosmtpd for a mail server.
-//! They are Python programs, installed once into a virtual environment in the user's cache folder, and listen on loopback alone.
+//! The command line of AWS is with them. They are Python programs, installed once into a virtual environment in the user's cache folder, and listen on loopback alone.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -87,14 +87,14 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// ministack on this port, with its log in `dir`: KMS, EventBridge and SQS.
+    /// ministack on this port, with its log in `dir`: KMS, EventBridge, SQS and SNS.
     pub async fn ministack(port: u16, dir: &Path) -> Result<Self> {
         let bin = tokio::task::spawn_blocking(environment).await.context("install ministack")??.join("bin/ministack");
         let spec = ProcessSpec::new("ministack", bin, dir.join("ministack.log"))
             .guarded()
             .env("BIND_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", port.to_string())
-            .env("SERVICES", "kms,events,sqs");
+            .env("SERVICES", "kms,events,sqs,sns");
         Self::start(&spec, port, "/_ministack/health").await
     }
 

@@ -20,13 +20,13 @@ use super::releases::Releases;
 use super::stage::Stage;
 
 /// The page's blocks of this language, in order.
-fn blocks<'a>(page: &'a str, language: &'static str) -> impl Iterator<Item = &'a str> {
+pub(crate) fn blocks<'a>(page: &'a str, language: &'static str) -> impl Iterator<Item = &'a str> {
     let fenced = page.split("```").skip(1).step_by(2);
     fenced.filter_map(move |block| block.strip_prefix(language)?.strip_prefix('\n'))
 }
 
 /// The commands of the page's console blocks, in order. One that reads a document (`<<'YAML'`) has it with it.
-fn commands(page: &str) -> Vec<String> {
+pub(crate) fn commands(page: &str) -> Vec<String> {
     let mut lines = blocks(page, "console").flat_map(str::lines);
     let mut commands = Vec::new();
     while let Some(line) = lines.next() {

@@ -41,6 +41,7 @@ mod race;
 mod raw;
 mod reading;
 mod receiver;
+mod recipes;
 mod releases;
 mod rollout;
 mod scenario;
@@ -225,6 +226,13 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
             what_a_sink_lacks_outlives_the_object_and_the_operator,
             what_event_bridge_refuses_is_a_dead_letter_and_the_rest_arrives,
         }
+        never_lost {
+            no_event_is_lost_whatever_dies_at_random,
+            no_event_is_lost_when_the_operator_dies_at_each_write,
+        }
+        recipes {
+            a_queue_a_page_and_a_receiver_get_what_they_are_for,
+        }
         sinks {
             events_go_to_several_sinks_and_one_that_is_away_delays_no_other,
         }
@@ -296,10 +304,6 @@ fn alone(theatre: &Arc<Theatre>) -> Vec<Trial> {
             a_lost_key_is_not_made_anew_while_devices_count_on_it,
             a_simulator_that_is_killed_goes_on_with_its_devices,
             an_api_server_that_dies_is_waited_for,
-        }
-        never_lost {
-            no_event_is_lost_whatever_dies_at_random,
-            no_event_is_lost_when_the_operator_dies_at_each_write,
         }
     }
 }
