@@ -52,7 +52,7 @@ const METRICS_INTERVAL: Duration = Duration::from_millis(100);
 /// What is measured.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Settings {
-    /// How many device instances there are; 32 events of each wait. 256 or fewer are one delivery, and are for trying
+    /// How many device instances there are; 32 events of each wait. Eight or fewer are one delivery, and are for trying
     /// the benchmark.
     #[arg(long, value_name = "N", default_value = "3000", value_parser = at_most)]
     pub(super) devices: NonZeroUsize,

@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use fleetform_domain::transition::KEPT_TRANSITIONS;
 use fleetform_e2e::Installation;
 use tokio::time::{Instant, sleep};
 
 use super::super::report::float;
 use super::super::usage::Cpu;
 
-/// So many events the operator hands to a sink at a time: those of 256 objects (`BATCH` of its couriers).
-pub(super) const DELIVERY: usize = 256 * KEPT_TRANSITIONS;
+/// So many events the operator hands to a sink at a time (`BATCH` of its couriers).
+pub(super) const DELIVERY: usize = 256;
 
 /// How long all of them may take.
 const LIMIT: Duration = Duration::from_mins(15);
