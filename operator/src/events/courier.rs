@@ -31,6 +31,9 @@ const BATCH: usize = 256;
 /// Most objects that are looked at for one delivery: between two of them others have their turn.
 const LOOKS: usize = 1024;
 
+/// Most parts of the backlog between two looks at what was handed in.
+const PARTS: usize = 8;
+
 /// Most objects that are gone and whose events wait in memory for a sink that is not required.
 const MOST_DEPARTED: usize = 1024;
 
@@ -174,7 +177,9 @@ impl<'a> Courier<'a> {
 
     /// Delivers some of what is recorded and waits. What objects no longer keep comes first, as it is older; then what is gone.
     async fn deliver_recorded(&mut self, context: &Context, waiting: &mut Waiting) -> io::Result<()> {
-        self.deliver_backlog(context).await?;
+        if !self.deliver_backlog(context).await? {
+            return Ok(());
+        }
         let (here, world) = (&context.settings.installation, &context.world);
         let mut outgoing: Vec<Outgoing> = Vec::new();
         for object in waiting.departed() {
@@ -207,10 +212,12 @@ impl<'a> Courier<'a> {
         Ok(())
     }
 
-    /// Delivers what objects no longer keep, and deletes what every required sink has.
-    async fn deliver_backlog(&mut self, context: &Context) -> io::Result<()> {
+    /// Delivers some of what objects no longer keep, and deletes what every required sink has. Whether that was all.
+    async fn deliver_backlog(&mut self, context: &Context) -> io::Result<bool> {
         let (name, namespace) = (&self.settings.name, &context.settings.namespace);
-        for part in context.backlog.lacked_by(name) {
+        let lacked = context.backlog.lacked_by(name);
+        let are_all = lacked.len() <= PARTS;
+        for part in lacked.into_iter().take(PARTS) {
             let stored = live::undelivered_events(&context.client, namespace, &part).await.map_err(io::Error::other)?;
             match stored.map(|lines| backlog::read(&lines)) {
                 Some(Ok(mut events)) => {
@@ -233,7 +240,7 @@ impl<'a> Courier<'a> {
             context.backlog.remove(&part);
         }
         context.metrics.events_kept(context.backlog.count());
-        Ok(())
+        Ok(are_all)
     }
 
     /// Hands events over, but for those that it has already of a try that failed in part.
