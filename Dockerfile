@@ -7,6 +7,8 @@ COPY . .
 RUN cargo build --release --locked --package fleetform-operator --package fleetform-simulator
 
 FROM debian:bookworm-slim AS base
+# Event sinks, AWS, a mail server and servers with releases of software have certificates that the world trusts.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 # Numeric, so that Kubernetes can tell that it is not root.
 USER 65532:65532
 
@@ -15,7 +17,5 @@ COPY --from=build /src/target/release/fleetform /usr/local/bin/fleetform
 ENTRYPOINT ["fleetform"]
 
 FROM base AS simulator
-# Releases of software are fetched from servers that the world trusts.
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /src/target/release/fleetform-simulator /usr/local/bin/fleetform-simulator
 ENTRYPOINT ["fleetform-simulator"]

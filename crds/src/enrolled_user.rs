@@ -104,4 +104,17 @@ pub struct UnEnrollmentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 253)))]
     pub pending_devices: Vec<String>,
+    /// How it ended. The event that tells of it has yet to be delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<UnEnrollmentEnd>,
+}
+
+/// How the removal of a person from devices ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnEnrollmentEnd {
+    /// When.
+    pub at: Time,
+    /// Whether devices that may still know the person are no longer waited for.
+    pub abandoned: bool,
 }

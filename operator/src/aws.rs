@@ -111,19 +111,19 @@ pub(crate) mod tests {
         credentials: bool,
     ) -> (SdkConfig, JoinHandle<()>) {
         let (status, body) = (StatusCode::from_u16(status).unwrap(), body.into());
-        serving(move |_| (status, body.clone()), credentials).await
+        serving(move |_, _| (status, body.clone()), credentials).await
     }
 
-    /// The configuration of a client of a service that answers by the header `x-amz-target` of what it is asked.
+    /// The configuration of a client of a service that answers by the header `x-amz-target` of what it is asked, and its body.
     pub(crate) async fn serving(
-        answer: impl Fn(&str) -> (StatusCode, String) + Clone + Send + Sync + 'static,
+        answer: impl Fn(&str, &str) -> (StatusCode, String) + Clone + Send + Sync + 'static,
         credentials: bool,
     ) -> (SdkConfig, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let handler = move |headers: axum::http::HeaderMap| async move {
+        let handler = move |headers: axum::http::HeaderMap, called: String| async move {
             let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-            let (status, body) = answer(target);
+            let (status, body) = answer(target, &called);
             (status, [("content-type", "application/x-amz-json-1.1")], body)
         };
         let server = tokio::spawn(async move {

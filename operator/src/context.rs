@@ -14,7 +14,7 @@ use crate::credentials::KnownCredentials;
 use crate::crypto::Authorities;
 use crate::directory::Directories;
 use crate::error::{Error, Result};
-use crate::events::{Backlog, History, Marks, NotDelivered, Submissions};
+use crate::events::{Backlog, History, LATE, Marks, NotDelivered, Submissions};
 use crate::gateway::table::DeviceTable;
 use crate::guard::Guard;
 use crate::invitation::Deliveries;
@@ -107,6 +107,8 @@ impl Context {
     /// What may go of what objects record.
     pub fn history(&self) -> History {
         let passed = self.marks.all_passed(&self.settings.events.required());
+        // Never what has yet to come: the clock may have been set back.
+        let passed = passed.map(|passed| passed.min(self.clock.now() - LATE));
         History { passed, has_room: self.backlog.has_room() }
     }
 

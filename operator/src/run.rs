@@ -29,7 +29,7 @@ use crate::measurements::Measurements;
 use crate::people::{self, Directory};
 use crate::queue::Queue;
 use crate::reconcile::{self, execute::Executor};
-use crate::settings::{DirectorySettings, Settings};
+use crate::settings::{DirectorySettings, LineSink, Settings};
 use crate::telemetry::{self, Gauges, Metrics};
 use crate::vault::kms::Kms;
 use crate::vault::{Vault, keeper};
@@ -59,6 +59,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("--event-sinks: the sink {} cannot be used", sink.name))?;
     }
+    if let Some(path) = &settings.events.dead_letters {
+        let file = LineSink::File(path.clone());
+        JsonLines::check(&file).await.context("--event-sinks: the file deadLetters cannot be opened")?;
+    }
     JsonLines::check(&settings.audit).await.context("--audit: the file cannot be opened")?;
 
     let shutdown = CancellationToken::new();
@@ -69,6 +73,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         ending.cancel();
     });
     let metrics = Arc::new(Metrics::new());
+    for sink in &settings.events.sinks {
+        metrics.has_sink(&sink.name);
+    }
     let world = Arc::new(World::new(Scope::of(&settings.watch_namespaces)));
     let (queue, measurements) = (Arc::new(Queue::default()), Arc::new(Measurements::default()));
     let keys = Obstruction::default();

@@ -315,7 +315,7 @@ mod tests {
     #[tokio::test]
     async fn all_that_is_denied_is_told_at_once() {
         use Call::{DescribeGroup, DescribeUser, GetGroupId, GetUserId};
-        let lists = |target: &str| match target.rsplit('.').next() {
+        let lists = |target: &str, _: &str| match target.rsplit('.').next() {
             Some("ListUsers" | "ListGroups") => (StatusCode::OK, json!({ "Users": [], "Groups": [] }).to_string()),
             _ => (StatusCode::BAD_REQUEST, json!({ "__type": "AccessDeniedException", "Message": "" }).to_string()),
         };
@@ -333,7 +333,7 @@ mod tests {
             assert_eq!(center.person(STORE, By::Email("mary@example.com")).await, Ok(None));
             assert_eq!(center.group(STORE, "admins").await, Ok(None));
             server.abort();
-            let there = move |target: &str| match target.rsplit('.').next() {
+            let there = move |target: &str, _: &str| match target.rsplit('.').next() {
                 Some("GetUserId" | "GetGroupId") => {
                     let ids = json!({ "UserId": "u-1", "GroupId": "g-1", "IdentityStoreId": STORE });
                     (StatusCode::OK, ids.to_string())
@@ -349,7 +349,7 @@ mod tests {
 
     #[tokio::test]
     async fn people_and_groups_are_as_the_store_shows_them() {
-        let shown = |target: &str| {
+        let shown = |target: &str, _: &str| {
             let body = match target.rsplit('.').next() {
                 Some("GetUserId" | "CreateUser") => json!({ "UserId": "u-1", "IdentityStoreId": STORE }),
                 Some("GetGroupId") => json!({ "GroupId": "g-1", "IdentityStoreId": STORE }),

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::history::FactKey;
 use super::object::Object;
@@ -36,11 +37,13 @@ struct Part {
     last: Timestamp,
     /// Sinks that have them.
     with: BTreeSet<String>,
+    /// They do not read: whoever changed them may put them right, so they stay.
+    is_broken: bool,
 }
 
 impl Part {
     fn is_with(&self, sinks: &[&str]) -> bool {
-        sinks.iter().all(|sink| self.with.contains(*sink))
+        !self.is_broken && sinks.iter().all(|sink| self.with.contains(*sink))
     }
 }
 
@@ -48,6 +51,8 @@ impl Part {
 #[derive(Debug, Default)]
 pub struct Backlog {
     parts: Mutex<BTreeMap<String, Part>>,
+    /// Counts parts that were added.
+    added: watch::Sender<u64>,
 }
 
 impl Backlog {
@@ -63,7 +68,21 @@ impl Backlog {
 
     /// There is this part.
     fn add(&self, name: String, last: Timestamp) {
-        self.parts.lock().entry(name).or_insert_with(|| Part { last, with: BTreeSet::new() });
+        let part = Part { last, with: BTreeSet::new(), is_broken: false };
+        self.parts.lock().entry(name).or_insert(part);
+        self.added.send_modify(|count| *count += 1);
+    }
+
+    /// Hears of parts that are added from now on.
+    pub(super) fn heard(&self) -> watch::Receiver<u64> {
+        self.added.subscribe()
+    }
+
+    /// A part does not read.
+    pub(super) fn note_broken(&self, name: &str) {
+        if let Some(part) = self.parts.lock().get_mut(name) {
+            part.is_broken = true;
+        }
     }
 
     /// Takes what is stored. A sink with this mark has what was recorded before.
@@ -124,6 +143,14 @@ pub(super) async fn keep(context: &Context, object: &Object, facts: &[FactKey]) 
     Ok(())
 }
 
+/// Keeps what a required sink has yet to hear of an object that is about to go, or is gone.
+pub(super) async fn keep_untold(context: &Context, object: &Object) -> Result<()> {
+    let passed = context.history().passed;
+    let facts = object.facts().into_iter().map(|(key, _)| key);
+    let untold: Vec<FactKey> = facts.filter(|(_, time)| passed.is_none_or(|passed| *time >= passed)).collect();
+    keep(context, object, &untold).await
+}
+
 /// Events as they are stored: as JSON, one a line.
 fn lines(events: &[Outgoing]) -> String {
     events.iter().fold(String::new(), |lines, event| {
@@ -162,6 +189,9 @@ mod tests {
         assert_eq!((backlog.count(), backlog.lacked_by("bus")), (1, vec!["later".to_owned()]));
         backlog.note("later", "bus");
         assert!(!backlog.has_work_for("bus", &required) && backlog.has_work_for("file", &required));
+        backlog.note_broken("later");
+        backlog.note("later", "file");
+        assert!(backlog.told(&required).is_empty() && !backlog.has_work_for("file", &required), "it stays");
     }
 
     #[test]

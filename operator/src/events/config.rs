@@ -109,6 +109,9 @@ pub enum NoSinks {
         /// What is wrong, and what to do.
         why: String,
     },
+    /// Nobody could tell what was refused.
+    #[error("deadLetters: a sink writes into this file: choose another one")]
+    DeadLetters,
     /// What a device tells would be acknowledged before anybody has it.
     #[error(
         "sinks: none but Kubernetes Events is required, so that what devices tell could be lost: set required of another one to true"
@@ -169,10 +172,12 @@ struct EventBridge {
 #[serde(deny_unknown_fields)]
 struct KubernetesEvents {}
 
+/// When files are rotated, unless it is listed otherwise.
+pub const ROTATION: Rotation = Rotation { bytes: ROTATE_MIB << 20, keep: KEEP };
+
 /// Standard output, and nothing else: where nothing is listed.
 pub fn standard_output() -> Sinks {
-    let rotation = Rotation { bytes: ROTATE_MIB << 20, keep: KEEP };
-    let target = Target::JsonLines { to: LineSink::Stdout, rotation };
+    let target = Target::JsonLines { to: LineSink::Stdout, rotation: ROTATION };
     let sink = SinkSettings { name: "stdout".to_owned(), required: true, source: GUIDES.to_owned(), target };
     Sinks { sinks: vec![sink], dead_letters: None }
 }
@@ -221,6 +226,10 @@ pub fn read(text: &str) -> Result<Sinks, NoSinks> {
         sinks.push(SinkSettings { name: entry.name, required: entry.required, source, target });
     }
     // Kubernetes Events are never told of people.
+    let is_dead_letters = |sink: &SinkSettings| matches!(&sink.target, Target::JsonLines { to: LineSink::File(path), .. } if Some(path) == list.dead_letters.as_ref());
+    if sinks.iter().any(is_dead_letters) {
+        return Err(NoSinks::DeadLetters);
+    }
     if !sinks.iter().any(|sink| sink.required && sink.target != Target::KubernetesEvents) {
         return Err(NoSinks::NoneRequired);
     }
@@ -324,6 +333,7 @@ mod tests {
             ("sinks: [{ name: a, jsonLines: { keep: 0 } }]", "sinks[0].jsonLines.keep"),
             ("sinks: [{ name: a, source: 'a b', jsonLines: {} }]", "sinks[0].source"),
             ("sinks: [{ name: a, jsonLine: {} }]", "jsonLine"),
+            ("deadLetters: b\nsinks: [{ name: a, jsonLines: { path: b } }]", "deadLetters"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(told), "{text}: {error}");

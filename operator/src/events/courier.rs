@@ -17,12 +17,12 @@ use super::dead_letters;
 use super::marks::LATE;
 use super::object::Object;
 use super::sinks::{self, Sink};
+use super::stored;
 use super::submit::Inbox;
 use super::waiting::Waiting;
 use crate::backoff;
 use crate::cache::{Change, Found};
 use crate::context::Context;
-use crate::gateway::live;
 use crate::queue::Key;
 
 /// Most events of one delivery, but for those of one object.
@@ -44,52 +44,96 @@ const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// delivers. A sink that fails is tried again; nothing is passed over.
 pub(super) async fn run(context: Context, place: usize) {
     let settings = &context.settings.events.sinks[place];
-    let (mut leading, mut lost) = (context.leadership.clone(), context.leadership.clone());
+    let mut lost = context.leadership.clone();
+    // For good, so that no change falls between, and none of an object that is gone is forgotten while another process may lead.
+    let mut news = News { changes: context.world.subscribe(), waiting: Waiting::new(context.clock.now()), failures: 0 };
     let mut inbox = context.submissions.inbox(place).await;
-    loop {
-        leading.leading().await;
+    while news.until_leading(&context).await {
         tokio::select! {
-            () = deliver_term(&context, settings, &mut inbox) => return,
+            ended = deliver_term(&context, settings, &mut inbox, &mut news) => if ended { return },
             () = lost.lost() => context.metrics.events_wait(&settings.name, None),
         }
     }
 }
 
-async fn deliver_term(context: &Context, settings: &SinkSettings, inbox: &mut Inbox<'_>) {
-    // Subscribed before anything is read, so that no change falls between.
-    let mut changes = context.world.subscribe();
-    let mut waiting = Waiting::new(context.clock.now());
-    let mut failures = 0;
+/// What a courier has heard of, and how it fares.
+struct News {
+    changes: UnboundedReceiver<Change>,
+    waiting: Waiting,
+    /// How often in a row it brought nothing.
+    failures: u32,
+}
+
+impl News {
+    /// Waits until this process leads. Whether there is still something to hear of.
+    async fn until_leading(&mut self, context: &Context) -> bool {
+        let mut leadership = context.leadership.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = leadership.leading() => return true,
+                change = self.changes.recv() => match change {
+                    Some(change) => self.waiting.note(change),
+                    None => return false,
+                },
+            }
+        }
+    }
+
+    /// What changed meanwhile.
+    fn hear(&mut self) {
+        while let Ok(change) = self.changes.try_recv() {
+            self.waiting.note(change);
+        }
+    }
+
+    /// Waits before the next try; what changes meanwhile is remembered once, however often it changes.
+    async fn pause(&mut self, context: &Context, settings: &SinkSettings, error: &io::Error) {
+        keep_departed(context, settings, &mut self.waiting).await;
+        self.failures += 1;
+        self.waiting.failed();
+        context.metrics.event_failed(&settings.name);
+        context.metrics.events_wait(&settings.name, self.waiting.since());
+        let delay = backoff::delay(self.failures).min(LONGEST_RETRY);
+        tracing::warn!(sink = settings.name, %error, "events were not delivered; tried again in {delay:?}");
+        let end = Instant::now() + delay;
+        while let Ok(Some(change)) = tokio::time::timeout_at(end, self.changes.recv()).await {
+            self.waiting.note(change);
+        }
+    }
+}
+
+/// Delivers while this process leads. Ends with true when there is nothing to hear of any more.
+async fn deliver_term(context: &Context, settings: &SinkSettings, inbox: &mut Inbox<'_>, news: &mut News) -> bool {
     let mut courier = loop {
         match Courier::begin(context, settings, inbox).await {
             Ok(begun) => break begun,
-            Err(error) => pause(context, settings, &error, &mut failures, &mut changes, &mut waiting).await,
+            Err(error) => news.pause(context, settings, &error).await,
         }
     };
-    let required = context.settings.events.required();
-    waiting.begin_with(Object::all(&context.world).iter().map(Object::key));
+    news.waiting.begin_with(Object::all(&context.world).iter().map(Object::key));
+    let (required, mut kept) = (context.settings.events.required(), context.backlog.heard());
     loop {
         // Between any two batches: what devices tell without end keeps no change from being heard of.
-        while let Ok(change) = changes.try_recv() {
-            waiting.note(change);
-        }
+        news.hear();
         // What an object no longer keeps since it was looked at comes first.
         let is_behind = context.backlog.has_work_for(&settings.name, &required);
-        if let Some(began) = waiting.next_round(context.clock.now())
+        if let Some(began) = news.waiting.next_round(context.clock.now(), courier.is_failing)
             && !is_behind
             && std::mem::take(&mut courier.has_moved)
         {
             // What was recorded then and not seen yet is later than this.
-            context.marks.advance(&settings.name, began - LATE);
+            context.marks.set(&settings.name, began - LATE);
         }
-        context.metrics.events_wait(&settings.name, waiting.since());
-        if waiting.is_empty() && inbox.is_empty() && !is_behind {
+        context.metrics.events_wait(&settings.name, news.waiting.since());
+        if news.waiting.is_empty() && inbox.is_empty() && !is_behind {
             tokio::select! {
-                change = changes.recv() => match change {
-                    Some(change) => waiting.note(change),
-                    None => return,
+                change = news.changes.recv() => match change {
+                    Some(change) => news.waiting.note(change),
+                    None => return true,
                 },
                 () = inbox.arrival() => {}
+                _ = kept.changed() => {}
             }
             continue;
         }
@@ -98,16 +142,15 @@ async fn deliver_term(context: &Context, settings: &SinkSettings, inbox: &mut In
         let mut outcome = courier.deliver_submitted(context, submitted.events()).await;
         if outcome.is_ok() {
             inbox.delivered(submitted);
-            outcome = courier.deliver_recorded(context, &mut waiting).await;
+            outcome = courier.deliver_recorded(context, &mut news.waiting).await;
         } else {
             inbox.failed(submitted);
         }
-        match outcome {
-            Ok(()) => failures = 0,
-            Err(error) => {
-                keep_departed(context, settings, &mut waiting).await;
-                pause(context, settings, &error, &mut failures, &mut changes, &mut waiting).await;
-            }
+        if outcome.is_ok() || std::mem::take(&mut courier.has_brought) {
+            news.failures = 0;
+        }
+        if let Err(error) = outcome {
+            news.pause(context, settings, &error).await;
         }
     }
 }
@@ -116,21 +159,20 @@ async fn deliver_term(context: &Context, settings: &SinkSettings, inbox: &mut In
 async fn keep_departed(context: &Context, settings: &SinkSettings, waiting: &mut Waiting) {
     if !settings.required {
         let surplus = waiting.departed().len().saturating_sub(MOST_DEPARTED);
-        let mut place = 0..;
-        waiting.retain_departed(|_| place.next().is_some_and(|place: usize| place >= surplus));
+        waiting.done_departed(surplus);
         (0..surplus).for_each(|_| context.metrics.event_missed(&settings.name));
         return;
     }
-    let passed = context.history().passed;
     let mut kept: HashSet<String> = HashSet::new();
     for object in waiting.departed() {
-        let facts = object.facts().into_iter().map(|(key, _)| key);
-        let lacked: Vec<_> = facts.filter(|(_, time)| passed.is_none_or(|passed| *time >= passed)).collect();
-        match backlog::keep(context, object, &lacked).await {
+        match backlog::keep_untold(context, object).await {
             Ok(()) => {
                 kept.insert(object.uid().to_owned());
             }
-            Err(error) => tracing::warn!(%error, "what a sink lacks of an object that is gone is in memory only"),
+            Err(error) => {
+                tracing::warn!(%error, "what a sink lacks of an object that is gone is in memory only");
+                break;
+            }
         }
     }
     waiting.retain_departed(|object| !kept.contains(object.uid()));
@@ -145,6 +187,10 @@ struct Courier<'a> {
     taken: HashSet<Uuid>,
     /// Something that is recorded was delivered since the mark was set.
     has_moved: bool,
+    /// The sink took something since that was asked last.
+    has_brought: bool,
+    /// The sink did not take what it was handed last.
+    is_failing: bool,
 }
 
 impl<'a> Courier<'a> {
@@ -152,7 +198,8 @@ impl<'a> Courier<'a> {
     async fn begin(context: &Context, settings: &'a SinkSettings, inbox: &mut Inbox<'_>) -> io::Result<Self> {
         let (objects, now) = (Object::all(&context.world), context.clock.now());
         let (client, namespace) = (&context.client, &context.settings.namespace);
-        context.marks.load(live::event_marks(client, namespace).await.map_err(io::Error::other)?.as_ref());
+        let marks = stored::marks(client, namespace).await.map_err(io::Error::other)?;
+        context.marks.load(marks.as_ref(), now - LATE);
         let mark = context.marks.of(&settings.name);
         let sink = sinks::open(settings, context).await?;
         let asked: HashSet<Uuid> = Cursor::asked(&objects, mark).chain(of_people(context)).collect();
@@ -162,12 +209,20 @@ impl<'a> Courier<'a> {
         let since = mark.or_else(|| held.is_none().then(|| now - LATE));
         if let Some(since) = since {
             // At once: it may be away for long, and this process end before it has anything.
-            context.marks.advance(&settings.name, since);
+            context.marks.set(&settings.name, since);
         }
-        let stored = live::event_backlog(client, namespace).await.map_err(io::Error::other)?;
-        context.backlog.load(stored, &settings.name, since);
+        let parts = stored::backlog(client, namespace).await.map_err(io::Error::other)?;
+        context.backlog.load(parts, &settings.name, since);
         let cursor = Cursor::after_start(&objects, held.as_ref(), since);
-        Ok(Self { settings, sink, cursor, taken: HashSet::new(), has_moved: true })
+        Ok(Self {
+            settings,
+            sink,
+            cursor,
+            taken: HashSet::new(),
+            has_moved: true,
+            has_brought: false,
+            is_failing: false,
+        })
     }
 
     /// Delivers what was handed in.
@@ -181,12 +236,18 @@ impl<'a> Courier<'a> {
             return Ok(());
         }
         let (here, world) = (&context.settings.installation, &context.world);
-        let mut outgoing: Vec<Outgoing> = Vec::new();
+        let (mut outgoing, mut departed): (Vec<Outgoing>, usize) = (Vec::new(), 0);
         for object in waiting.departed() {
+            if outgoing.len() >= BATCH {
+                break;
+            }
             outgoing.extend(object.events(here, world, &self.cursor.pending(object)));
+            departed += 1;
         }
+        // All that is gone is told of before what has its name now.
+        let are_all_gone = departed == waiting.departed().len();
         let (mut looked, mut objects): (Vec<Key>, Vec<Arc<Object>>) = (Vec::new(), Vec::new());
-        for key in waiting.round() {
+        for key in waiting.round().filter(|_| are_all_gone) {
             if outgoing.len() >= BATCH || looked.len() >= LOOKS {
                 break;
             }
@@ -201,6 +262,10 @@ impl<'a> Courier<'a> {
             }
             looked.push(key.clone());
         }
+        if !context.backlog.lacked_by(&self.settings.name).is_empty() {
+            // An object was shortened meanwhile: what it no longer keeps is older, and goes first.
+            return Ok(());
+        }
         let are_there = !outgoing.is_empty();
         self.put(context, outgoing).await?;
         self.has_moved |= are_there;
@@ -208,7 +273,7 @@ impl<'a> Courier<'a> {
             self.cursor.delivered(&object);
         }
         waiting.done(&looked);
-        waiting.retain_departed(|_| false);
+        waiting.done_departed(departed);
         Ok(())
     }
 
@@ -218,8 +283,8 @@ impl<'a> Courier<'a> {
         let lacked = context.backlog.lacked_by(name);
         let are_all = lacked.len() <= PARTS;
         for part in lacked.into_iter().take(PARTS) {
-            let stored = live::undelivered_events(&context.client, namespace, &part).await.map_err(io::Error::other)?;
-            match stored.map(|lines| backlog::read(&lines)) {
+            let lines = stored::undelivered(&context.client, namespace, &part).await.map_err(io::Error::other)?;
+            match lines.map(|lines| backlog::read(&lines)) {
                 Some(Ok(mut events)) => {
                     events.retain(|outgoing| {
                         let key = outgoing.about.as_ref().and_then(Object::key_of);
@@ -228,7 +293,8 @@ impl<'a> Courier<'a> {
                     self.put(context, events).await?;
                 }
                 Some(Err(error)) => {
-                    tracing::error!(%error, "the events in the ConfigMap {namespace}/{part} do not read: it was changed");
+                    tracing::error!(%error, "the events in the ConfigMap {namespace}/{part} do not read: correct or delete it");
+                    context.backlog.note_broken(&part);
                 }
                 // All required sinks have it, or somebody deleted it.
                 None => context.backlog.remove(&part),
@@ -253,23 +319,27 @@ impl<'a> Courier<'a> {
             sinks::set_source(&mut outgoing.event, source);
         }
         if !events.is_empty() {
+            self.is_failing = true;
             let left = self.sink.put(&events).await?;
             let refused: Vec<(&Event, String)> =
                 left.refused.into_iter().map(|(place, why)| (&events[place].event, why)).collect();
-            if !refused.is_empty() {
-                dead_letters::keep(context, name, &refused).await?;
-            }
-            self.taken.extend(refused.into_iter().map(|(event, _)| event.id));
-            let again: HashSet<Uuid> = left.again.into_iter().map(|place| events[place].event.id).collect();
-            for event in events.iter().map(|outgoing| &outgoing.event).filter(|event| !again.contains(&event.id)) {
-                // What was refused is done with, and not delivered.
+            // What is refused is done with when it is written down, and is not delivered.
+            let again = left.again.into_iter().map(|place| events[place].event.id);
+            let not_taken: HashSet<Uuid> = again.chain(refused.iter().map(|(event, _)| event.id)).collect();
+            for event in events.iter().map(|outgoing| &outgoing.event).filter(|event| !not_taken.contains(&event.id)) {
+                self.has_brought = true;
                 if self.taken.insert(event.id) {
                     context.metrics.event_delivered(name, &event.detail_type);
                 }
             }
+            if !refused.is_empty() {
+                dead_letters::keep(context, name, &refused).await?;
+            }
+            self.taken.extend(refused.into_iter().map(|(event, _)| event.id));
             if let Some(why) = left.why {
                 return Err(io::Error::other(why));
             }
+            self.is_failing = false;
         }
         for id in ids {
             self.taken.remove(&id);
@@ -286,25 +356,4 @@ fn of_people(context: &Context) -> impl Iterator<Item = Uuid> {
         let un_enrolled = user.metadata.uid.as_deref().map(un_enrollment_event_id);
         enrolled.into_iter().chain(un_enrolled)
     })
-}
-
-/// Waits before the next try; what changes meanwhile is remembered once, however often it changes.
-async fn pause(
-    context: &Context,
-    settings: &SinkSettings,
-    error: &io::Error,
-    failures: &mut u32,
-    changes: &mut UnboundedReceiver<Change>,
-    waiting: &mut Waiting,
-) {
-    *failures += 1;
-    waiting.failed();
-    context.metrics.events_wait(&settings.name, waiting.since());
-    context.metrics.event_failed(&settings.name);
-    let delay = backoff::delay(*failures).min(LONGEST_RETRY);
-    tracing::warn!(sink = settings.name, %error, "events were not delivered; tried again in {delay:?}");
-    let end = Instant::now() + delay;
-    while let Ok(Some(change)) = tokio::time::timeout_at(end, changes.recv()).await {
-        waiting.note(change);
-    }
 }

@@ -13,6 +13,8 @@ use crate::queue::Key;
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
     delivered: HashMap<Key, Vec<Uuid>>,
+    /// Where delivery began. Of objects that appear later, what was recorded before is not told: they read again, or were restored.
+    since: Option<Timestamp>,
 }
 
 impl Cursor {
@@ -30,14 +32,18 @@ impl Cursor {
             });
             told.map(|(_, id)| id).collect()
         };
-        Self { delivered: objects.iter().map(|object| (object.key(), told(object))).collect() }
+        Self { delivered: objects.iter().map(|object| (object.key(), told(object))).collect(), since: mark }
     }
 
     /// The facts of `object` that are still to be delivered.
     pub(super) fn pending(&self, object: &Object) -> Vec<FactKey> {
         let key = object.key();
-        let facts = object.facts().into_iter().filter(|(_, id)| !self.has(&key, *id));
-        facts.map(|(fact, _)| fact).collect()
+        let known = self.delivered.get(&key);
+        let is_pending = |((_, time), id): &(FactKey, Uuid)| match known {
+            Some(known) => !known.contains(id),
+            None => self.since.is_none_or(|since| *time >= since),
+        };
+        object.facts().into_iter().filter(is_pending).map(|(fact, _)| fact).collect()
     }
 
     /// Whether this event about this object is delivered, as far as is known.
@@ -116,6 +122,11 @@ mod tests {
         let held = asked.into_iter().collect();
         let cursor = Cursor::after_start(objects, Some(&held), Some(fixtures::noon()));
         assert!(pending(&cursor, &device).is_empty(), "but for what the sink has");
+        let mut restored = device.clone();
+        if let Object::Device(device) = &mut restored {
+            Arc::make_mut(device).metadata.name = Some("restored".into());
+        }
+        assert_eq!(pending(&cursor, &restored), [3], "also of what appears later");
         assert_eq!(Cursor::asked(objects, None).count(), 3);
     }
 }

@@ -1,4 +1,4 @@
-//! What a sink refuses for good, with the reason, as JSON lines in a file of their own.
+//! What a sink refuses for good, with the reason, as JSON lines in a file of their own, which is rotated.
 
 use std::io;
 
@@ -6,6 +6,7 @@ use fleetform_domain::event::Event;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
+use super::config::ROTATION;
 use crate::context::Context;
 use crate::jsonl::JsonLines;
 use crate::settings::LineSink;
@@ -30,5 +31,5 @@ pub(super) async fn keep(context: &Context, sink: &str, refused: &[(&Event, Stri
     let Some(path) = &context.settings.events.dead_letters else { return Ok(()) };
     let letters = refused.iter().map(|(event, reason)| DeadLetter { sink, reason, event });
     let _one_writes = ONE_WRITES.lock().await;
-    JsonLines::open(&LineSink::File(path.clone()), None).await?.write(letters).await
+    JsonLines::open(&LineSink::File(path.clone()), Some(ROTATION)).await?.write(letters).await
 }

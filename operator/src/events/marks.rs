@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// A fact may be seen that much later than the time that stands in it: until its write is done, tried again and watched, and as much as
 /// the clocks of two who lead may differ.
-pub(super) const LATE: SignedDuration = SignedDuration::from_mins(1);
+pub const LATE: SignedDuration = SignedDuration::from_mins(1);
 
 /// The marks of all sinks, by their names.
 #[derive(Debug, Default)]
@@ -29,12 +29,12 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Takes what is stored, where that is further than what is known.
-    pub(super) fn load(&self, stored: Option<&BTreeMap<String, String>>) {
+    /// Takes what is stored, where that is further than what is known. None is later than `latest`: the clock of whoever stored it was ahead.
+    pub(super) fn load(&self, stored: Option<&BTreeMap<String, String>>, latest: Timestamp) {
         self.are_stored.store(stored.is_some(), Ordering::Relaxed);
         let mut known = self.known.lock();
         for (sink, mark) in stored.into_iter().flatten() {
-            let Ok(mark) = mark.parse::<Timestamp>() else { continue };
+            let Ok(mark) = mark.parse::<Timestamp>().map(|mark| mark.min(latest)) else { continue };
             let entry = known.entry(sink.clone()).or_insert(mark);
             *entry = mark.max(*entry);
         }
@@ -51,11 +51,9 @@ impl Marks {
         sinks.iter().try_fold(Timestamp::MAX, |least, sink| Some(least.min(*known.get(*sink)?)))
     }
 
-    /// A sink has come so far.
-    pub(super) fn advance(&self, sink: &str, to: Timestamp) {
-        let mut known = self.known.lock();
-        if known.get(sink).is_none_or(|mark| *mark < to) {
-            known.insert(sink.to_owned(), to);
+    /// A sink has come so far. It falls when the clock was set back: then less is known to be there.
+    pub(super) fn set(&self, sink: &str, to: Timestamp) {
+        if self.known.lock().insert(sink.to_owned(), to) != Some(to) {
             self.advanced.notify_one();
         }
     }
@@ -102,15 +100,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_never_falls() {
+    fn marks_are_as_far_as_is_known_and_never_ahead_of_the_clock() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let marks = Marks::default();
         assert_eq!(marks.of("file"), None);
-        marks.advance("file", at(100));
-        marks.advance("file", at(50));
-        marks.load(Some(&BTreeMap::from([("file".into(), at(70).to_string()), ("bus".into(), at(7).to_string())])));
-        marks.load(Some(&BTreeMap::from([("odd".into(), "yesterday".into())])));
-        assert_eq!((marks.of("file"), marks.of("bus"), marks.of("odd")), (Some(at(100)), Some(at(7)), None));
+        marks.set("file", at(100));
+        let stored =
+            [("file", 70), ("bus", 7), ("early", 5000)].map(|(sink, mark)| (sink.into(), at(mark).to_string()));
+        marks.load(Some(&BTreeMap::from(stored)), at(120));
+        marks.load(Some(&BTreeMap::from([("odd".into(), "yesterday".into())])), at(120));
+        let known = ["file", "bus", "early", "odd"].map(|sink| marks.of(sink));
+        assert_eq!(known, [Some(at(100)), Some(at(7)), Some(at(120)), None]);
+        marks.set("early", at(60));
+        assert_eq!(marks.of("early"), Some(at(60)), "the clock was set back");
         assert_eq!(marks.all_passed(&["file", "bus"]), Some(at(7)));
         assert_eq!(marks.all_passed(&["file", "new"]), None);
         assert_eq!(

@@ -2,8 +2,8 @@
 //! event is a pure function of the record, so an event that is delivered twice is the same twice.
 //!
 //! # Guarantees
-//! Every sink gets every event at least once, whatever the others do. What is recorded and not known to be with a sink is delivered after a
-//! restart; what a device tells is acknowledged when every required sink has it.
+//! Every required sink gets every event at least once, whatever the others do; one that is not required goes without what stands nowhere any more.
+//! What is recorded and not known to be with a sink is delivered after a restart; what a device tells is acknowledged when every required sink has it.
 
 mod backlog;
 pub mod config;
@@ -15,6 +15,7 @@ mod marks;
 mod object;
 pub mod show;
 mod sinks;
+mod stored;
 mod submit;
 mod waiting;
 
@@ -29,7 +30,7 @@ pub use backlog::Backlog;
 #[cfg(test)]
 pub(crate) use history::Recorded;
 pub use history::{FactKey, History};
-pub use marks::Marks;
+pub use marks::{LATE, Marks};
 use object::Object;
 pub(crate) use sinks::check;
 pub use submit::{NotDelivered, Submissions};
@@ -50,4 +51,9 @@ pub async fn keep_of_device(context: &Context, device: &DeviceInstance, facts: &
 /// The same, of an alert.
 pub async fn keep_of_alert(context: &Context, alert: &Arc<Alert>, facts: &[FactKey]) -> Result<()> {
     backlog::keep(context, &Object::Alert(Arc::clone(alert)), facts).await
+}
+
+/// Keeps what a required sink has yet to hear of an alert that is about to be deleted.
+pub async fn keep_untold_of_alert(context: &Context, alert: &Arc<Alert>) -> Result<()> {
+    backlog::keep_untold(context, &Object::Alert(Arc::clone(alert))).await
 }

@@ -42,13 +42,15 @@ impl Waiting {
     }
 
     /// The round is over: begins the next one with what changed meanwhile. Gives when the one that is over began: what was recorded well
-    /// before is with the sink. None while it is not over.
-    pub(super) fn next_round(&mut self, now: Timestamp) -> Option<Timestamp> {
+    /// before is with the sink. None while it is not over. A sink that failed last `is_failing`: whatever waits, it has yet to get something.
+    pub(super) fn next_round(&mut self, now: Timestamp, is_failing: bool) -> Option<Timestamp> {
         if !self.round.is_empty() || !self.departed.is_empty() {
             return None;
         }
         self.round = std::mem::take(&mut self.next);
-        self.since = (!self.round.is_empty()).then(Instant::now);
+        if !is_failing {
+            self.since = (!self.round.is_empty()).then(Instant::now);
+        }
         Some(std::mem::replace(&mut self.began, now))
     }
 
@@ -77,6 +79,11 @@ impl Waiting {
     /// Of those that are gone, keeps only these.
     pub(super) fn retain_departed(&mut self, keep: impl FnMut(&Object) -> bool) {
         self.departed.retain(keep);
+    }
+
+    /// So many that are gone have been looked at, from the first.
+    pub(super) fn done_departed(&mut self, count: usize) {
+        self.departed.drain(..count);
     }
 
     /// Something could not be delivered.
@@ -116,10 +123,24 @@ mod tests {
             waiting.done(&[first]);
             waiting.note(change("a"));
         }
-        assert_eq!(waiting.next_round(at(7)), Some(at(0)), "the first round is over");
-        assert_eq!(waiting.next_round(at(8)), None);
+        assert_eq!(waiting.next_round(at(7), false), Some(at(0)), "the first round is over");
+        assert_eq!(waiting.next_round(at(8), false), None);
         assert!(waiting.round().eq([&key("a")]) && waiting.since().is_some());
         waiting.done(&[key("a")]);
-        assert_eq!((waiting.next_round(at(9)), waiting.is_empty(), waiting.since()), (Some(at(7)), true, None));
+        assert_eq!((waiting.next_round(at(9), false), waiting.is_empty(), waiting.since()), (Some(at(7)), true, None));
+    }
+
+    #[test]
+    fn a_sink_is_behind_until_it_has_taken_something_again() {
+        let mut waiting = Waiting::new(at(0));
+        waiting.failed();
+        let since = waiting.since();
+        assert!(since.is_some());
+        // Whoever handed something in keeps it, so that nothing waits here.
+        assert!(waiting.next_round(at(1), true).is_some() && waiting.is_empty());
+        waiting.failed();
+        assert_eq!(waiting.since(), since);
+        assert!(waiting.next_round(at(2), false).is_some());
+        assert_eq!(waiting.since(), None);
     }
 }

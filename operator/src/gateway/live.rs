@@ -1,14 +1,12 @@
 //! Reads past the cache, bounded in time.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
 use fleetform_crds::{DeviceInstance, EnrolledUser, Site};
 use fleetform_domain::address::PostalAddress;
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{ListParams, PartialObjectMeta};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ListParams;
 use kube::{Api, Client};
 
 use crate::cache::{Name, SecretMeta};
@@ -61,36 +59,6 @@ pub async fn secret(client: &Client, name: &Name) -> Result<Option<Secret>> {
     bounded(format!("read the Secret {name}"), api.get_opt(&name.name)).await
 }
 
-/// How far event sinks have come, if it was ever written down.
-pub async fn event_marks(client: &Client, namespace: &str) -> Result<Option<BTreeMap<String, String>>> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let what = format!("read how far events are delivered from the ConfigMap {namespace}/{}", names::EVENT_MARKS);
-    let stored = bounded(what, api.get_opt(names::EVENT_MARKS)).await?;
-    Ok(stored.map(|stored| stored.data.unwrap_or_default()))
-}
-
-/// Which `ConfigMap`s with undelivered events there are, and when the last of their facts was recorded.
-pub async fn event_backlog(client: &Client, namespace: &str) -> Result<Vec<(String, Timestamp)>> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let ours = ListParams::default().labels(&format!("{}={}", names::EVENTS_LABEL, names::UNDELIVERED));
-    let what = format!("look for undelivered events in namespace {namespace}");
-    let stored = bounded(what, api.list_metadata(&ours)).await?;
-    let read = |map: PartialObjectMeta<ConfigMap>| {
-        let recorded = map.metadata.annotations.unwrap_or_default().remove(names::RECORDED_ANNOTATION);
-        // One that says no time is told last.
-        let last = recorded.and_then(|text| text.parse().ok()).unwrap_or(Timestamp::MAX);
-        map.metadata.name.map(|name| (name, last))
-    };
-    Ok(stored.items.into_iter().filter_map(read).collect())
-}
-
-/// The undelivered events of the `ConfigMap` of this name, one a line, if it is there.
-pub async fn undelivered_events(client: &Client, namespace: &str, name: &str) -> Result<Option<String>> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let stored = bounded(format!("read the ConfigMap {namespace}/{name}"), api.get_opt(name)).await?;
-    Ok(stored.map(|stored| stored.data.unwrap_or_default().remove(names::EVENTS).unwrap_or_default()))
-}
-
 /// The metadata of the Secret of this name.
 pub async fn secret_metadata(client: &Client, name: &Name) -> Result<Option<SecretMeta>> {
     let api: Api<Secret> = Api::namespaced(client.clone(), &name.namespace);
@@ -132,7 +100,7 @@ fn unusable(what: &str, why: &str) -> Error {
     Error::Unreadable { what: what.to_owned(), why: why.to_owned() }
 }
 
-async fn bounded<T>(what: String, request: impl Future<Output = kube::Result<T>>) -> Result<T> {
+pub(crate) async fn bounded<T>(what: String, request: impl Future<Output = kube::Result<T>>) -> Result<T> {
     match tokio::time::timeout(READ_TIMEOUT, request).await {
         Ok(answer) => answer.map_err(|source| Error::kube(what, source)),
         Err(_) => Err(Error::TimedOut { what, limit: READ_TIMEOUT }),

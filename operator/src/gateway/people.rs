@@ -24,13 +24,15 @@ pub(super) struct Teller<'a> {
     pub(super) device: &'a DeviceInstance,
     /// Id of the event that it tells of.
     pub(super) event: Uuid,
-    /// When it happened.
+    /// When it happened; now, if that lies ahead.
     pub(super) time: Timestamp,
+    /// When it happened by the device's clock. The event says this, so that it is the same however often it is told.
+    said: Timestamp,
     id: ResourceId,
 }
 
 impl<'a> Teller<'a> {
-    /// The device tells of `sequence`, which happened at `time` by its clock. A time that lies ahead is taken as now.
+    /// The device tells of `sequence`, which happened at `time` by its clock.
     pub(super) fn new(
         device: &'a DeviceInstance,
         identity: &DeviceIdentity,
@@ -43,14 +45,14 @@ impl<'a> Teller<'a> {
         }
         let event = person_event_id(&identity.bond.association, sequence);
         let id = ResourceId::of(device.metadata.uid.as_deref().unwrap_or_default());
-        Ok(Self { device, event, time: time.min(now), id })
+        Ok(Self { device, event, time: time.min(now), said: time, id })
     }
 
     /// The device tells of what happened at `time`.
     #[cfg(test)]
     pub(super) fn at(device: &'a DeviceInstance, time: Timestamp) -> Self {
         let id = ResourceId::of(device.metadata.uid.as_deref().unwrap_or_default());
-        Self { device, event: person_event_id("a", 1), time, id }
+        Self { device, event: person_event_id("a", 1), time, said: time, id }
     }
 
     /// Id of its instance.
@@ -74,7 +76,7 @@ pub(super) fn serves(device: &DeviceInstance, mode: OperationMode) -> bool {
 impl Gateway {
     /// Delivers the event of what the device tells of; whether the sink has it.
     pub(super) async fn event(&self, teller: &Teller<'_>, badge: Option<&BadgeNumber>, occasion: Occasion) -> bool {
-        let person = Person { id: teller.event, time: teller.time, source: &teller.id, badge };
+        let person = Person { id: teller.event, time: teller.said, source: &teller.id, badge };
         let event = person_event(&self.context.settings.installation, &person, occasion);
         self.context.tell(&event, DELIVERY).await.is_ok()
     }

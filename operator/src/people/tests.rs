@@ -243,7 +243,7 @@ impl Model {
                     json_patch::merge(&mut status, &patch);
                     user.status = serde_json::from_value(status).unwrap();
                 }
-                Action::TellUnEnrolled { abandoned } => assert!(!abandoned),
+                Action::TellUnEnrolled { abandoned, .. } => assert!(!abandoned),
                 Action::Release { .. } => {
                     self.stored.remove(name);
                     self.see(name);

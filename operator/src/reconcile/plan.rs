@@ -64,6 +64,8 @@ pub enum Action {
     },
     /// Deliver the event that a person is un-enrolled, or that devices which may still know them are no longer waited for.
     TellUnEnrolled {
+        /// When that was recorded.
+        at: Timestamp,
         /// Not all devices have confirmed.
         abandoned: bool,
     },

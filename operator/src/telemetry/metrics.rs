@@ -266,6 +266,15 @@ impl Metrics {
         self.events_delivered.get_or_create(&delivery).inc();
     }
 
+    /// There is this sink. Its counters begin at zero, so that the first failure is an increase.
+    pub fn has_sink(&self, name: &str) {
+        let sink = Sink { sink: name.to_owned() };
+        for counter in [&self.events_failed, &self.events_refused, &self.events_missed] {
+            drop(counter.get_or_create(&sink));
+        }
+        self.events_wait(name, None);
+    }
+
     /// Events could not be delivered to a sink just now.
     pub fn event_failed(&self, sink: &str) {
         self.events_failed.get_or_create(&Sink { sink: sink.to_owned() }).inc();
@@ -428,9 +437,9 @@ mod tests {
         metrics.check_in("ok");
         metrics.measurements("taken", 20);
         metrics.measurements("too-old", 0);
+        metrics.has_sink("file");
         metrics.event_delivered("file", "Device Connectivity Changed To Online");
         metrics.event_failed("file");
-        metrics.events_wait("file", None);
         metrics.events_kept(2);
         metrics.audit_written(3);
         metrics.audit_failed();

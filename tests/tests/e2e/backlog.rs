@@ -36,7 +36,7 @@ use super::sinks::{Bus, CRITICAL, Way};
 use super::stage::Stage;
 
 /// Waits until the operator keeps events in so many `ConfigMap`s.
-async fn until_kept(stage: &Stage, count: usize) -> Result<()> {
+pub(crate) async fn until_kept(stage: &Stage, count: usize) -> Result<()> {
     let maps: Api<ConfigMap> = Api::namespaced(stage.client(), NAMESPACE);
     let ours = ListParams::default().labels("fleetform.dev/events=undelivered");
     wait::until(&format!("{count} ConfigMaps with undelivered events"), LIMIT, async || {
@@ -62,7 +62,7 @@ async fn until_told(stage: &Stage, count: usize) -> Result<BTreeSet<Uuid>> {
 }
 
 /// As many changes as an instance keeps, one after the other: nobody waits for hours.
-async fn change_often(project: &Project, name: &str) -> Result<()> {
+pub(crate) async fn change_often(project: &Project, name: &str) -> Result<()> {
     let api: Api<DeviceInstance> = project.api();
     let mut transitions = api.get_status(name).await?.status.unwrap_or_default().transitions;
     let first = transitions.first().context("a change")?.clone();

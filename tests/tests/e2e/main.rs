@@ -229,6 +229,7 @@ fn together(theatre: &Arc<Theatre>) -> Vec<Trial> {
         never_lost {
             no_event_is_lost_whatever_dies_at_random,
             no_event_is_lost_when_the_operator_dies_at_each_write,
+            no_event_is_lost_when_the_operator_dies_of_what_it_keeps,
         }
         recipes {
             a_queue_a_page_and_a_receiver_get_what_they_are_for,

@@ -3,10 +3,12 @@
 //!
 //! Sinks are held against what the test itself had devices do, and saw recorded.
 
+mod kept;
 mod reader;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ use super::people::{DESK, with_a_desk};
 use super::project::{LIMIT, Project, SITE, TEMPLATE};
 use super::receiver::Receiver;
 use super::stage::Stage;
+pub(crate) use kept::no_event_is_lost_when_the_operator_dies_of_what_it_keeps;
 use reader::{Place, Reader};
 
 /// What chance is made of: who dies when, and who comes to the doors.
@@ -334,35 +337,46 @@ impl Lives<'_> {
         Ok(proxy.written())
     }
 
-    /// One in which the operator dies of a write, and the next one starts at once. Whether that write came.
+    /// One in which the operator dies of a write. Whether that write came.
     async fn with_death(&mut self, proxy: &ApiProxy, kind: &str, moment: Moment) -> Result<bool> {
         let stage = Arc::clone(&self.place.project.stage);
-        let doomed = proxy.doom(kind, moment);
-        let death = async {
-            let held = doomed.await.context("the proxy is gone")?;
-            stage.installation.kill_operator()?;
-            drop(held);
-            stage.installation.start_successor().await
-        };
-        let life = self.live(|| !proxy.has_doom());
-        tokio::pin!(death, life);
-        let died = select! {
-            died = &mut death => {
-                died?;
-                life.await?;
-                true
-            }
-            lived = &mut life => {
-                lived?;
-                let died = !proxy.spare();
-                if died {
-                    death.await?;
-                }
-                died
-            }
-        };
-        Ok(died)
+        let life = Box::pin(self.live(|| !proxy.has_doom()));
+        dying_of(&stage, proxy, kind, moment, life).await
     }
+}
+
+/// What goes on while the operator dies of a write, and the next one starts at once. Whether that write came.
+async fn dying_of(
+    stage: &Stage,
+    proxy: &ApiProxy,
+    kind: &str,
+    moment: Moment,
+    life: impl Future<Output = Result<()>>,
+) -> Result<bool> {
+    let doomed = proxy.doom(kind, moment);
+    let death = async {
+        let held = doomed.await.context("the proxy is gone")?;
+        stage.installation.kill_operator()?;
+        drop(held);
+        stage.installation.start_successor().await
+    };
+    tokio::pin!(death, life);
+    let died = select! {
+        died = &mut death => {
+            died?;
+            life.await?;
+            true
+        }
+        lived = &mut life => {
+            lived?;
+            let died = !proxy.spare();
+            if died {
+                death.await?;
+            }
+            died
+        }
+    };
+    Ok(died)
 }
 
 /// How many devices are active by the project's and the site's count, and how many doors run the template's revision by

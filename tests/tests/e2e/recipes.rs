@@ -14,7 +14,7 @@ use fleetform_e2e::process::ProcessSpec;
 use fleetform_e2e::stand_ins::{self, StandIn};
 use fleetform_e2e::tools;
 use fleetform_e2e::wait::{self, Look};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::devices::{activated, checking_in};
@@ -56,6 +56,16 @@ fn page() -> Result<String> {
     Ok(fs::read_to_string(root.join("docs/event-recipes.md"))?)
 }
 
+/// All sinks that the page's lists have.
+fn listed(page: &str) -> Result<Vec<Value>> {
+    let mut sinks = Vec::new();
+    for list in blocks(page, "yaml") {
+        let list: Value = serde_saphyr::from_str(list).with_context(|| list.to_owned())?;
+        sinks.extend(list["sinks"].as_array().with_context(|| format!("{list} lists sinks"))?.clone());
+    }
+    Ok(sinks)
+}
+
 pub(crate) async fn a_queue_a_page_and_a_receiver_get_what_they_are_for(_: Arc<Stage>) -> Result<()> {
     let (dir, page) = (tempfile::tempdir()?, page()?);
     let [aws_port, receiver_port] = free_ports()?;
@@ -77,9 +87,9 @@ pub(crate) async fn a_queue_a_page_and_a_receiver_get_what_they_are_for(_: Arc<S
 
     // The receiver, as the page has it.
     let program = blocks(&page, "python").next().context("a receiver")?;
-    ensure!(program.contains("8080"), "{program}");
+    ensure!(program.contains("(\"\", 8090)"), "{program}");
     let file = dir.path().join("receiver.py");
-    fs::write(&file, program.replace("8080", &receiver_port.to_string()))?;
+    fs::write(&file, program.replace("(\"\", 8090)", &format!("(\"127.0.0.1\", {receiver_port})")))?;
     let python = tokio::task::spawn_blocking(stand_ins::environment).await??.join("bin/python");
     let log = dir.path().join("receiver.log");
     let receiver = ProcessSpec::new("receiver", python, log.clone()).guarded().arg(file).spawn()?;
@@ -91,11 +101,12 @@ pub(crate) async fn a_queue_a_page_and_a_receiver_get_what_they_are_for(_: Arc<S
     })
     .await?;
 
-    let sinks = vec![
-        json!({ "name": "bus", "eventBridge": { "bus": "fleet" } }),
-        json!({ "name": "receiver", "cloudEvents": { "url": format!("http://127.0.0.1:{receiver_port}/") } }),
-        json!({ "name": "kubectl", "required": false, "kubernetesEvents": {} }),
-    ];
+    let mut sinks = listed(&page)?;
+    // Events on standard output are another test's.
+    sinks.retain(|sink| sink["name"] != "stdout");
+    let receiver_sink = sinks.iter_mut().find(|sink| sink["name"] == "receiver").context("a sink for the receiver")?;
+    receiver_sink["cloudEvents"]["url"] = format!("http://127.0.0.1:{receiver_port}/").into();
+    ensure!(sinks.len() == 3, "{sinks:?}");
     let stage = Arc::new(Stage::with_event_sinks(sinks, aws_port).await?);
     let project = Project::new(&stage, "recipes").await?;
     let installer = project.installer().await?;

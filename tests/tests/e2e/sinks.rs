@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::devices::{activated, checking_in};
 use super::presence::checks;
@@ -147,7 +148,7 @@ pub(crate) async fn events_go_to_several_sinks_and_one_that_is_away_delays_no_ot
     let pattern = json!({
         "source": ["fleetform.one"],
         "detail-type": [{ "prefix": "Device Health Status Changed" }],
-        "detail": { "metadata": { "siteName": [SITE_NAME] }, "data": { "currentHealthStatus": ["CRITICAL"] } },
+        "detail": { "metadata": { "siteName": [SITE_NAME] } },
     });
     let bus = Bus::open(StandIn::ministack(bus_port, dir.path()).await?, &pattern).await?;
     let way = Way::open(way_port, bus_port).await?;
@@ -167,7 +168,7 @@ pub(crate) async fn events_go_to_several_sinks_and_one_that_is_away_delays_no_ot
     device.set_failed_health_checks(checks(&["camera"]));
     checking_in(&project, &mut device, "door", "critical", |instance| !healthy(instance)).await?;
 
-    // All of them go to the receiver, and by the rule the last one to the queue.
+    // All of them go to the receiver, and by the rule that of the health to the queue.
     let events = until_received(&stage, &hook, CRITICAL).await?;
     let known = events.len();
     let told = hook.stored().last().cloned().context("an event")?;
@@ -191,28 +192,32 @@ pub(crate) async fn events_go_to_several_sinks_and_one_that_is_away_delays_no_ot
     stage.installation.start_operator().await?;
     device.set_failed_health_checks(checks(&["camera"]));
     checking_in(&project, &mut device, "door", "critical", |instance| !healthy(instance)).await?;
-    let last = wait::until("the last change in the file", LIMIT, async || {
+    let missed: BTreeSet<Uuid> = wait::until("both changes in the file", LIMIT, async || {
         let events = stage.installation.events()?;
-        let ids: BTreeSet<_> = events.iter().map(|event| event.id).collect();
-        Ok(match events.last() {
-            Some(last) if ids.len() == known + 2 => Look::Done(last.clone()),
-            _ => Look::NotYet(format!("{} events", ids.len())),
-        })
+        let ids: BTreeSet<Uuid> = events.iter().skip(known).map(|event| event.id).collect();
+        Ok(if ids.len() == 2 { Look::Done(ids) } else { Look::NotYet(format!("{ids:?}")) })
     })
     .await?;
-    wait::until("a failed delivery to be counted", LIMIT, async || {
-        let metrics = stage.installation.metrics().await?;
-        let is_counted = metrics.contains("fleetform_events_failed_total{sink=\"bus\"}");
-        Ok(if is_counted { Look::Done(()) } else { Look::NotYet("it is not".to_owned()) })
-    })
-    .await?;
-    // It is back, and gets what it missed.
+    until_metric(&stage, "fleetform_events_failed_total", |failed| failed > 0.0).await?;
+    until_metric(&stage, "fleetform_events_lag_seconds", |lag| lag > 0.0).await?;
+    // It is back, and gets both: what happened before the operator was killed, and what happened after.
     way.set_open(true);
-    wait::until("the last change in the queue", LIMIT, async || {
-        let message = bus.next().await?;
-        let is_last = message["detail"]["id"] == json!(last.id);
-        Ok(if is_last { Look::Done(()) } else { Look::NotYet(message.to_string()) })
+    let mut got = BTreeSet::new();
+    while !got.is_superset(&missed) {
+        let message = bus.next().await.with_context(|| format!("of {missed:?} came {got:?}"))?;
+        got.insert(message["detail"]["id"].as_str().context("an id")?.parse()?);
+    }
+    until_metric(&stage, "fleetform_events_lag_seconds", |lag| lag == 0.0).await
+}
+
+/// Waits until what this metric says of the bus is as it should.
+async fn until_metric(stage: &Stage, name: &str, is_right: impl Fn(f64) -> bool) -> Result<()> {
+    let of_bus = format!("{name}{{sink=\"bus\"}} ");
+    wait::until(&of_bus, LIMIT, async || {
+        let metrics = stage.installation.metrics().await?;
+        let value =
+            metrics.lines().find_map(|line| line.strip_prefix(of_bus.as_str())).context("the metric is there")?;
+        Ok(if is_right(value.parse()?) { Look::Done(()) } else { Look::NotYet(value.to_owned()) })
     })
-    .await?;
-    Ok(())
+    .await
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Detail, Event, NAMESPACE, ONE, SiteMetadata, envelope};
+use super::{Detail, Event, ONE, SiteMetadata, envelope, fact_id};
 use crate::id::{Arn, Installation};
 use crate::transition::{Change, Connectivity, Health, Transition};
 
@@ -69,7 +69,7 @@ pub struct Subject<'a> {
 
 /// The id of the event that tells of `transition`: `UUIDv5` over object UID, sequence and time.
 pub fn transition_event_id(uid: &str, transition: &Transition) -> Uuid {
-    Uuid::new_v5(&NAMESPACE, format!("{uid}/{}/{}", transition.sequence, transition.time).as_bytes())
+    fact_id(uid, transition.sequence, transition.time)
 }
 
 /// The event that tells of `transition`. A pure function of what is stored: computed again, it is the same event.
@@ -125,15 +125,16 @@ mod tests {
 
     #[test]
     fn health_events_have_the_exact_envelope() {
-        insta::assert_json_snapshot!(check(Change::Health { previous: Health::Critical, current: Health::Healthy }));
-        insta::assert_json_snapshot!(check(Change::Health { previous: Health::Healthy, current: Health::Critical }));
+        let (good, bad) = (Health::Healthy, Health::Critical);
+        insta::assert_json_snapshot!("to_healthy", check(Change::Health { previous: bad, current: good }));
+        insta::assert_json_snapshot!("to_critical", check(Change::Health { previous: good, current: bad }));
     }
 
     #[test]
     fn connectivity_events_have_the_exact_envelope() {
         let (on, off) = (Connectivity::Connected, Connectivity::Disconnected);
-        insta::assert_json_snapshot!(check(Change::Connectivity { previous: off, current: on }));
-        insta::assert_json_snapshot!(check(Change::Connectivity { previous: on, current: off }));
+        insta::assert_json_snapshot!("to_online", check(Change::Connectivity { previous: off, current: on }));
+        insta::assert_json_snapshot!("to_offline", check(Change::Connectivity { previous: on, current: off }));
     }
 
     #[test]

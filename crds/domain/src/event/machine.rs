@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Detail, Event, NAMESPACE, SiteMetadata, envelope};
+use super::{Detail, Event, SiteMetadata, envelope, fact_id};
 use crate::id::{Arn, Installation, ResourceId};
 use crate::machines::{
     AlertChange, AlertPhase, AlertTransition, FailureCause, FailureMode, MachineState, MaintenanceAction,
@@ -138,7 +138,7 @@ impl AlertFact<'_> {
     /// The id of the event that tells of it: `UUIDv5` over object UID, sequence and time.
     pub fn event_id(&self, uid: &str) -> Uuid {
         let (sequence, time) = self.key();
-        Uuid::new_v5(&NAMESPACE, format!("{uid}/{sequence}/{time}").as_bytes())
+        fact_id(uid, sequence, time)
     }
 }
 
@@ -223,6 +223,10 @@ mod tests {
         insta::assert_json_snapshot!("raised", check(&AlertFact::Raised { at, level: MachineState::Warning, cause }));
         let (previous, current) = (MachineState::Warning, MachineState::Alarm);
         insta::assert_json_snapshot!("worse", changed(AlertChange::State { previous, current }, None));
+        let better = AlertChange::State { previous: MachineState::Alarm, current: MachineState::Healthy };
+        insta::assert_json_snapshot!("normal_again", changed(better, None));
+        let again = AlertChange::State { previous: MachineState::Healthy, current: MachineState::Warning };
+        insta::assert_json_snapshot!("active_again", changed(again, None));
         let (previous, current) = (AlertPhase::Raised, AlertPhase::Acknowledged);
         insta::assert_json_snapshot!("acknowledged", changed(AlertChange::Phase { previous, current }, None));
         let (previous, current) = (AlertPhase::Acknowledged, AlertPhase::Resolved);

@@ -111,6 +111,11 @@ fn envelope(
     }
 }
 
+/// The id of the event that tells of a fact of an object: `UUIDv5` over its UID, the fact's sequence and time.
+fn fact_id(uid: &str, sequence: i64, time: Timestamp) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, format!("{uid}/{sequence}/{time}").as_bytes())
+}
+
 /// RFC 3339 in whole seconds, UTC.
 pub(crate) fn whole_seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).expect("whole seconds of a timestamp are a timestamp").to_string()

@@ -176,20 +176,25 @@ mod tests {
             data["associatedIds"], r#"[{"associatedIdType":"badge","associatedIdValue":"1111358294500"}]"#,
             "the guide's very text"
         );
-        insta::assert_json_snapshot!(event);
     }
 
     #[test]
     fn every_event_about_a_person_has_the_exact_envelope() {
         let badge = Some("1111358294500");
-        insta::assert_json_snapshot!([
-            check(Occasion::NotEnrolled(EnrollmentFailure::ConsentDeclined), badge),
-            check(Occasion::NotEnrolled(EnrollmentFailure::BadgeNotReadable), None),
-            check(Occasion::UnEnrolled, badge),
-            check(Occasion::NotUnEnrolled, badge),
-            check(Occasion::Recognized, badge),
-            check(Occasion::NotRecognized(RecognitionFailure::PalmNotRecognized), None),
-        ]);
+        for (name, event) in [
+            ("new_successful_enrollment", check(Occasion::Enrolled, badge)),
+            ("unsuccessful_enrollment", check(Occasion::NotEnrolled(EnrollmentFailure::ConsentDeclined), badge)),
+            (
+                "unsuccessful_enrollment_of_nobody",
+                check(Occasion::NotEnrolled(EnrollmentFailure::BadgeNotReadable), None),
+            ),
+            ("new_successful_un_enrollment", check(Occasion::UnEnrolled, badge)),
+            ("unsuccessful_un_enrollment", check(Occasion::NotUnEnrolled, badge)),
+            ("successful_recognition", check(Occasion::Recognized, badge)),
+            ("unsuccessful_recognition", check(Occasion::NotRecognized(RecognitionFailure::PalmNotRecognized), None)),
+        ] {
+            insta::assert_json_snapshot!(name, event);
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::cache::Name;
 use crate::context::Context;
 use crate::controllers::quota::Quotas;
 use crate::error::Result;
+use crate::events;
 use crate::measurements::Place;
 use crate::reconcile::plan::Action;
 use plan::{AssetPlan, Facts};
@@ -57,7 +58,11 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
         match action {
             Action::RaiseAlert(alert) => world.own_alert(context.executor.raise_alert(&asset, alert).await?),
             Action::DeleteAlert { name: alert, uid } => {
-                context.executor.delete_alert(&Name::new(&name.namespace, alert), uid).await?;
+                let alert = Name::new(&name.namespace, alert);
+                if let Some(known) = world.alerts.get(&alert) {
+                    events::keep_untold_of_alert(context, &known).await?;
+                }
+                context.executor.delete_alert(&alert, uid).await?;
             }
             Action::PatchStatus(patch) => world.own_asset(context.executor.patch_status(&*asset, patch).await?),
             Action::Publish(news) => context.executor.publish(&*asset, news).await,

@@ -52,7 +52,7 @@ pub async fn reconcile(context: &Context, name: &Name) -> Result<Option<Duration
                 world.own_user(context.executor.patch_status(&*user, patch).await?);
                 context.people.note_written(name, now);
             }
-            Action::TellUnEnrolled { abandoned } => tell(context, &user, *abandoned, now).await?,
+            Action::TellUnEnrolled { at, abandoned } => tell(context, &user, *abandoned, *at).await?,
             Action::Release { finalizer } => {
                 context.executor.release_user(&user, finalizer).await?;
                 tracing::info!(user = %name, "a person is un-enrolled");
@@ -111,7 +111,7 @@ fn desk(context: &Context, user: &EnrolledUser, device: &DeviceInstance) -> Opti
     })
 }
 
-async fn tell(context: &Context, user: &EnrolledUser, abandoned: bool, now: Timestamp) -> Result<()> {
+async fn tell(context: &Context, user: &EnrolledUser, abandoned: bool, at: Timestamp) -> Result<()> {
     let (name, uid) = (Name::of(user), user.metadata.uid.as_deref().unwrap_or_default());
     let profile = context.people.profile(&context.world, user).ok();
     // Where the namespace goes, the Project may be gone first; then the namespace says where it was asked for.
@@ -121,7 +121,7 @@ async fn tell(context: &Context, user: &EnrolledUser, abandoned: bool, now: Time
     };
     let person = Person {
         id: un_enrollment_event_id(uid),
-        time: now,
+        time: at,
         source: &ResourceId::of(project.as_deref().unwrap_or(&name.namespace)),
         badge: profile.as_ref().map(|profile| &profile.badge_number),
     };

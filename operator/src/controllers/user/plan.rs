@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleetform_crds::EnrolledUser;
-use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status, has_reason};
+use fleetform_crds::condition::{self, ConditionType, Reason, Statement, Status, has_reason, whole_second};
 use fleetform_crds::enrolled_user::{
-    ABANDON_ANNOTATION, EnrolledUserStatus, MAX_PENDING_DEVICES, UN_ENROLLMENT_FINALIZER, UnEnrollmentStatus,
+    ABANDON_ANNOTATION, EnrolledUserStatus, MAX_PENDING_DEVICES, UN_ENROLLMENT_FINALIZER, UnEnrollmentEnd,
+    UnEnrollmentStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -113,6 +114,11 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
     if !finalizers.into_iter().any(|found| found == UN_ENROLLMENT_FINALIZER) {
         return plan;
     }
+    let known = user.status.as_ref().and_then(|status| status.un_enrollment.as_ref());
+    if let Some(end) = known.and_then(|known| known.ended.as_ref()) {
+        plan.actions.extend(end_of(end));
+        return plan;
+    }
     let pending = pending(user, &facts.holders);
     let annotations = user.metadata.annotations.as_ref();
     let abandoned = annotations.and_then(|found| found.get(ABANDON_ANNOTATION)).is_some_and(|why| !why.is_empty());
@@ -124,8 +130,12 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
         return plan;
     }
     if all_have_forgotten || abandoned || facts.ends {
-        plan.actions.push(Action::TellUnEnrolled { abandoned: !all_have_forgotten });
-        plan.actions.push(Action::Release { finalizer: UN_ENROLLMENT_FINALIZER });
+        // Recorded first, so that every sink hears of one and the same end.
+        let end = UnEnrollmentEnd { at: whole_second(facts.now), abandoned: !all_have_forgotten };
+        let mut desired = user.status.clone().unwrap_or_default();
+        desired.un_enrollment.get_or_insert_default().ended = Some(end.clone());
+        plan.actions.extend(status::patch(user.status.as_ref(), &desired).map(Action::PatchStatus));
+        plan.actions.extend(end_of(&end));
         return plan;
     }
     plan.look_again_in(facts.check_in.clamp(LOOKS.0, LOOKS.1));
@@ -143,6 +153,12 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
         }
     }
     plan
+}
+
+/// Tells of the end, and lets the person go.
+fn end_of(end: &UnEnrollmentEnd) -> [Action; 2] {
+    let told = Action::TellUnEnrolled { at: end.at.0, abandoned: end.abandoned };
+    [told, Action::Release { finalizer: UN_ENROLLMENT_FINALIZER }]
 }
 
 /// The instances whose devices are still waited for, and why. A status that names them all is a promise: who is not on it is done.
@@ -208,6 +224,7 @@ fn write(
             .filter(|pending| pending.len() <= MAX_PENDING_DEVICES)
             .map(|pending| pending.iter().map(|name| (*name).to_owned()).collect())
             .unwrap_or_default(),
+        ended: None,
     });
     let desired = EnrolledUserStatus {
         observed_generation: user.metadata.generation,

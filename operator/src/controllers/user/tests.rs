@@ -49,8 +49,28 @@ fn executed(mut user: EnrolledUser, plan: &Plan) -> EnrolledUser {
 }
 
 fn is_done(plan: &Plan, abandoned: bool) -> bool {
-    matches!(&plan.actions[..], [Action::TellUnEnrolled { abandoned: said }, Action::Release { finalizer: UN_ENROLLMENT_FINALIZER }]
+    matches!(&plan.actions[..], [Action::PatchStatus(_), Action::TellUnEnrolled { abandoned: said, .. }, Action::Release { finalizer: UN_ENROLLMENT_FINALIZER }]
         if *said == abandoned)
+}
+
+/// Whoever dies between recording it and the last sink: the next one tells the same.
+#[test]
+fn the_end_is_recorded_before_it_is_told_and_stays_what_it_was() {
+    let mut user = deleted(5);
+    user.metadata.annotations = Some([(ABANDON_ANNOTATION.to_owned(), "gone".to_owned())].into_iter().collect());
+    let waited_for = facts(&[("door", Some(false))]);
+    let [first, rest @ ..] = &plan(&user, &waited_for).actions[..] else { panic!("it ends") };
+    let recorded = Plan { actions: vec![Action::PatchStatus(patch_of(first))], ..Plan::default() };
+    let user = executed(user, &recorded);
+    let later = Facts { now: noon() + SignedDuration::from_hours(1), ..facts(&[("door", Some(true))]) };
+    let again = plan(&user, &later);
+    assert_eq!(format!("{:?}", again.actions), format!("{rest:?}"));
+    assert!(matches!(again.actions[0], Action::TellUnEnrolled { at, abandoned: true } if at == noon()));
+}
+
+fn patch_of(action: &Action) -> serde_json::Value {
+    let Action::PatchStatus(patch) = action else { panic!("it is recorded first: {action:?}") };
+    patch.clone()
 }
 
 #[test]
@@ -120,7 +140,10 @@ fn an_instance_that_does_not_read_is_waited_for_and_nothing_is_promised_of_it() 
     let back = plan(&user, &facts(&[("east", None)]));
     assert!(!back.actions.iter().any(|action| matches!(action, Action::Release { .. })), "{back:?}");
     let gone = plan(&user, &facts(&[]));
-    assert!(matches!(gone.actions[..], [Action::TellUnEnrolled { abandoned: false }, Action::Release { .. }]));
+    assert!(matches!(
+        gone.actions[..],
+        [Action::PatchStatus(_), Action::TellUnEnrolled { abandoned: false, .. }, Action::Release { .. }]
+    ));
 }
 
 #[test]

@@ -53,8 +53,21 @@ impl Bus {
         }
     }
 
-    /// What became of the entries of one call, of which the first is at this place.
+    /// What became of the entries of one call, of which the first is at this place. One that makes EventBridge refuse a whole call for good is
+    /// found by sending each alone.
     async fn put_chunk(&self, entries: &[PutEventsRequestEntry], at: usize) -> Left {
+        let mut left = self.call(entries, at).await;
+        let is_malformed = left.refused.len() == entries.len();
+        if is_malformed && entries.len() > 1 {
+            left = Left::default();
+            for (place, entry) in (at..).zip(entries) {
+                left.join(self.call(std::slice::from_ref(entry), place).await);
+            }
+        }
+        left
+    }
+
+    async fn call(&self, entries: &[PutEventsRequestEntry], at: usize) -> Left {
         let mut left = Left::default();
         let sent = self.client.put_events().set_entries(Some(entries.to_vec())).send().await;
         match sent {
@@ -66,6 +79,10 @@ impl Bus {
                 for place in at + answer.entries().len()..at + entries.len() {
                     left.again(place, "EventBridge did not answer for every entry".to_owned());
                 }
+            }
+            Err(error) if matches!(fault(&error), Fault::Code("ValidationException")) => {
+                let why = "EventBridge finds it wrong (ValidationException)";
+                (at..at + entries.len()).for_each(|place| left.refused.push((place, why.to_owned())));
             }
             Err(error) => {
                 let why = match fault(&error) {

@@ -131,7 +131,7 @@ proptest! {
                 prop_assert!(orders.iter().all(|order| order.id.as_str() == lock.id), "a locked device obeys its answer only");
             }
             prop_assert!(status.lock.is_none() || scene.phase() == Phase::Active);
-            prop_assert!(status.transitions.len() <= 32 || !scene.history.has_room);
+            prop_assert!(status.transitions.len() <= 32);
             recorded.extend(status.transitions.iter().map(Recorded::key));
             for fact in &recorded {
                 let is_there = status.transitions.iter().any(|transition| transition.key() == *fact);

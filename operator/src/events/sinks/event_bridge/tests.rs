@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use proptest::prelude::*;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::*;
 use crate::events::sinks::fixtures::{event, outgoing};
@@ -13,7 +14,7 @@ async fn answering(
     answer: impl Fn() -> Value + Clone + Send + Sync + 'static,
 ) -> (Bus, tokio::task::JoinHandle<()>) {
     let status = StatusCode::from_u16(status).unwrap();
-    let (config, server) = aws::tests::serving(move |_| (status, answer().to_string()), true).await;
+    let (config, server) = aws::tests::serving(move |_, _| (status, answer().to_string()), true).await;
     (Bus { client: Client::new(&config), name: "fleet".into() }, server)
 }
 
@@ -62,6 +63,25 @@ async fn what_refuses_a_call_refuses_all_of_it_and_what_comes_behind_waits() {
         assert!(left.why.unwrap().contains(told), "{code}");
         server.abort();
     }
+}
+
+#[tokio::test]
+async fn what_makes_a_call_malformed_is_found_by_itself() {
+    let (config, server) = aws::tests::serving(
+        |_, body| {
+            let is_wrong = body.contains(&Uuid::from_u128(3).to_string());
+            let entries = body.matches("DetailType").count();
+            let taken = json!({ "FailedEntryCount": 0, "Entries": vec![json!({ "EventId": "1" }); entries] });
+            let refused = json!({ "__type": "ValidationException", "message": "secret words" });
+            let (status, answer) = if is_wrong { (StatusCode::BAD_REQUEST, refused) } else { (StatusCode::OK, taken) };
+            (status, answer.to_string())
+        },
+        true,
+    )
+    .await;
+    let left = Bus { client: Client::new(&config), name: "fleet".into() }.put(&outgoing(12)).await.unwrap();
+    assert_eq!((left.refused.len(), left.refused[0].0, left.again.len()), (1, 2, 0));
+    server.abort();
 }
 
 #[tokio::test]
