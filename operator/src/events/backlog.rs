@@ -78,6 +78,11 @@ impl Backlog {
         self.added.subscribe()
     }
 
+    /// When the earliest of what does not read was recorded, at the latest: no sink has come further.
+    pub(super) fn broken_until(&self) -> Option<Timestamp> {
+        self.parts.lock().values().filter(|part| part.is_broken).map(|part| part.last).min()
+    }
+
     /// A part does not read.
     pub(super) fn note_broken(&self, name: &str) {
         if let Some(part) = self.parts.lock().get_mut(name) {
@@ -192,6 +197,7 @@ mod tests {
         backlog.note_broken("later");
         backlog.note("later", "file");
         assert!(backlog.told(&required).is_empty() && !backlog.has_work_for("file", &required), "it stays");
+        assert_eq!(backlog.broken_until(), Some(at(20)));
     }
 
     #[test]

@@ -34,7 +34,10 @@ const LOOKS: usize = 1024;
 /// Most parts of the backlog between two looks at what was handed in.
 const PARTS: usize = 8;
 
-/// Most objects that are gone and whose events wait in memory for a sink that is not required.
+/// A sink that failed counts as behind for so long although nobody hands anything in.
+const LAPSE: Duration = Duration::from_mins(10);
+
+/// Most objects that are gone and whose events wait in memory for a sink that is not required, or while another process leads.
 const MOST_DEPARTED: usize = 1024;
 
 /// Longest time between two tries.
@@ -73,7 +76,11 @@ impl News {
                 biased;
                 () = leadership.leading() => return true,
                 change = self.changes.recv() => match change {
-                    Some(change) => self.waiting.note(change),
+                    Some(change) => {
+                        self.waiting.note(change);
+                        // Whoever leads delivers: this is for what falls between.
+                        self.waiting.done_departed(self.waiting.departed().len().saturating_sub(MOST_DEPARTED));
+                    }
                     None => return false,
                 },
             }
@@ -111,9 +118,13 @@ async fn deliver_term(context: &Context, settings: &SinkSettings, inbox: &mut In
             Err(error) => news.pause(context, settings, &error).await,
         }
     };
-    news.waiting.begin_with(Object::all(&context.world).iter().map(Object::key));
+    news.waiting.begin_with(context.clock.now(), Object::all(&context.world).iter().map(Object::key));
     let (required, mut kept) = (context.settings.events.required(), context.backlog.heard());
     loop {
+        // The clock may have been set back.
+        let latest = context.clock.now() - LATE;
+        context.marks.limit(latest);
+        courier.cursor.limit(latest);
         // Between any two batches: what devices tell without end keeps no change from being heard of.
         news.hear();
         // What an object no longer keeps since it was looked at comes first.
@@ -123,7 +134,8 @@ async fn deliver_term(context: &Context, settings: &SinkSettings, inbox: &mut In
             && std::mem::take(&mut courier.has_moved)
         {
             // What was recorded then and not seen yet is later than this.
-            context.marks.set(&settings.name, began - LATE);
+            let mark = began - LATE;
+            context.marks.set(&settings.name, context.backlog.broken_until().map_or(mark, |broken| mark.min(broken)));
         }
         context.metrics.events_wait(&settings.name, news.waiting.since());
         if news.waiting.is_empty() && inbox.is_empty() && !is_behind {
@@ -134,6 +146,8 @@ async fn deliver_term(context: &Context, settings: &SinkSettings, inbox: &mut In
                 },
                 () = inbox.arrival() => {}
                 _ = kept.changed() => {}
+                // Whoever waited with something has given up.
+                () = tokio::time::sleep(LAPSE), if courier.is_failing => courier.is_failing = false,
             }
             continue;
         }
@@ -199,7 +213,8 @@ impl<'a> Courier<'a> {
         let (objects, now) = (Object::all(&context.world), context.clock.now());
         let (client, namespace) = (&context.client, &context.settings.namespace);
         let marks = stored::marks(client, namespace).await.map_err(io::Error::other)?;
-        context.marks.load(marks.as_ref(), now - LATE);
+        context.marks.load(marks.as_ref());
+        context.marks.limit(now - LATE);
         let mark = context.marks.of(&settings.name);
         let sink = sinks::open(settings, context).await?;
         let asked: HashSet<Uuid> = Cursor::asked(&objects, mark).chain(of_people(context)).collect();
@@ -293,7 +308,7 @@ impl<'a> Courier<'a> {
                     self.put(context, events).await?;
                 }
                 Some(Err(error)) => {
-                    tracing::error!(%error, "the events in the ConfigMap {namespace}/{part} do not read: correct or delete it");
+                    tracing::error!(%error, "the events in the ConfigMap {namespace}/{part} do not read: correct it and start the operator again, or delete it");
                     context.backlog.note_broken(&part);
                 }
                 // All required sinks have it, or somebody deleted it.
@@ -339,8 +354,8 @@ impl<'a> Courier<'a> {
             if let Some(why) = left.why {
                 return Err(io::Error::other(why));
             }
-            self.is_failing = false;
         }
+        self.is_failing &= ids.is_empty();
         for id in ids {
             self.taken.remove(&id);
         }

@@ -35,6 +35,11 @@ impl Cursor {
         Self { delivered: objects.iter().map(|object| (object.key(), told(object))).collect(), since: mark }
     }
 
+    /// Delivery did not begin later than this: the clock was ahead then.
+    pub(super) fn limit(&mut self, latest: Timestamp) {
+        self.since = self.since.map(|since| since.min(latest));
+    }
+
     /// The facts of `object` that are still to be delivered.
     pub(super) fn pending(&self, object: &Object) -> Vec<FactKey> {
         let key = object.key();

@@ -29,12 +29,21 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Takes what is stored, where that is further than what is known. None is later than `latest`: the clock of whoever stored it was ahead.
-    pub(super) fn load(&self, stored: Option<&BTreeMap<String, String>>, latest: Timestamp) {
+    /// No mark is later than this: the clock was ahead, and what is recorded from now on is not told.
+    pub fn limit(&self, latest: Timestamp) {
+        let mut known = self.known.lock();
+        for mark in known.values_mut().filter(|mark| **mark > latest) {
+            *mark = latest;
+            self.advanced.notify_one();
+        }
+    }
+
+    /// Takes what is stored, where that is further than what is known.
+    pub(super) fn load(&self, stored: Option<&BTreeMap<String, String>>) {
         self.are_stored.store(stored.is_some(), Ordering::Relaxed);
         let mut known = self.known.lock();
         for (sink, mark) in stored.into_iter().flatten() {
-            let Ok(mark) = mark.parse::<Timestamp>().map(|mark| mark.min(latest)) else { continue };
+            let Ok(mark) = mark.parse::<Timestamp>() else { continue };
             let entry = known.entry(sink.clone()).or_insert(mark);
             *entry = mark.max(*entry);
         }
@@ -51,7 +60,7 @@ impl Marks {
         sinks.iter().try_fold(Timestamp::MAX, |least, sink| Some(least.min(*known.get(*sink)?)))
     }
 
-    /// A sink has come so far. It falls when the clock was set back: then less is known to be there.
+    /// A sink has come so far.
     pub(super) fn set(&self, sink: &str, to: Timestamp) {
         if self.known.lock().insert(sink.to_owned(), to) != Some(to) {
             self.advanced.notify_one();
@@ -107,12 +116,13 @@ mod tests {
         marks.set("file", at(100));
         let stored =
             [("file", 70), ("bus", 7), ("early", 5000)].map(|(sink, mark)| (sink.into(), at(mark).to_string()));
-        marks.load(Some(&BTreeMap::from(stored)), at(120));
-        marks.load(Some(&BTreeMap::from([("odd".into(), "yesterday".into())])), at(120));
+        marks.load(Some(&BTreeMap::from(stored)));
+        marks.load(Some(&BTreeMap::from([("odd".into(), "yesterday".into())])));
+        marks.limit(at(120));
         let known = ["file", "bus", "early", "odd"].map(|sink| marks.of(sink));
         assert_eq!(known, [Some(at(100)), Some(at(7)), Some(at(120)), None]);
-        marks.set("early", at(60));
-        assert_eq!(marks.of("early"), Some(at(60)), "the clock was set back");
+        marks.limit(at(150));
+        assert_eq!(marks.of("early"), Some(at(120)), "it does not go along with the clock");
         assert_eq!(marks.all_passed(&["file", "bus"]), Some(at(7)));
         assert_eq!(marks.all_passed(&["file", "new"]), None);
         assert_eq!(

@@ -30,8 +30,9 @@ impl Waiting {
         Self { round: BTreeSet::new(), next: BTreeSet::new(), departed: Vec::new(), began: now, since: None }
     }
 
-    /// These are to be looked at in this round.
-    pub(super) fn begin_with(&mut self, keys: impl IntoIterator<Item = Key>) {
+    /// Begins a round of these.
+    pub(super) fn begin_with(&mut self, now: Timestamp, keys: impl IntoIterator<Item = Key>) {
+        (self.began, self.since) = (now, None);
         self.round.extend(keys);
     }
 
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn what_changes_without_end_keeps_no_other_waiting() {
         let mut waiting = Waiting::new(at(0));
-        waiting.begin_with([key("a"), key("z")]);
+        waiting.begin_with(at(0), [key("a"), key("z")]);
         for _ in 0..2 {
             let first = waiting.round().next().unwrap().clone();
             waiting.done(&[first]);

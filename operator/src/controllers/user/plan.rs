@@ -84,9 +84,11 @@ pub fn plan(user: &EnrolledUser, facts: &Facts) -> Plan {
 fn stay(user: &EnrolledUser, facts: &Facts) -> Plan {
     let mut plan = Plan::default();
     let current = conditions(user);
+    // A restored backup may say that somebody was leaving.
+    let is_leaving = user.status.as_ref().is_some_and(|status| status.un_enrollment.is_some());
     let statements = match facts.readable {
         // So it is made: nothing has to be written.
-        Ok(()) if has_reason(current, ConditionType::Ready, Reason::Enrolled) => return plan,
+        Ok(()) if has_reason(current, ConditionType::Ready, Reason::Enrolled) && !is_leaving => return plan,
         Ok(()) => vec![Statement::new(ConditionType::Ready, Status::True, Reason::Enrolled, "the person is enrolled")],
         // The Project says so for all of them, in one write.
         Err(Unreadable::Closed(_)) => return plan,
@@ -115,8 +117,14 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
         return plan;
     }
     let known = user.status.as_ref().and_then(|status| status.un_enrollment.as_ref());
+    let is_closed = matches!(facts.readable, Err(Unreadable::Closed(_)));
     if let Some(end) = known.and_then(|known| known.ended.as_ref()) {
-        plan.actions.extend(end_of(end));
+        if is_closed && !end.abandoned && !facts.ends {
+            // As it was when it ended, the event says whose badge it was.
+            plan.look_again_in(CLOSED);
+        } else {
+            plan.actions.extend(end_of(end));
+        }
         return plan;
     }
     let pending = pending(user, &facts.holders);
@@ -124,7 +132,7 @@ fn leave(user: &EnrolledUser, deleted: Timestamp, facts: &Facts) -> Plan {
     let abandoned = annotations.and_then(|found| found.get(ABANDON_ANNOTATION)).is_some_and(|why| !why.is_empty());
     let names: Vec<&str> = pending.keys().copied().collect();
     let all_have_forgotten = pending.is_empty() && facts.unreadable == 0;
-    if all_have_forgotten && !abandoned && !facts.ends && matches!(facts.readable, Err(Unreadable::Closed(_))) {
+    if all_have_forgotten && !abandoned && !facts.ends && is_closed {
         // The event says whose badge it was, once that can be read.
         plan.look_again_in(CLOSED);
         return plan;

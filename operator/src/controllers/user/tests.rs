@@ -12,6 +12,7 @@ use crate::controllers::fixtures::noon;
 use crate::crypto::SealError;
 use crate::people::{Unreadable, fixtures};
 use crate::reconcile::plan::{Action, Plan};
+use crate::vault::KeyTrouble;
 
 fn facts(holders: &[(&str, Option<bool>)]) -> Facts {
     let holder = |(name, confirmed): &(&str, Option<bool>)| Holder {
@@ -66,6 +67,20 @@ fn the_end_is_recorded_before_it_is_told_and_stays_what_it_was() {
     let again = plan(&user, &later);
     assert_eq!(format!("{:?}", again.actions), format!("{rest:?}"));
     assert!(matches!(again.actions[0], Action::TellUnEnrolled { at, abandoned: true } if at == noon()));
+}
+
+#[test]
+fn what_has_ended_is_told_with_the_badge() {
+    let mut user = deleted(5);
+    let [first, ..] = &plan(&user, &facts(&[])).actions[..] else { panic!("it ends") };
+    user = executed(user, &Plan { actions: vec![Action::PatchStatus(patch_of(first))], ..Plan::default() });
+    let closed = Facts { readable: Err(Unreadable::Closed(KeyTrouble::Opening)), ..facts(&[]) };
+    let waiting = plan(&user, &closed);
+    assert!(waiting.actions.is_empty() && waiting.look_again.is_some(), "{waiting:?}");
+    // Restored from a backup of then, the person is enrolled.
+    user.metadata.deletion_timestamp = None;
+    user = executed(user.clone(), &plan(&user, &facts(&[])));
+    assert_eq!(user.status.unwrap().un_enrollment, None);
 }
 
 fn patch_of(action: &Action) -> serde_json::Value {

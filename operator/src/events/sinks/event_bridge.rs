@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::primitives::{DateTime, DateTimeFormat};
@@ -32,13 +33,15 @@ const TIME_BYTES: usize = 14;
 pub(super) struct Bus {
     client: Client,
     name: String,
+    /// It has taken an entry since this process began. Until then a call that it finds malformed is not the entries' fault.
+    has_taken: AtomicBool,
 }
 
 impl Bus {
     /// The bus of this name or ARN, in this region or that of the installation.
     pub(super) async fn new(name: &str, region: Option<&str>, here: &Installation) -> Self {
         let config = aws::config(region.unwrap_or_else(|| here.region())).await;
-        Self { client: Client::new(&config), name: name.to_owned() }
+        Self { client: Client::new(&config), name: name.to_owned(), has_taken: AtomicBool::new(false) }
     }
 
     /// Whether it is there, as far as one may know. An EventBridge that does not answer now may do so later.
@@ -47,6 +50,10 @@ impl Bus {
         match fault(&error) {
             Fault::Code("ResourceNotFoundException") => Err(io::Error::other(format!(
                 "there is no event bus {} in this region: create it, or correct eventBridge.bus or eventBridge.region",
+                self.name
+            ))),
+            Fault::Code(code @ "ValidationException") => Err(io::Error::other(format!(
+                "EventBridge finds {} no name of an event bus ({code}): correct eventBridge.bus",
                 self.name
             ))),
             _ => Ok(()),
@@ -64,6 +71,12 @@ impl Bus {
                 left.join(self.call(std::slice::from_ref(entry), place).await);
             }
         }
+        if left.refused.len() == entries.len() && !self.has_taken.load(Ordering::Relaxed) {
+            // Nothing that it ever saw is right: it is not the events.
+            left = Left::default();
+            let why = "EventBridge finds every call wrong (ValidationException): see eventBridge.bus of the sink";
+            (at..at + entries.len()).for_each(|place| left.again(place, why));
+        }
         left
     }
 
@@ -73,6 +86,7 @@ impl Bus {
         match sent {
             Ok(answer) => {
                 for (place, entry) in (at..at + entries.len()).zip(answer.entries()) {
+                    self.has_taken.fetch_or(entry.error_code().is_none(), Ordering::Relaxed);
                     left.note(place, entry.error_code().map_or(Became::Taken, became));
                 }
                 // Entries that are not answered are not known to be there.

@@ -15,7 +15,7 @@ async fn answering(
 ) -> (Bus, tokio::task::JoinHandle<()>) {
     let status = StatusCode::from_u16(status).unwrap();
     let (config, server) = aws::tests::serving(move |_, _| (status, answer().to_string()), true).await;
-    (Bus { client: Client::new(&config), name: "fleet".into() }, server)
+    (Bus { client: Client::new(&config), name: "fleet".into(), has_taken: AtomicBool::new(false) }, server)
 }
 
 #[test]
@@ -79,8 +79,21 @@ async fn what_makes_a_call_malformed_is_found_by_itself() {
         true,
     )
     .await;
-    let left = Bus { client: Client::new(&config), name: "fleet".into() }.put(&outgoing(12)).await.unwrap();
+    let left = Bus { client: Client::new(&config), name: "fleet".into(), has_taken: AtomicBool::new(false) }
+        .put(&outgoing(12))
+        .await
+        .unwrap();
     assert_eq!((left.refused.len(), left.refused[0].0, left.again.len()), (1, 2, 0));
+    server.abort();
+}
+
+#[tokio::test]
+async fn where_every_call_is_malformed_it_is_not_the_events() {
+    let (mut bus, server) = answering(400, || json!({ "__type": "ValidationException", "message": "" })).await;
+    let left = bus.put(&outgoing(12)).await.unwrap();
+    assert_eq!((left.refused.len(), left.again.len()), (0, 12));
+    assert!(left.why.unwrap().contains("eventBridge.bus"));
+    assert!(bus.check().await.unwrap_err().to_string().contains("eventBridge.bus"));
     server.abort();
 }
 
