@@ -13,6 +13,7 @@ mod dead_letters;
 mod history;
 mod marks;
 mod object;
+mod open_sink;
 pub mod show;
 mod sinks;
 mod stored;
