@@ -108,7 +108,7 @@ impl Context {
     pub fn history(&self) -> History {
         // The clock may have been set back.
         self.marks.limit(self.clock.now() - LATE);
-        let passed = self.marks.all_passed(&self.settings.events.required());
+        let passed = self.marks.all_passed(self.settings.events.required());
         History { passed, has_room: self.backlog.has_room() }
     }
 

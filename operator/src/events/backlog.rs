@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::history::FactKey;
+use super::history::{FactKey, is_before};
 use super::object::Object;
 use crate::context::Context;
 use crate::error::Result;
@@ -94,7 +94,7 @@ impl Backlog {
     pub(super) fn load(&self, stored: Vec<(String, Timestamp)>, sink: &str, mark: Option<Timestamp>) {
         for (name, last) in stored {
             self.add(name.clone(), last);
-            if mark.is_some_and(|mark| last < mark) {
+            if is_before(mark, last) {
                 self.note(&name, sink);
             }
         }
@@ -107,6 +107,11 @@ impl Backlog {
             parts.iter().filter(|(_, part)| !part.with.contains(sink)).map(|(name, part)| (part.last, name)).collect();
         lacked.sort();
         lacked.into_iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    /// Whether the sink has all parts.
+    pub(super) fn is_all_with(&self, sink: &str) -> bool {
+        self.parts.lock().values().all(|part| part.with.contains(sink))
     }
 
     /// Whether there is a part that the sink has yet to get, or one that all required sinks have, which is to go.
@@ -150,9 +155,9 @@ pub(super) async fn keep(context: &Context, object: &Object, facts: &[FactKey]) 
 
 /// Keeps what a required sink has yet to hear of an object that is about to go, or is gone.
 pub(super) async fn keep_untold(context: &Context, object: &Object) -> Result<()> {
-    let passed = context.history().passed;
+    let history = context.history();
     let facts = object.facts().into_iter().map(|(key, _)| key);
-    let untold: Vec<FactKey> = facts.filter(|(_, time)| passed.is_none_or(|passed| *time >= passed)).collect();
+    let untold: Vec<FactKey> = facts.filter(|key| !history.has_passed(*key)).collect();
     keep(context, object, &untold).await
 }
 

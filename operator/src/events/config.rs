@@ -88,8 +88,8 @@ pub struct Sinks {
 
 impl Sinks {
     /// The names of those that are required.
-    pub fn required(&self) -> Vec<&str> {
-        self.sinks.iter().filter(|sink| sink.required).map(|sink| sink.name.as_str()).collect()
+    pub fn required(&self) -> impl Iterator<Item = &str> {
+        self.sinks.iter().filter(|sink| sink.required).map(|sink| sink.name.as_str())
     }
 }
 

@@ -1,6 +1,5 @@
 //! Brings events to one sink. Each sink has a courier of its own, so that one that is away delays no other.
 
-use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
 
@@ -103,17 +102,17 @@ async fn deliver_term(context: &Context, settings: &SinkSettings, inbox: &mut In
         }
     };
     news.waiting.begin_with(context.clock.now(), Object::all(&context.world).iter().map(Object::key));
-    let (required, mut kept) = (context.settings.events.required(), context.backlog.heard());
+    let (required, mut kept): (Vec<&str>, _) = (context.settings.events.required().collect(), context.backlog.heard());
     loop {
         // The clock may have been set back.
-        let latest = context.clock.now() - LATE;
-        context.marks.limit(latest);
-        sink.cursor.limit(latest);
+        let now = context.clock.now();
+        context.marks.limit(now - LATE);
+        sink.cursor.limit(now - LATE);
         // Between any two batches: what devices tell without end keeps no change from being heard of.
         news.hear();
         // What an object no longer keeps since it was looked at comes first.
         let is_behind = context.backlog.has_work_for(&settings.name, &required);
-        if let Some(began) = news.waiting.next_round(context.clock.now(), sink.is_failing)
+        if let Some(began) = news.waiting.next_round(now, sink.is_failing)
             && !is_behind
             && std::mem::take(&mut sink.has_moved)
         {
@@ -161,17 +160,13 @@ async fn keep_departed(context: &Context, settings: &SinkSettings, waiting: &mut
         (0..surplus).for_each(|_| context.metrics.event_missed(&settings.name));
         return;
     }
-    let mut kept: HashSet<String> = HashSet::new();
+    let mut kept = 0;
     for object in waiting.departed() {
-        match backlog::keep_untold(context, object).await {
-            Ok(()) => {
-                kept.insert(object.uid().to_owned());
-            }
-            Err(error) => {
-                tracing::warn!(%error, "what a sink lacks of an object that is gone is in memory only");
-                break;
-            }
+        if let Err(error) = backlog::keep_untold(context, object).await {
+            tracing::warn!(%error, "what a sink lacks of an object that is gone is in memory only");
+            break;
         }
+        kept += 1;
     }
-    waiting.retain_departed(|object| !kept.contains(object.uid()));
+    waiting.done_departed(kept);
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::history::FactKey;
+use super::history::{FactKey, is_before};
 use super::object::Object;
 use crate::queue::Key;
 
@@ -21,15 +21,16 @@ impl Cursor {
     /// Ids of the events about what was recorded since this mark.
     pub(super) fn asked(objects: &[Object], mark: Option<Timestamp>) -> impl Iterator<Item = Uuid> {
         let facts = objects.iter().flat_map(Object::facts);
-        facts.filter(move |((_, time), _)| mark.is_none_or(|mark| *time >= mark)).map(|(_, id)| id)
+        facts.filter(move |((_, time), _)| !is_before(mark, *time)).map(|(_, id)| id)
     }
 
     /// Where delivery goes on after a start: what the sink says that it holds is delivered, and what was recorded before its mark.
     pub(super) fn after_start(objects: &[Object], held: Option<&HashSet<Uuid>>, mark: Option<Timestamp>) -> Self {
         let told = |object: &Object| {
-            let told = object.facts().into_iter().filter(|((_, time), id)| {
-                mark.is_some_and(|mark| *time < mark) || held.is_some_and(|held| held.contains(id))
-            });
+            let told = object
+                .facts()
+                .into_iter()
+                .filter(|((_, time), id)| is_before(mark, *time) || held.is_some_and(|held| held.contains(id)));
             told.map(|(_, id)| id).collect()
         };
         Self { delivered: objects.iter().map(|object| (object.key(), told(object))).collect(), since: mark }
@@ -46,7 +47,7 @@ impl Cursor {
         let known = self.delivered.get(&key);
         let is_pending = |((_, time), id): &(FactKey, Uuid)| match known {
             Some(known) => !known.contains(id),
-            None => self.since.is_none_or(|since| *time >= since),
+            None => !is_before(self.since, *time),
         };
         object.facts().into_iter().filter(is_pending).map(|(fact, _)| fact).collect()
     }

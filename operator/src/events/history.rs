@@ -8,6 +8,11 @@ use jiff::Timestamp;
 /// are used again.
 pub type FactKey = (i64, Timestamp);
 
+/// Whether a fact of this time was recorded before a mark, so that it is known to be told.
+pub(super) fn is_before(mark: Option<Timestamp>, time: Timestamp) -> bool {
+    mark.is_some_and(|mark| time < mark)
+}
+
 /// A fact that stands in the status of an object.
 pub trait Recorded {
     /// Which one it is.
@@ -55,8 +60,9 @@ impl History {
         gone.filter(|key| !self.has_passed(*key)).collect()
     }
 
-    fn has_passed(&self, (_, time): FactKey) -> bool {
-        self.passed.is_some_and(|passed| time < passed)
+    /// Whether every required sink has the event that tells of this fact.
+    pub(super) fn has_passed(&self, (_, time): FactKey) -> bool {
+        is_before(self.passed, time)
     }
 }
 

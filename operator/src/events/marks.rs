@@ -55,9 +55,9 @@ impl Marks {
     }
 
     /// What was recorded before is with all of these sinks.
-    pub fn all_passed(&self, sinks: &[&str]) -> Option<Timestamp> {
+    pub fn all_passed<'a>(&self, mut sinks: impl Iterator<Item = &'a str>) -> Option<Timestamp> {
         let known = self.known.lock();
-        sinks.iter().try_fold(Timestamp::MAX, |least, sink| Some(least.min(*known.get(*sink)?)))
+        sinks.try_fold(Timestamp::MAX, |least, sink| Some(least.min(*known.get(sink)?)))
     }
 
     /// A sink has come so far.
@@ -123,8 +123,8 @@ mod tests {
         assert_eq!(known, [Some(at(100)), Some(at(7)), Some(at(120)), None]);
         marks.limit(at(150));
         assert_eq!(marks.of("early"), Some(at(120)), "it does not go along with the clock");
-        assert_eq!(marks.all_passed(&["file", "bus"]), Some(at(7)));
-        assert_eq!(marks.all_passed(&["file", "new"]), None);
+        assert_eq!(marks.all_passed(["file", "bus"].into_iter()), Some(at(7)));
+        assert_eq!(marks.all_passed(["file", "new"].into_iter()), None);
         assert_eq!(
             marks.stored(&["file"]),
             BTreeMap::from([("file".into(), at(100).to_string())]),

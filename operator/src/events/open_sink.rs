@@ -119,7 +119,7 @@ impl<'a> OpenSink<'a> {
             }
             looked.push(key.clone());
         }
-        if !context.backlog.lacked_by(&self.settings.name).is_empty() {
+        if !context.backlog.is_all_with(&self.settings.name) {
             // An object was shortened meanwhile: what it no longer keeps is older, and goes first.
             return Ok(());
         }
@@ -158,7 +158,8 @@ impl<'a> OpenSink<'a> {
             }
             context.backlog.note(&part, name);
         }
-        for part in context.backlog.told(&context.settings.events.required()) {
+        let required: Vec<&str> = context.settings.events.required().collect();
+        for part in context.backlog.told(&required) {
             context.executor.drop_events(namespace, &part).await.map_err(io::Error::other)?;
             context.backlog.remove(&part);
         }

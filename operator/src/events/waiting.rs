@@ -77,11 +77,6 @@ impl Waiting {
         &self.departed
     }
 
-    /// Of those that are gone, keeps only these.
-    pub(super) fn retain_departed(&mut self, keep: impl FnMut(&Object) -> bool) {
-        self.departed.retain(keep);
-    }
-
     /// So many that are gone have been looked at, from the first.
     pub(super) fn done_departed(&mut self, count: usize) {
         self.departed.drain(..count);

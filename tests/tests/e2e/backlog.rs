@@ -15,11 +15,10 @@ use fleetform_e2e::stand_ins::StandIn;
 use fleetform_e2e::wait::{self, Look};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::events::v1::Event as Announcement;
@@ -32,6 +31,7 @@ use uuid::Uuid;
 use super::devices::{activated, checking_in};
 use super::presence::checks;
 use super::project::{LIMIT, Project, condition};
+use super::serving::serve;
 use super::sinks::{Bus, CRITICAL, Way};
 use super::stage::Stage;
 
@@ -47,15 +47,10 @@ pub(crate) async fn until_kept(stage: &Stage, count: usize) -> Result<()> {
     .with_context(|| stage.installation.operator_log_end())
 }
 
-/// Ids of the events that the file has.
-fn told(stage: &Stage) -> Result<BTreeSet<Uuid>> {
-    Ok(stage.installation.events()?.iter().map(|event| event.id).collect())
-}
-
 /// Waits until the file has so many.
 async fn until_told(stage: &Stage, count: usize) -> Result<BTreeSet<Uuid>> {
     wait::until(&format!("{count} events in the file"), LIMIT, async || {
-        let ids = told(stage)?;
+        let ids: BTreeSet<Uuid> = stage.installation.events()?.iter().map(|event| event.id).collect();
         Ok(if ids.len() == count { Look::Done(ids) } else { Look::NotYet(format!("{}", ids.len())) })
     })
     .await
@@ -96,7 +91,7 @@ pub(crate) async fn what_a_sink_lacks_outlives_the_object_and_the_operator(_: Ar
     let mut device = activated(&project, &installer, "door").await?;
     let connected = |instance: &DeviceInstance| condition(instance, ConditionType::Connected);
     checking_in(&project, &mut device, "door", "online", connected).await?;
-    let mut got = BTreeSet::from([next_id(&bus).await?]);
+    let mut got = BTreeSet::from([bus.next_id().await?]);
 
     // EventBridge is away, for longer than the instance takes to make as many changes as it keeps.
     way.set_open(false);
@@ -119,7 +114,7 @@ pub(crate) async fn what_a_sink_lacks_outlives_the_object_and_the_operator(_: Ar
     stage.installation.start_operator().await?;
     way.set_open(true);
     while got != ids {
-        let id = next_id(&bus).await.with_context(|| {
+        let id = bus.next_id().await.with_context(|| {
             format!("{} of {} are there; {}", got.len(), ids.len(), stage.installation.operator_log_end())
         })?;
         ensure!(ids.contains(&id), "{id} was never told of");
@@ -141,39 +136,25 @@ pub(crate) async fn what_a_sink_lacks_outlives_the_object_and_the_operator(_: Ar
     Ok(())
 }
 
-/// The id, as we gave it, of the next event in the queue.
-async fn next_id(bus: &Bus) -> Result<Uuid> {
-    let message = bus.next().await?;
-    Ok(message["detail"]["id"].as_str().with_context(|| format!("{message} has no id"))?.parse()?)
-}
-
 /// Before EventBridge: spoils the detail of each entry of this type, as nothing that the operator sends is ever refused.
 async fn spoil(port: u16, behind: u16, detail_type: &'static str) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-    tokio::spawn(async move {
-        let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-        while let Ok((stream, _)) = listener.accept().await {
-            let client = client.clone();
-            let pass = service_fn(move |request: Request<Incoming>| {
-                let client = client.clone();
-                async move {
-                    let (mut head, body) = request.into_parts();
-                    let body = spoiled(&body.collect().await?.to_bytes(), detail_type);
-                    let path = head.uri.path_and_query().context("a path")?;
-                    head.uri = Uri::builder()
-                        .scheme("http")
-                        .authority(format!("127.0.0.1:{behind}"))
-                        .path_and_query(path.clone())
-                        .build()?;
-                    head.headers.remove("content-length");
-                    let answer = client.request(Request::from_parts(head, Full::new(body))).await?;
-                    let (head, body) = answer.into_parts();
-                    anyhow::Ok(Response::from_parts(head, Full::new(body.collect().await?.to_bytes())))
-                }
-            });
-            tokio::spawn(async move { http1::Builder::new().serve_connection(TokioIo::new(stream), pass).await });
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let pass = service_fn(move |request: Request<Incoming>| {
+        let client = client.clone();
+        async move {
+            let (mut head, body) = request.into_parts();
+            let body = spoiled(&body.collect().await?.to_bytes(), detail_type);
+            let path = head.uri.path_and_query().context("a path")?;
+            let behind = format!("127.0.0.1:{behind}");
+            head.uri = Uri::builder().scheme("http").authority(behind).path_and_query(path.clone()).build()?;
+            head.headers.remove("content-length");
+            let answer = client.request(Request::from_parts(head, Full::new(body))).await?;
+            let (head, body) = answer.into_parts();
+            anyhow::Ok(Response::from_parts(head, Full::new(body.collect().await?.to_bytes())))
         }
     });
+    tokio::spawn(serve(listener, pass));
     Ok(())
 }
 

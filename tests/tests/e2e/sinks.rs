@@ -90,6 +90,12 @@ impl Bus {
         })
         .await
     }
+
+    /// The id, as we gave it, of the next event in the queue.
+    pub(crate) async fn next_id(&self) -> Result<Uuid> {
+        let message = self.next().await?;
+        Ok(message["detail"]["id"].as_str().with_context(|| format!("{message} has no id"))?.parse()?)
+    }
 }
 
 /// The way to EventBridge, which can be shut: then it is away, and remembers what it had.
@@ -205,8 +211,7 @@ pub(crate) async fn events_go_to_several_sinks_and_one_that_is_away_delays_no_ot
     way.set_open(true);
     let mut got = BTreeSet::new();
     while !got.is_superset(&missed) {
-        let message = bus.next().await.with_context(|| format!("of {missed:?} came {got:?}"))?;
-        got.insert(message["detail"]["id"].as_str().context("an id")?.parse()?);
+        got.insert(bus.next_id().await.with_context(|| format!("of {missed:?} came {got:?}"))?);
     }
     until_metric(&stage, "fleetform_events_lag_seconds", |lag| lag == 0.0).await
 }

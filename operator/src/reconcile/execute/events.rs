@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::super::body;
 use super::super::names::EVENT_MARKS;
-use super::{Executor, POST, or_gone};
+use super::{Executor, POST, or_gone, or_there};
 use crate::cache::Name;
 use crate::error::{Class, Result};
 
@@ -41,11 +41,8 @@ impl Executor {
     pub async fn keep_events(&self, namespace: &str, name: &str, last: Timestamp, lines: &str) -> Result<()> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let what = format!("keep events in the ConfigMap {namespace}/{name}");
-        match self.write("create", "configmaps", what, api.create(&POST, &body::event_backlog(name, last, lines))).await
-        {
-            Err(error) if error.class() != Class::Conflict => Err(error),
-            Ok(_) | Err(_) => Ok(()),
-        }
+        let map = body::event_backlog(name, last, lines);
+        or_there(self.write("create", "configmaps", what, api.create(&POST, &map)).await)
     }
 
     /// Deletes a `ConfigMap` with events that are delivered. One that is gone is no error.
@@ -60,9 +57,6 @@ impl Executor {
         let name = Name::of(event);
         let api: Api<Event> = Api::namespaced(self.client.clone(), &name.namespace);
         let what = format!("publish the Event {name}");
-        match self.write("create", "events", what, api.create(&POST, event)).await {
-            Err(error) if error.class() != Class::Conflict => Err(error),
-            Ok(_) | Err(_) => Ok(()),
-        }
+        or_there(self.write("create", "events", what, api.create(&POST, event)).await)
     }
 }

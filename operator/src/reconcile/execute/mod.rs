@@ -342,6 +342,14 @@ fn of_uid(uid: &str) -> DeleteParams {
     DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
 }
 
+/// What is there already says what was to be said.
+fn or_there<T>(created: Result<T>) -> Result<()> {
+    match created {
+        Err(error) if error.class() != Class::Conflict => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// What is gone already, or is another object of the name, need not be deleted.
 fn or_gone<T>(deleted: Result<T>) -> Result<()> {
     match deleted {
